@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ def package_files(group: str, suffix: str) -> dict[str, Path]:
 
 
 def resolve_path(reference: str) -> str:
-    """Turn ``pkg:<package>/<path>`` into the path of that file or folder inside an installed package.
+    """Turn ``pkg:<package>/<path>`` into the path of that file or folder inside an installed package, and ``~`` into
+    the user's home.
 
     Anything else is returned as it is. This is how a pip-installed package can ship a model or a word list.
 
@@ -135,7 +137,7 @@ def resolve_path(reference: str) -> str:
         UsageError: no such package, or no such path in it.
     """
     if not reference.startswith("pkg:"):
-        return reference
+        return os.path.expanduser(reference)
     package, _, inner = reference.removeprefix("pkg:").partition("/")
     try:
         spec = importlib.util.find_spec(package)

@@ -43,6 +43,8 @@ class Example:
         objects: names of what the images show, as the row lists them; None where it lists none.
         notes: what was changed when it was read, such as ``images_moved_first``; counted.
         made_from: the source's images, where a method has changed them: what they show is in splits with these.
+        made_from_row: of a dataset of mmpref's, the row of its own source; empty of others.
+        spans: weights of words of the source's answers, by the columns of `mmpref.tables.weights.SPANS`.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Example:
     notes: tuple[str, ...] = ()
     objects: tuple[str, ...] | None = None
     made_from: tuple[ImageData, ...] = ()
+    made_from_row: str = ""
+    spans: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Report:
 
 def read_table(path: Path) -> None:
     """As every command reads it: rows, prompts, answers, images."""
-    from mmpref.tables.image_cells import ImageRoots
+    from mmpref.tables.image_roots import ImageRoots
     from mmpref.tables.open import open_table
     from mmpref.tables.table import TableReader
 
@@ -117,7 +117,7 @@ def rows(rng: random.Random, _folder: Path, each: int, report: Report) -> None:
     """Rows of any cells, as preference rows, with columns named, and as those of benchmarks."""
     from mmpref.bench.plan import load_plan
     from mmpref.tables.columns import own_columns
-    from mmpref.tables.image_cells import ImageRoots
+    from mmpref.tables.image_roots import ImageRoots
     from mmpref.tables.in_memory import open_memory, spec_of
     from mmpref.tables.table import TableReader
 
@@ -168,7 +168,7 @@ def pictures(rng: random.Random, _folder: Path, each: int, report: Report) -> No
 
 def names(rng: random.Random, folder: Path, each: int, report: Report) -> None:
     """Paths in rows, under a folder with links in it and under an archive with such names in it."""
-    from mmpref.tables.image_cells import ImageRoots
+    from mmpref.tables.image_roots import ImageRoots
 
     outside, root = folder / "secret.png", folder / "root"
     (root / "inner").mkdir(parents=True)

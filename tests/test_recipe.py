@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from mmpref.align.recipe import TrainRecipe
+from mmpref.api.results import run_path
+from mmpref.cli.train import command as train_command
+from mmpref.data.builder import BUILDERS
 from mmpref.errors import InputError, UsageError
+from mmpref.judges.reply_cache import cache_folder
 from mmpref.recipes import resolve, schema
+from mmpref.registry import resolve_path
 
 
 @dataclass(frozen=True)
@@ -170,3 +177,30 @@ def test_the_papers_defaults() -> None:
     assert trained.trainer["learning_rate"] == 1e-6
     batch = trained.trainer["per_device_train_batch_size"] * trained.trainer["gradient_accumulation_steps"]
     assert batch == 32
+
+
+def test_a_path_of_a_recipe_may_be_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell sees what stands in a file. What names no path stays as it is; the hash is that of the whole path."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = {"model": "~/vlm", "dataset": ["~/pairs", "me/pairs"], "image_root": ["~/photos"], "adapter": "~/run"}
+    recipe = schema.build(TrainRecipe, {**given, "split": "~/x"})
+    assert (recipe.model, recipe.adapter) == (f"{tmp_path}/vlm", f"{tmp_path}/run")
+    assert (recipe.dataset, recipe.image_root) == ((f"{tmp_path}/pairs", "me/pairs"), (f"{tmp_path}/photos",))
+    assert recipe.split == "~/x"
+    whole = json.loads(json.dumps(given).replace("~", str(tmp_path)))
+    assert schema.fingerprint(recipe) == schema.fingerprint(schema.build(TrainRecipe, {**whole, "split": "~/x"}))
+    settings = schema.build(BUILDERS.get("sentinel").config(), {"synonyms": "~/words.txt", "detectors": ["~/owl", "x"]})
+    assert settings.synonyms == f"{tmp_path}/words.txt"
+    assert settings.detectors == (f"{tmp_path}/owl", "x")
+
+
+def test_folders_that_no_shell_sees_may_be_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MMPREF_CACHE", "~/replies")
+    assert cache_folder() == tmp_path / "replies"
+    assert resolve_path("~/vlm") == f"{tmp_path}/vlm"
+    assert run_path("train", "dpo", {}, "~/run") == tmp_path / "run"
+    (tmp_path / "my.yaml").write_text("train: {seed: 3}\n")
+    assert resolve.load("~/my.yaml") == {"train": {"seed": 3}}
+    [output] = [option for option in train_command.params if option.name == "output"]
+    assert output.type.convert("~/run", output, None) == tmp_path / "run"

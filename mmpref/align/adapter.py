@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.recipe import LoraSettings
-from mmpref.errors import ModelError, RunError
+from mmpref.errors import MmprefError, ModelError, RunError, reason_of
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE, is_whole_model, read_manifest
 from mmpref.types import ModelRef
-from mmpref.vlm.adapters import CONFIG, HEAD, check_files
+from mmpref.vlm.adapters import CONFIG, HEAD, check_files, load_weights
 from mmpref.vlm.load_errors import load_errors
 
 if TYPE_CHECKING:
@@ -281,6 +282,7 @@ def verify_saved_adapter(
     trust_remote_code: bool = False,
     slack: float = 1.0,
     in_full: bool = False,
+    began: tuple[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Load the saved adapter with plain transformers and PEFT, and compare logits with the policy that was trained.
 
@@ -291,10 +293,12 @@ def verify_saved_adapter(
         placement: how the base was brought into memory, and is again.
         slack: times what is allowed for the order of sums, where the trained policy computes in another precision.
         in_full: what was saved is a whole model, in the precision that it was trained in.
+        began: the adapter that training went on from, a folder or Hub id with its commit.
 
     Returns:
-        ``changes`` (largest difference to the base model's logits), ``differs`` (largest difference to the trained
-        policy's) and ``tolerance``, all absolute; and ``kl``, the `kl_on_answers` from the base on the batch's answers.
+        ``changes`` (largest difference to the logits that training began with), ``differs`` (largest difference to the
+        trained policy's) and ``tolerance``, all absolute; and ``kl``, the `kl_on_answers` from the base on the batch's
+        answers, with ``kl_from_began``, that from the model with the adapter that training went on from.
 
     Raises:
         RunError: the adapter does nothing, or the files do not hold the trained policy.
@@ -315,7 +319,8 @@ def verify_saved_adapter(
     else:
         adapted = PeftModel.from_pretrained(base, str(path))
     loaded = logits(placement.move(adapted), batch)
-    changes = (loaded - before).abs().max().item()
+    start = _logits_with(adapted, began, batch) if began else None
+    changes = (loaded - (before if start is None else start)).abs().max().item()
     differs = (loaded - trained).abs().max().item()
     # Same weights, same operations: equal up to the order of sums, which a GPU does not fix. In 8 bits activations are
     # rounded too, and a last bit can decide to which side.
@@ -327,11 +332,25 @@ def verify_saved_adapter(
             f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed)."
         )
     if not changes > 0:
+        of = began[0] if began and start is not None else ref
         raise RunError(
-            f"The {what} saved in {path} does not change the logits of {ref}: nothing was learned.",
+            f"The {what} saved in {path} does not change the logits of {of}: nothing was learned.",
             "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
         )
     facts = {"changes": changes, "differs": differs, "tolerance": tolerance}
     if (mask := batch.get("completion_mask")) is not None:
         facts["kl"] = kl_on_answers(loaded, before, mask.cpu())
+        if start is not None:
+            facts["kl_from_began"] = kl_on_answers(loaded, start, mask.cpu())
     return facts
+
+
+def _logits_with(adapted: Any, adapter: tuple[str, str | None], batch: Mapping[str, Any]) -> torch.Tensor | None:
+    """The logits with another adapter's weights, of the same form, in the place of its own; None where that is gone,
+    which no training must be lost for."""
+    try:
+        load_weights(adapted, *adapter)
+    except (OSError, ValueError, MmprefError) as error:
+        logger.warning("Warning: how far %s was moved could not be measured: %s.", adapter[0], reason_of(error)[:200])
+        return None
+    return logits(adapted, batch)

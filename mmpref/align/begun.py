@@ -31,8 +31,9 @@ def began_facts(path: Path, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> M
     """
     assert recipe.adapter is not None
     before = pinned.get("adapter")
+    revision = before["revision"] if before else recipe.adapter_revision
     _, base = identify(ModelRef(recipe.model, pinned.get("model") or recipe.revision), recipe.trust_remote_code)
-    config, commit = check_adapter(ModelRef(recipe.model, base, recipe.adapter, (before or {}).get("revision")))
+    config, commit = check_adapter(ModelRef(recipe.model, base, recipe.adapter, revision))
     refuse_other_shape(recipe.adapter, config, recipe.lora)
     facts = adapter_facts(recipe.adapter, commit)
     if before and before != facts:

@@ -12,8 +12,9 @@ from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.preference_data import NOISE, OTHER_PAIR, ROW
-from mmpref.align.weights import ROW_WEIGHT, SPANS, TOKEN_WEIGHTS, token_weights
+from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS, token_weights
 from mmpref.tables.rows import REJECTED_POLICY
+from mmpref.tables.weights import SPANS
 from mmpref.types import context_of, messages, text_of
 from mmpref.vlm.continuation import Continuation, tokens_behind, writes_space
 from mmpref.vlm.noise import add_noise

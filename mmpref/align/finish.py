@@ -46,6 +46,8 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     final = final_metrics(rows)
     every = trained.facts.get("reference_every")
     moving = (every, trained.facts["steps"]) if every else None
+    start = "the adapter that training went on from" if "kl_from_began" in verification else "the base"
+    kl = verification.get("kl_from_began", verification.get("kl"))
     reference = "the policy that training went on from" if "began" in trained.facts else "the base model"
     model, pairs = trained.model, trained.pairs
     facts = {
@@ -63,7 +65,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         **trained.facts,
         "final": final,
         "final_over": final_steps(rows),
-        "remarks": remarks_on(final, verification.get("kl"), moving, reference),
+        "remarks": remarks_on(final, kl, moving, reference, start),
         "probe": verification,
     }
     run.finish(facts, write_card)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.align.row_check import PLACEHOLDER_ANSWERS, Accepts, Row, RowCheck, answer_of
-from mmpref.align.weights import ROW_WEIGHT, SPANS, arrow_fields, read_weights, weight_facts
+from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
 from mmpref.errors import InputError, RunError
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.tables.image_cells import ImageRoots
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import (
     NAME_IMAGES,
@@ -34,7 +34,8 @@ from mmpref.tables.rows import (
     PreferenceRow,
 )
 from mmpref.tables.table import Table, TableReader
-from mmpref.types import ImageData, as_dicts, context_of
+from mmpref.tables.weights import SPANS, read_weights
+from mmpref.types import ImageData, as_dicts, context_of, messages
 from mmpref.vlm.special_tokens import special_token_in
 from mmpref.words import EnglishWords
 
@@ -284,24 +285,38 @@ def with_row_numbers(
     """The same rows with a column of their numbers, by which what is cached of a row is found again.
 
     Args:
-        mismatched: each row also has, as a second rejected answer, one to the next row (the last row, to the first):
-            of every other row the chosen one, of the others the rejected one.
+        mismatched: each row also has, as a second rejected answer, one to the next row of its kind (the last row, to
+            the first): of every other row the chosen one, of the others the rejected one. Continuations of a context
+            are one kind, whole answers the other.
         weights: of the rows, for a column of their own.
 
     Raises:
-        InputError: there is no other row.
+        InputError: there is no other row of a kind.
     """
     plain = dataset.with_format(None)
     numbered = plain.add_column(ROW, list(range(len(plain))))
     if mismatched:
-        if len(plain) < 2:
-            raise InputError("This method needs at least two rows: it asks for answers to other rows.")
-        answers = [list(plain[name]) for name in ("chosen", "rejected")]
-        others = [answers[row % 2][(row + 1) % len(plain)] for row in range(len(plain))]
-        numbered = numbered.add_column(REJECTED_POLICY, others)
+        numbered = numbered.add_column(REJECTED_POLICY, _answers_to_other_rows(plain))
     if weights is not None:
         numbered = numbered.add_column(ROW_WEIGHT, list(weights))
     return numbered.with_transform(_decoded)
+
+
+def _answers_to_other_rows(rows: datasets.Dataset) -> list[Any]:
+    """As `with_row_numbers` has them."""
+    answers = [list(rows[name]) for name in ("chosen", "rejected")]
+    continues = [bool(context_of(messages(prompt))) for prompt in rows["prompt"]]
+    others: list[Any] = [None] * len(rows)
+    for kind, what in ((False, "whole answers"), (True, "continuations of a context")):
+        of_kind = [row for row, continued in enumerate(continues) if continued is kind]
+        if len(of_kind) == 1:
+            raise InputError(
+                f"This method asks for answers to other rows: it needs at least two rows with {what}, not one.",
+                "Train on more rows, or with --method dpo.",
+            )
+        for place, row in enumerate(of_kind):
+            others[row] = answers[place % 2][of_kind[(place + 1) % len(of_kind)]]
+    return others
 
 
 def _open(path: Path) -> datasets.Dataset:

@@ -123,6 +123,7 @@ class TrainRecipe:
         adapter: what `train` gave for this model, of the same ``lora`` and ``train_projector``: training goes on from
             it, and the reference of the loss is the model with that adapter on. By default a new adapter begins, and
             the reference is the model.
+        adapter_revision: of the adapter.
         attn: which kernel attends where a prompt is shared: ``sdpa``, torch's own; ``flash``, FlashAttention, where no
             mask is needed; ``flex``, FlexAttention under a mask in blocks; ``auto``, by device, precision and size.
         preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
@@ -165,6 +166,7 @@ class TrainRecipe:
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     attn: Literal["auto", "sdpa", "flash", "flex"] | None = field(default=None, metadata=recipes.OPTIONAL)
     adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
+    adapter_revision: str | None = field(default=None, metadata=recipes.OPTIONAL)
     tuning: Literal["lora", "full"] | None = field(default=None, metadata=recipes.OPTIONAL)
     train_vision_tower: bool | None = field(default=None, metadata=recipes.OPTIONAL)
 
@@ -202,6 +204,8 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
             f"{recipe.model} is a model behind an endpoint, and training changes weights.",
             "Give its Hub id or folder; for what a server can do while training, see docs/training.md.",
         )
+    if recipe.adapter_revision and not recipe.adapter:
+        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
     if recipe.adapter and method.build:
         raise UsageError(
             f"The method {recipe.method} begins with an adapter of its own.",

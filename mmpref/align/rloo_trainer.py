@@ -57,9 +57,12 @@ def open_reward(spec: str, model: ModelRef, placement: Placement) -> Reward:
         return reward
     if function := function_of(spec):
         return function
+    from mmpref.vlm.revisions import ref_of
     from mmpref.vlm.reward_model import RewardModel
 
-    return RewardModel.load(ModelRef(model.model, model.revision, spec), **asdict(placement)).score
+    adapter = ref_of(spec)
+    ref = ModelRef(model.model, model.revision, adapter.model, adapter.revision)
+    return RewardModel.load(ref, **asdict(placement)).score
 
 
 class NormalizedReward:

@@ -8,7 +8,8 @@ from typing import Any
 
 from mmpref.errors import ImageError, brief
 from mmpref.images import DEADLY, Look, Looks, decode
-from mmpref.tables.image_cells import ImageRoots, conversions, find_images
+from mmpref.tables.image_cells import conversions, find_images
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
 from mmpref.types import ImageData, Message, context_of
 from mmpref.workers import DeadlyTask

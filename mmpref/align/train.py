@@ -40,6 +40,8 @@ _PINNED = f"{SCRATCH}/began"
 """The commits of data and model that a restart must go on with."""
 _EMBEDDERS = f"{SCRATCH}/embedders"
 """Those of the models that measure similarity."""
+_ASKED = f"{SCRATCH}/asked"
+"""Those of the models that are asked, for a rank or a reward."""
 _SMALLER = (
     "Free some, and the same command goes on from the last checkpoint; or train with a smaller "
     "trainer.per_device_train_batch_size in another --output."
@@ -194,6 +196,7 @@ def _fit_and_save(
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
     from mmpref.align.served_policy import server_facts
+    from mmpref.judges.pinned import annotator_facts, pin_annotators
     from mmpref.sampling.embedders import embedder_facts, pin_embedders
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import generation_config_values
@@ -205,12 +208,19 @@ def _fit_and_save(
     policy, pairs, began = _load(run, recipe, configured)
     with main_process_first():
         settings = pin_embedders(run, _EMBEDDERS, configured.settings)
+        settings, annotator = pin_annotators(run, _ASKED, settings, recipe.annotator)
     configured = dataclasses.replace(configured, settings=settings)
     log_pairs(pairs)
     watching = report_to.names_of(recipe.trainer.get("report_to"))
     with trackers.in_run(watching, run.path):
         trainer, options = _make_trainer(
-            recipe, configured, policy, pairs, scratch, run.path.name if watching else "", began
+            dataclasses.replace(recipe, annotator=annotator),
+            configured,
+            policy,
+            pairs,
+            scratch,
+            run.path.name if watching else "",
+            began,
         )
         modules = {} if recipe.in_full else adapter.adapted_modules(trainer.model, policy)
         parameters = parameter_counts(trainer)
@@ -258,6 +268,7 @@ def _fit_and_save(
         "attention": trainer.shared.kernels if trainer.shared else attention_of(policy.decoder),
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **embedder_facts(run, _EMBEDDERS),
+        **annotator_facts(run, _ASKED),
         **pairs.weight_facts(),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **server_facts(recipe.loss.get("server")),

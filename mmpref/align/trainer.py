@@ -102,7 +102,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         self._by_token = by_token
         self._passes = ModelPasses(self.accelerator.unwrap_model(self.model), policy if distributions else None)
         if begin:
-            self.begins_as = "the first adapter"
+            self.began, self.begins_as = begin, "the first adapter"
             begin_from(self.model, *begin)
         self._copied: CopiedReference | None = None
         if begin or reference_every or self.in_full:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import ConfiguredMethod, Method, TrainerParts
-from mmpref.align.weights import NUMBERS
 from mmpref.distributed import is_model_sharded, num_processes, process_index
 from mmpref.errors import ModelError, UsageError
 from mmpref.log import logger
+from mmpref.tables.weights import NUMBERS
 
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache

@@ -44,11 +44,13 @@ class ResumableTrainerMixin(Base):
         policy: around the model that is trained, for whoever samples from it.
         in_full: whether the model's own weights are trained, and no adapter.
         begins_as: what the policy is before the first step.
+        began: the adapter that it goes on from, a folder or Hub id with its commit; None for a new one.
         sample_counts: what was counted so far, in all processes, of answers that were sampled while training.
     """
 
     collate: PreferenceCollator
     begins_as = "the base"
+    began: tuple[str, str | None] | None = None
     _total_train_tokens: float
 
     def facts(self) -> dict[str, Any]:
@@ -204,7 +206,8 @@ class ResumableTrainerMixin(Base):
     def adapter_verifier(
         self, path: Path, policy: Policy, row: dict[str, Any], trust_remote_code: bool
     ) -> Callable[[], dict[str, Any]]:
-        """What verifies that the files hold what was trained, once this trainer is out of memory."""
+        """What verifies that the files hold what was trained, once this trainer is out of memory; as
+        `mmpref.align.adapter.verify_saved_adapter`."""
         batch = {name: value for name, value in self.collate([dict(row)]).items() if name != SECOND_BATCH}
         dtype = str(policy.dtype).removeprefix("torch.")
         placement = replace(policy.placement, device=str(policy.device))
@@ -212,7 +215,7 @@ class ResumableTrainerMixin(Base):
         slack = 5.0 if is_sharded(self.model) else 1.0
         trained = adapter.logits(self.trained_model(), batch)
         verify = partial(adapter.verify_saved_adapter, path, policy.ref, batch, trained, dtype, placement)
-        return partial(verify, trust_remote_code, slack, self.in_full)
+        return partial(verify, trust_remote_code, slack, self.in_full, self.began)
 
     def trained_model(self) -> Any:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""

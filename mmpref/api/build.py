@@ -31,6 +31,7 @@ def build_dataset(
     model: NameOrPath | Policy | tuple[Any, Any] | None = None,
     revision: str | None = None,
     adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     source: Any = None,
     source_revision: str | None = None,
     source_config: str | None = None,
@@ -83,6 +84,7 @@ def build_dataset(
             its answers.
         revision: of the model.
         adapter: what `train` gave for this model, Hub id or folder: answers are written by the model with it on.
+        adapter_revision: of the adapter.
         source: rows with an image, a prompt and an answer: table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         source_revision, source_config: of a Hub source.
@@ -160,7 +162,7 @@ def run_build(
     from mmpref.data.builder import BUILDERS
     from mmpref.hub.cards.dataset import write_dataset_card
 
-    folder = Path(output) if output else None
+    folder = Path(output).expanduser() if output else None
     refuse_absent(recipe)
     if not is_finished(planned_build(recipe, folder).path):
         look_up(recipe)

@@ -159,7 +159,7 @@ class Chain:
         here = folder / f"round-{number}" if folder else None
         first = Call("build-dataset", self.name, {}, self._set("build-dataset")).resolved()
         training = Call("train", self.name, {}, self._set("train")).resolved()
-        adapter = before or training.adapter
+        adapter, revision = (before, None) if before else (training.adapter, training.adapter_revision)
         limit = self.settings.limit or first.limit
         skip = (first.skip or 0) + ((number - 1) * limit if limit and self.settings.rows == "new" else 0)
         seeds = [
@@ -171,6 +171,7 @@ class Chain:
             build_set = resolve.merge(build_set, {"builder": {"adapter": before}})
         build_options = {
             "adapter": adapter if written else None,
+            "adapter_revision": revision if written else None,
             "skip": skip or None,
             "limit": limit,
             "seed": seeds[0],
@@ -178,22 +179,39 @@ class Chain:
         split = {"split": self.settings.split, "benchmarks": list(self.settings.benchmarks) or None}
         trained = {"adapter": str(here / "train") if here else None}
         return RoundCalls(
-            self._call("build-dataset", build_options, build_set),
+            self._call("build-dataset", build_options, build_set, made=bool(before)),
             self._call(
                 "train",
-                {"adapter": adapter, "dataset": [str(here / "build-dataset")] if here else None, "seed": seeds[1]},
+                {
+                    "adapter": adapter,
+                    "adapter_revision": revision,
+                    "dataset": [str(here / "build-dataset")] if here else None,
+                    "seed": seeds[1],
+                },
+                made=bool(before),
             ),
-            self._call("evaluate", {**trained, **split}),
+            self._call("evaluate", {**trained, **split}, made=True),
         )
 
     def test(self, adapter: Path | None) -> Call:
         """The evaluation in the end, of the adapter that is kept."""
-        return self._call("evaluate", {"adapter": str(adapter) if adapter else None})
+        return self._call("evaluate", {"adapter": str(adapter) if adapter else None}, made=True)
 
-    def _call(self, command: str, options: Mapping[str, Any], set: Mapping[str, Any] | None = None) -> Call:
+    def _call(
+        self, command: str, options: Mapping[str, Any], set: Mapping[str, Any] | None = None, *, made: bool = False
+    ) -> Call:
+        """A command of the chain.
+
+        Args:
+            set: in place of what ``set`` says.
+            made: whether its adapter is an earlier step's, so that a revision that the recipe names is another's.
+        """
         given = {name: value for name, value in options.items() if value is not None}
         rest = self._set(command) if set is None else set
-        return Call(command, self.name, given, {name: value for name, value in rest.items() if name not in given})
+        call = Call(command, self.name, given, {name: value for name, value in rest.items() if name not in given})
+        if made and call.resolved().adapter_revision:
+            call = dataclasses.replace(call, set={**call.set, "adapter_revision": None})
+        return call
 
     def _set(self, command: str) -> Mapping[str, Any]:
         return self.overrides.get(command, {})

@@ -160,7 +160,7 @@ def _is_remote(one: Named, split: str | None) -> bool:
     Raises:
         UsageError, ModelError, InputError: it is not there.
     """
-    from mmpref.tables.image_cells import ImageRoots
+    from mmpref.tables.image_roots import ImageRoots
 
     if one.kind == "roots":
         ImageRoots(one.values)
@@ -310,9 +310,10 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         return
     ref = ref_of(name) if one.kind in ("annotator", "embedder") else ModelRef(name)
     model, revision = ref.model, ref.revision
-    if one.key in ("model", "adapter"):
-        # Only evaluations name an adapter's revision.
-        revision = recipe.revision if one.key == "model" else getattr(recipe, "adapter_revision", None)
+    if one.key == "model":
+        revision = recipe.revision
+    elif one.kind == "adapter":
+        revision = recipe.adapter_revision
     file = "adapter_config.json" if one.kind == "adapter" else "config.json"
     try:
         with load_errors(f"{one.key.rpartition('.')[2].replace('_', ' ')} {name}"):

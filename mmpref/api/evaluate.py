@@ -125,7 +125,7 @@ def run_evaluate(
     from mmpref.bench.export import save as export
     from mmpref.distributed import process_index
 
-    folder = Path(output) if output else None
+    folder = Path(output).expanduser() if output else None
     refuse_absent(recipe)
     if not is_finished(planned_evaluation(recipe, folder).path):
         look_up(recipe)
@@ -141,7 +141,7 @@ def run_evaluate(
         )
     results = Results.from_dict(manifest or {"results": []})
     if save and manifest:
-        export(results, Path(save))
+        export(results, Path(save).expanduser())
     return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest, results)
 
 
@@ -182,10 +182,10 @@ def compare(
     from mmpref.bench.no_worse import parse_margins
 
     compared = set_side_by_side(
-        [Path(run) for run in runs],
-        baseline=_baseline(str(baseline), [Path(run) for run in runs]) if baseline is not None else None,
+        [Path(run).expanduser() for run in runs],
+        baseline=_baseline(str(baseline), [Path(run).expanduser() for run in runs]) if baseline is not None else None,
         margins=parse_margins(margin),
-        arms={name: [Path(run) for run in of] for name, of in (arms or {}).items()},
+        arms={name: [Path(run).expanduser() for run in of] for name, of in (arms or {}).items()},
     )
     return Compared(compared)
 
@@ -202,7 +202,7 @@ def _baseline(where: str, runs: Sequence[Path]) -> FinishedModel:
         published = fetch_evaluation(address)
         path, name = published.path, published.name
     else:
-        path = Path(address)
+        path = Path(address).expanduser()
         name = run_names([path, *runs])[0]
     base, model = tested_models(path)
     if which and which != model.model:

@@ -84,7 +84,7 @@ def iterate(
         "seed": seed,
     }
     chain = chain_of(os.fspath(name), options, set or {})
-    folder = folder_of(chain, Path(output) if output else None)
+    folder = folder_of(chain, Path(output).expanduser() if output else None)
     if not is_done(chain, folder):
         check_chain(chain)
     manifest = run_chain(chain, folder, write_card=write_chain_card, progress=progress)

@@ -198,7 +198,7 @@ def template(path: NameOrPath, option: str) -> str:
     from mmpref.text_files import read_text
 
     try:
-        return read_text(Path(path))
+        return read_text(Path(path).expanduser())
     except InputError as error:
         raise UsageError(f"{option}: {error.message}", error.hint) from error
 
@@ -250,7 +250,7 @@ def model_name(option: str, value: Any) -> str:
     """
     name = as_spec(value)
     if isinstance(name, str):
-        return model_id(name)
+        return model_id(os.path.expanduser(name))
     loaded = ", what load_policy gave, or a pair of a model and its processor" if option == "model" else ""
     raise UsageError(f"{option} is a {type(value).__name__}.", f"Give a Hub id, a folder{loaded}.")
 

@@ -71,7 +71,7 @@ def publish(
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
 
-    path = Path(run)
+    path = Path(run).expanduser()
     given = {
         "dataset": hub_dataset_id and repo_id(hub_dataset_id, "dataset"),
         "model": hub_model_id and repo_id(hub_model_id, "model"),

@@ -368,4 +368,6 @@ class Publication(TableRepr, Published):
 
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: str | os.PathLike[str] | None) -> Path:
     """Where a run went, given or by default (`mmpref.run.directory.default_path`)."""
-    return Path(output) if output else Path("runs") / f"{command}-{what}-{manifest.get('recipe_hash', '')[:8]}"
+    if output:
+        return Path(output).expanduser()
+    return Path("runs") / f"{command}-{what}-{manifest.get('recipe_hash', '')[:8]}"

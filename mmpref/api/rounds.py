@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _KL = "kl.json"
 """In a round's folder: how far its policy is from the base."""
+_ANSWERS = "answers"
+"""In a chain's state: what the base was answered, which every round's evaluation is beside."""
 _MADE = {"build-dataset": ("adapter",), "train": ("dataset", "adapter"), "evaluate": ("adapter",)}
 """Settings that earlier steps make."""
 
@@ -79,6 +82,7 @@ def run_chain(
     Raises:
         MmprefError: as the steps; a folder of another chain.
     """
+    from mmpref.bench.answer_cache import share_in
     from mmpref.distributed import num_processes
 
     if num_processes() > 1:
@@ -91,7 +95,11 @@ def run_chain(
             logger.info("%s is complete already.", run.path)
             return run.manifest()
         (run.path / MANIFEST).unlink(missing_ok=True)
-        return _finish(run, chain, _rounds(run.path, chain, progress), write_card, progress)
+        answers = run.state / _ANSWERS
+        with share_in(answers):
+            rounds = _rounds(run.path, chain, progress)
+        shutil.rmtree(answers, ignore_errors=True)
+        return _finish(run, chain, rounds, write_card, progress)
 
 
 def is_done(chain: Chain, folder: Path) -> bool:

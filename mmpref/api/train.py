@@ -31,6 +31,7 @@ def train(
     model: NameOrPath | None = None,
     revision: str | None = None,
     adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     dataset: Any = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     columns: Mapping[str, str] | None = None,
@@ -82,6 +83,7 @@ def train(
         revision: of the model.
         adapter: what an earlier training gave for this model, Hub id or folder: training goes on from it, and the
             reference is the model with it on.
+        adapter_revision: of the adapter.
         dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         image_root: folders or ``.zip`` files that image paths are relative to.
@@ -146,7 +148,7 @@ def run_train(
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
-    recipe, folder = with_watched(recipe, name), Path(output) if output else None
+    recipe, folder = with_watched(recipe, name), Path(output).expanduser() if output else None
     pairs = None if recipe.dataset else recipe_of_pairs(recipe, name)
     if pairs and num_processes() > 1:
         raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")

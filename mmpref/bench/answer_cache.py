@@ -2,19 +2,23 @@
 
 Judges' replies are shared by all runs anyway (`mmpref.judges.reply_cache`). A model's answers are so where the user
 wants it: under a hash of all that decides an answer, which is greedy: the weights and their processor, the adapter's
-weights and configuration, type, quantization and devices of the arithmetic, whether the model's own code runs, versions
-of the libraries, how images are kept from the model, the markers of reasoning, the limit, the prompt and the image's
-bytes. In half precision an answer depends a little on what is asked beside it, as without shared answers. Each answer
-is a small file, written whole or not at all, so that any number of processes may share the folder. A served model is
-not cached: its name is all that is known of it.
+weights and configuration, type, quantization, devices and threads of the arithmetic, whether the model's own code
+runs, versions of the libraries, how images are kept from the model, the markers of reasoning, the limit, the prompt and
+the image's bytes. In half precision an answer depends a little on what is asked beside it, as without shared answers.
+Each answer is a small file, written whole or not at all, so that any number of processes may share the folder. A served
+model is not cached: its name is all that is known of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,24 +88,40 @@ class CachedAnswerer:
         return self._folder / name[:2] / f"{name}.json"
 
 
+_own: ContextVar[Path | None] = ContextVar("_own", default=None)
+"""Where answers are shared that no user wants to keep."""
+
+
+@contextlib.contextmanager
+def share_in(folder: Path) -> Iterator[None]:
+    """Within it evaluations share their answers in this folder, unless the user has named one; a base that several of
+    them are of is asked once. Who asks removes the folder."""
+    token = _own.set(folder)
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
 def shared(answerer: LocalAnswerer, recipe: EvaluateRecipe, identity: Mapping[str, Any]) -> Answerer:
-    """The answerer behind the shared answers, where the user wants them and it is known what the model is.
+    """The answerer behind the shared answers, where there are any and it is known what the model is.
 
     Args:
         identity: of model and adapter, as `mmpref.bench.identity.pin_identity` has it.
     """
-    folder = os.environ.get(FOLDER)
-    weights = _weights(identity["model"])
+    wanted, weights = os.environ.get(FOLDER), _weights(identity["model"])
+    folder = Path(wanted).expanduser() if wanted else _own.get()
     if not folder:
         return answerer
     if weights is None:
-        logger.warning("Warning: which weights %s has is not known, so its answers are not shared.", recipe.model)
+        if wanted:
+            logger.warning("Warning: which weights %s has is not known, so its answers are not shared.", recipe.model)
         return answerer
     facts = {
         "model": weights,
         "dtype": recipe.dtype,
         "quantization": recipe.quantization,
-        "device": _device(),
+        "device": _devices(recipe.device_map is not None),
         "device_map": recipe.device_map,
         "trust_remote_code": recipe.trust_remote_code,
         "blind": recipe.blind,
@@ -109,9 +129,7 @@ def shared(answerer: LocalAnswerer, recipe: EvaluateRecipe, identity: Mapping[st
         "versions": versions_of(_LIBRARIES),
     }
     adapter = {name: value for name, value in (identity["adapter"] or {}).items() if name != "id"}
-    return CachedAnswerer(
-        answerer, Path(folder), {BASE: {**facts, "adapter": None}, ADAPTER: {**facts, "adapter": adapter}}
-    )
+    return CachedAnswerer(answerer, folder, {BASE: {**facts, "adapter": None}, ADAPTER: {**facts, "adapter": adapter}})
 
 
 def _weights(model: Mapping[str, Any]) -> str | None:
@@ -121,11 +139,32 @@ def _weights(model: Mapping[str, Any]) -> str | None:
     return f"{model['id']}@{model['revision']}" if is_commit(model.get("revision")) else None
 
 
-def _device() -> str:
-    """What computes: another processor rounds otherwise."""
+def _devices(spread: bool) -> list[str]:
+    """What computes: another processor rounds otherwise, and on a CPU another number of threads adds in another order.
+
+    Args:
+        spread: whether the model may lie on all devices, and on the CPU beside them.
+    """
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    names = []
+    if torch.cuda.is_available():
+        used = range(torch.cuda.device_count()) if spread else [torch.cuda.current_device()]
+        names = [f"{torch.cuda.get_device_name(one)}, sm {torch.cuda.get_device_capability(one)}" for one in used]
+    if spread or not names:
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        names.append(f"cpu {_cpu_name()}, {kind}, {torch.get_num_threads()} threads")
+    return names
+
+
+@cache
+def _cpu_name() -> str:
+    """The processor, as Linux calls it; what Python knows of it elsewhere."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def _read(file: Path) -> str | None:

@@ -201,6 +201,7 @@ class Benchmark:
         official_files: setting that names a file -> SHA-256 of the authors' own. Without a default of its own such a
             setting is the published one only where its file is this.
         brings_data: ``opens`` has rows of its own, so that no ``data`` need be named.
+        unit: what samples of one ``image_id`` are about, in the plural: what is counted where images are resampled.
     """
 
     settings: type[Any]
@@ -212,6 +213,7 @@ class Benchmark:
     hallucination: bool = False
     official_files: Mapping[str, str] = field(default_factory=dict)
     brings_data: bool = False
+    unit: str = "images"
 
 
 class Benchmarks(Registry[Benchmark]):

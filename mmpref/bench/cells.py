@@ -13,7 +13,8 @@ from mmpref.errors import ImageError, InputError, brief
 from mmpref.images import decode
 from mmpref.registry import resolve_path
 from mmpref.tables.cells import as_text, columns_of, image_cells, is_empty, is_no_image, is_null, unpacked
-from mmpref.tables.image_cells import ImageRoots, RemoteImageError, coco_id, is_embedded, path_in_cell, read_image
+from mmpref.tables.image_cells import RemoteImageError, is_embedded, path_in_cell, read_image
+from mmpref.tables.image_roots import ImageRoots, coco_id
 from mmpref.types import ImageData
 
 if TYPE_CHECKING:

@@ -391,4 +391,5 @@ def _load_plans(recipe: EvaluateRecipe) -> list[Plan]:
 def _pin_identity(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> dict[str, Any]:
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
     revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
-    return pin_identity(run, ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision), data)
+    ref = ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision)
+    return pin_identity(run, ref, data, recipe.judge)

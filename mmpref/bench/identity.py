@@ -11,6 +11,7 @@ from typing import Any
 
 from mmpref.bench.benchmark import Sample
 from mmpref.errors import ModelError, RunError
+from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
@@ -20,25 +21,32 @@ from mmpref.types import ModelRef, as_dicts
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 
-def pin_identity(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Pin the base, the adapter and the data of a run, or check that they are those that it began with.
+def pin_identity(
+    run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]], judge: str | None = None
+) -> dict[str, Any]:
+    """Pin the base, the adapter, the data and the judge of a run, or check that they are those that it began with.
 
     Args:
         ref: as the recipe has it.
         data: `data_facts` of each benchmark.
+        judge: who judges, as the recipe has it.
 
     Returns:
         ``model`` (id, commit, and for a folder a hash of its files), ``adapter`` (id, commit, hash of its weights, and
-        for a folder of its configuration; None where there is none) and ``data``.
+        for a folder of its configuration; None where there is none), ``data``, and ``judge`` (the commit, where it is a
+        model of the Hub).
 
     Raises:
         ModelError: no such model or adapter.
         RunError: something has changed since the run began.
     """
     facts_of_data = {name: dict(facts) for name, facts in data.items()}
-    identity = {"model": _model(ref), "adapter": _adapter(ref), "data": facts_of_data}
+    commit = annotator_commit(judge) if judge else None
+    identity = {"model": _model(ref), "adapter": _adapter(ref), "data": facts_of_data, "judge": commit}
     pinned = run.pin("began", identity)
     changed = [name for name in ("model", "adapter") if pinned.get(name) != identity[name]]
+    if commit not in (None, pinned.get("judge") or commit):
+        changed.append("judge")
     changed += [
         f"data of {name}" for name, facts in data.items() if _content(pinned["data"].get(name)) != _content(facts)
     ]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmpref.bench.benchmark import BENCHMARKS, Benchmark
 from mmpref.bench.finished_model import first_with, headlines, read_finished
 from mmpref.errors import InputError, UsageError
 from mmpref.run.results import LEVEL, Key
@@ -36,6 +37,8 @@ class Spread:
         of: which models, for readers.
         variance: of one image's share in the difference, in the metric's units squared.
         images: how many it was found on; 0 where it was assumed.
+        unit: what is counted, where a benchmark's questions hang together by more than an image
+            (`mmpref.bench.benchmark.Benchmark`): all numbers of images are then of these.
         bound: it takes two models as unrelated on an image; pairs that agree more need fewer images.
     """
 
@@ -44,6 +47,7 @@ class Spread:
     variance: float
     images: int = 0
     bound: bool = False
+    unit: str = "images"
 
 
 def images_needed(variance: float, difference: float, power: float = POWER) -> int:
@@ -114,14 +118,16 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
     for key in headlines(columns):
         first = first_with(columns, key.benchmark)
         images = first.values[key].images if key in first.values else 0
+        unit = _unit(key.benchmark)
         changes = [(other, other.change_from(first, key)) for other in columns if other is not first]
         pairs = [(other, change) for other, change in changes if change is not None]
         made = [
-            Spread(key, f"{first.name}, {other.name}", images * _variance(change), images) for other, change in pairs
+            Spread(key, f"{first.name}, {other.name}", images * _variance(change), images, unit=unit)
+            for other, change in pairs
         ]
         alone = first.resamples.get(key)
         if alone is not None and not any(spread.variance for spread in made):
-            made = [Spread(key, first.name, 2 * images * _variance(alone), images, bound=True)]
+            made = [Spread(key, first.name, 2 * images * _variance(alone), images, True, unit)]
         found += [spread for spread in made if spread.variance > 0]
     if not found:
         raise InputError(
@@ -129,6 +135,12 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
             "Evaluate again, on more images.",
         )
     return found
+
+
+def _unit(label: str) -> str:
+    """What a benchmark counts, by its name in results; images where it is not installed here."""
+    name = label.partition("-blind-")[0]
+    return BENCHMARKS.get(name).unit if name in BENCHMARKS.names() else Benchmark.unit
 
 
 def _variance(values: object) -> float:

@@ -51,6 +51,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option("--revision", help="Revision of the model.")
 @click.option("--adapter", help="Adapter of `mmpref train`, Hub id or folder: the model writes with it on.")
+@click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option(
     "--source",
     multiple=True,
@@ -115,7 +116,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option(
     "--prompt-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=common.UserPath(path_type=Path, exists=True, dir_okay=False),
     help="Template for the annotator, in place of the method's own.",
 )
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from mmpref.hub.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class UserPath(click.Path):
+    """A path, with the user's home for a ``~`` in front: bash leaves the one of ``--output=~/runs`` as it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
 
 _OTHER_HTML = "Choose another file for --html."
 
@@ -46,7 +55,7 @@ def output_options(command: F) -> F:
     command = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
     return click.option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=UserPath(path_type=Path),
         metavar="DIR",
         help="Run directory; a second run with the same one resumes. [default: runs/...]",
     )(command)

@@ -42,7 +42,7 @@ def _arms(_context: click.Context, _option: click.Parameter, values: tuple[str, 
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=common.UserPath(path_type=Path))
 @click.option(
     "--baseline",
     metavar="RUN|hf://...",
@@ -64,7 +64,7 @@ def _arms(_context: click.Context, _option: click.Parameter, values: tuple[str, 
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=common.UserPath(path_type=Path),
     metavar="FILE",
     help="Write a page too: verdict, tables, plots, wins and losses with their images.",
 )

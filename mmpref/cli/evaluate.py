@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--judge-prompt",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=common.UserPath(path_type=Path, exists=True, dir_okay=False),
     help="Template for the judge, in place of the benchmark's own.",
 )
 @click.option("--judge-repeats", type=click.IntRange(min=1), help="Ask the judge so often, for its noise. [default: 1]")
@@ -67,13 +67,13 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
 @click.option(
     "--save",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=common.UserPath(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Also write the results there with evaluate.save.",
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=common.UserPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write a page too: verdict, tables, plots, wins and losses with their images.",
 )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=common.UserPath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write a page of rows with images, filters and marked differences.",
 )

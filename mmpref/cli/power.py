@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=common.UserPath(path_type=Path))
 @click.option(
     "--difference",
     type=click.FloatRange(0, min_open=True),
@@ -73,18 +73,21 @@ def _facts(spread: Spread, difference: float, power: float) -> dict[str, Any]:
         "metric": spread.key.name if spread.key else "share of right answers",
         "of": spread.of,
         "needed": images_needed(spread.variance, difference, power),
+        "unit": spread.unit,
         "bound": spread.bound,
         **known,
     }
 
 
 def _print(found: Sequence[Spread], rows: Sequence[dict[str, Any]], difference: float, power: float) -> None:
-    columns = ["metric", "of", "images needed"]
-    cells = [[row["metric"], row["of"], f"{row['needed']}{' at most' if row['bound'] else ''}"] for row in rows]
+    units = {row["unit"] for row in rows}
+    unit = units.pop() if len(units) == 1 else ""  # of several, each number says which
+    columns = ["metric", "of", f"{unit} needed".lstrip()]
+    cells = [[row["metric"], row["of"], _count(row, "needed", unit)] for row in rows]
     if any(spread.images for spread in found):
-        columns += ["images there", f"see {difference:g} with", f"see with {power:.0%}"]
+        columns += [f"{unit} there".lstrip(), f"see {difference:g} with", f"see with {power:.0%}"]
         for line, row in zip(cells, rows, strict=True):
-            line += [str(row["images"]), f"{row['power_of_these']:.0%}", f"{row['these_see']:.3g}"]
+            line += [_count(row, "images", unit), f"{row['power_of_these']:.0%}", f"{row['these_see']:.3g}"]
     print_table(f"to see a difference of {difference:g} with a chance of {power:.0%}", columns, cells, breaks=(1,))
     print_text(
         "Seen: the 95 % interval of the paired difference excludes 0. As many images show of a model that changes "
@@ -93,4 +96,17 @@ def _print(found: Sequence[Spread], rows: Sequence[dict[str, Any]], difference: 
     if any(row["bound"] for row in rows):
         print_text("At most: two models are taken as unrelated. An adapter and its base agree more, and need fewer.")
     if not any(spread.images for spread in found):
-        print_text("One question an image: where an image has several, count images by a former evaluation.")
+        print_text(
+            "One question an image: where an image has several, count images by a former evaluation. Where a metric is "
+            "a share of groups, such as NaturalBench's g_acc, give the rate of groups, and groups are what is counted."
+        )
+
+
+def _count(row: Mapping[str, Any], name: str, unit: str) -> str:
+    """A number of a row.
+
+    Args:
+        unit: that the column says; "" where the number must.
+    """
+    bound = " at most" if name == "needed" and row["bound"] else ""
+    return f"{row[name]}{'' if unit else ' ' + row['unit']}{bound}"

@@ -15,7 +15,7 @@ from mmpref.errors import UsageError
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=common.UserPath(path_type=Path))
 @click.option(
     "--hub-dataset-id",
     callback=common.hub_name,

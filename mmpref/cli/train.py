@@ -33,6 +33,7 @@ _POSITIVE = _Positive()
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
 @click.option("--adapter", help="Go on from this adapter, Hub id or folder; the reference is the model with it on.")
+@click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option("--dataset", multiple=True, help="Preference data: Hub id, file or folder. Repeatable. [default: built]")
 @click.option(
     "--image-root",

@@ -14,7 +14,7 @@ from typing import Any
 from mmpref.data.blocks import BlockRunner, OnProgress
 from mmpref.data.builder import BUILDERS, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
-from mmpref.data.finalize import EMBEDDERS, PILOT, MethodRun, Splits, finish
+from mmpref.data.finalize import ASKED, EMBEDDERS, PILOT, MethodRun, Splits, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.pool_size import decide_sizes
@@ -25,6 +25,7 @@ from mmpref.data.sources import Source
 from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError, memory_errors
 from mmpref.images import open_looks
+from mmpref.judges.pinned import pin_annotators
 from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
@@ -103,7 +104,7 @@ def build_dataset(
             contexts=builder.takes_context,
             skip=recipe.skip or 0,
         )
-        model = ModelRef(recipe.model, recipe.revision, adapter) if recipe.model else None
+        model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None
         policy = PolicyLoader(
             run,
             model,
@@ -113,7 +114,8 @@ def build_dataset(
             trust_remote_code=recipe.trust_remote_code,
         )
         settings = pin_embedders(run, EMBEDDERS, settings)
-        context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency, recipe.endpoint)
+        settings, annotator = pin_annotators(run, ASKED, settings, recipe.annotator)
+        context = Context(policy, model, recipe.seed, workers, annotator, concurrency, recipe.endpoint)
         with contextlib.ExitStack() as stack:
             stack.enter_context(memory_errors("the model", "Free some, or load it with --quantization."))
             stack.callback(policy.close)

@@ -14,7 +14,8 @@ from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.tables.cells import image_cells
-from mmpref.tables.image_cells import ImageRoots, coco_id, read_image
+from mmpref.tables.image_cells import read_image
+from mmpref.tables.image_roots import ImageRoots, coco_id
 from mmpref.tables.open import open_table, with_split
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table

@@ -18,6 +18,7 @@ from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
 from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
+from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
@@ -32,6 +33,8 @@ PILOT = "pilot"
 """Name of the facts that a run pins where its first rows decide settings."""
 EMBEDDERS = "embedders"
 """Name of the commits of embedders that a run pins."""
+ASKED = "asked"
+"""Name of those of the models that it asks."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Splits:
         """Which of all rows each split has, None for all.
 
         Args:
-            keys: `mmpref.data.validation_split.image_keys` of each row, where rows are held out.
+            keys: `mmpref.data.validation_split.split_keys` of each row, where rows are held out.
 
         Raises:
             InputError: nothing is left for one of them.
@@ -151,6 +154,7 @@ def finish(
         **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),
         "data": files,
         **embedder_facts(run, EMBEDDERS),
+        **annotator_facts(run, ASKED),
         "excluded": run.pinned("excluded").get("tables", []),
         "seeds": {"run": made_by.seed},
         "threads": pinned.get("threads"),

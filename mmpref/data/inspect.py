@@ -14,7 +14,8 @@ from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, leng
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.tables.cells import IMAGES, is_null
 from mmpref.tables.cells import as_number as as_number
-from mmpref.tables.image_cells import ImageRoots, read_images
+from mmpref.tables.image_cells import read_images
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader

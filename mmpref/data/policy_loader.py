@@ -59,7 +59,7 @@ class PolicyLoader:
             self._ref.model,
             pinned.get("revision") or self._ref.revision,
             self._ref.adapter,
-            pinned.get("adapter_revision"),
+            pinned.get("adapter_revision") or self._ref.adapter_revision,
         )
         policy = load_policy(ref, **self._options)
         pinned_versions = pinned.get("versions") or versions()

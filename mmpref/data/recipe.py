@@ -39,6 +39,7 @@ class BuildRecipe:
             no known one (`mmpref.tables.columns`).
         default_prompt: asked of rows that have none, such as captions.
         adapter: what `mmpref.train` gave for this model: answers are written by the model with it on.
+        adapter_revision: of the adapter, be it this or the method's own (``builder.adapter``).
         skip: pass over so many first rows of the source, of each where there are several; `limit` counts from there.
         where: conditions ``FIELD OP VALUE`` that a row must fulfil (`mmpref.data.select`).
         subsample: draw so many of those rows, by the seed.
@@ -84,6 +85,7 @@ class BuildRecipe:
     columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
+    adapter_revision: str | None = field(default=None, metadata=recipes.OPTIONAL)
     skip: int | None = field(default=None, metadata=recipes.OPTIONAL)
     registry: ClassVar[Registry[Builder]] = BUILDERS
 
@@ -116,6 +118,8 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
         _refuse_served(recipe, builder, recipe.model)
     if recipe.adapter:
         _refuse_adapter(recipe, builder)
+    elif recipe.adapter_revision and not _own_adapter(recipe, builder):
+        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
     if builder.writes_chosen and recipe.keep_rejected:
         raise UsageError(
             f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
@@ -142,9 +146,13 @@ def _refuse_adapter(recipe: BuildRecipe, builder: Builder) -> None:
         raise UsageError(
             f"{recipe.model} is behind a server, which puts adapters on by itself.", "Name the adapter as it is served."
         )
-    settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
-    if builder.uses_model and builder.adapter(settings):
+    if builder.uses_model and _own_adapter(recipe, builder):
         raise UsageError(f"The method {recipe.method} has the adapter builder.adapter.", "Leave --adapter out.")
+
+
+def _own_adapter(recipe: BuildRecipe, builder: Builder) -> str | None:
+    """The adapter that a setting of the method names."""
+    return builder.adapter(recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}"))
 
 
 def _refuse_served(recipe: BuildRecipe, builder: Builder, model: str) -> None:
@@ -175,7 +183,7 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
             logger.warning(
                 "The method %s uses no model, and so no adapter: %s has no effect.", recipe.method, recipe.adapter
             )
-        recipe = dataclasses.replace(recipe, model=None, revision=None, adapter=None)
+        recipe = dataclasses.replace(recipe, model=None, revision=None, adapter=None, adapter_revision=None)
     source = recipe.source
     if isinstance(source, tuple) and len(source) < 2:
         source = source[0] if source else None

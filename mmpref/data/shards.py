@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.data.row_facts import FACTS, NUMBERS
-from mmpref.data.validation_split import image_keys
+from mmpref.data.validation_split import split_keys
 from mmpref.run.files import disk_errors, write_atomic
+from mmpref.tables.weights import SPANS
 from mmpref.types import Pair, Skip, as_dicts
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ ROW_GROUP_BYTES = 8 * 1000 * 1000
 """Some 80 photographs: merging needs little memory, and a reader who streams fetches little."""
 
 
-OPTIONAL = ("rejected_policy", *FACTS)
+OPTIONAL = ("rejected_policy", *FACTS, *SPANS.values())
 """Columns that a dataset has only where a row has a value for them."""
 
 
@@ -44,6 +45,7 @@ def schema(optional: Collection[str] = ()) -> pa.Schema:
     from datasets import Image, List, Value
 
     turns = List({"role": Value("string"), "content": Value("string")})
+    spans = List({"begin": Value("int64"), "end": Value("int64"), "weight": Value("float64")})
     columns = {
         "images": List(Image()),
         "prompt": turns,
@@ -57,6 +59,7 @@ def schema(optional: Collection[str] = ()) -> pa.Schema:
         "seed": Value("int64"),
         "source_id": Value("string"),
         **{name: Value("float64" if name in NUMBERS else "string") for name in FACTS if name in optional},
+        **{name: spans for name in SPANS.values() if name in optional},
     }
     return datasets.Features(columns).arrow_schema
 
@@ -81,8 +84,10 @@ def as_row(pair: Pair) -> dict[str, Any]:
         "source_id": example.source_id,
     }
     # Who wrote the example's own rejected answer, and how it was rated, says nothing of one that the method wrote.
-    recorded = FACTS if pair.rejected_by == "example" else ("source", "chosen_model")
+    own = pair.rejected_by == "example"
+    recorded = FACTS if own else ("source", "chosen_model")
     row |= {name: example.facts[name] for name in recorded if name in example.facts}
+    row |= example.spans if own else {}
     if pair.rejected_policy is not None:
         row["rejected_policy"] = turn(pair.rejected_policy)
     return row
@@ -92,7 +97,7 @@ class Blocks:
     """The finished blocks of a run, in its state folder.
 
     Args:
-        keys: note with every row what its images are known by.
+        keys: note with every row what it is known by for splits.
     """
 
     def __init__(self, state: Path, keys: bool = False) -> None:
@@ -136,7 +141,7 @@ class Blocks:
         }
         if self._keys:
             examples = [pair.example for pair in outcomes if isinstance(pair, Pair)]
-            facts["keys"] = [image_keys((*example.images, *example.made_from)) for example in examples]
+            facts["keys"] = [split_keys(example) for example in examples]
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:

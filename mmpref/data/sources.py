@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
-from mmpref.data.row_facts import Reader, facts_of, objects_of
+from mmpref.data.row_facts import Reader, facts_of, objects_of, source_row_of, spans_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import DEADLY, Looks, open_looks
-from mmpref.tables.image_cells import ImageRoots, MissingImageError, conversions, find_images
+from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
+from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.messages import Unusable, unfolded
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Table, TableReader
@@ -180,6 +181,8 @@ class Source:
             facts=facts_of(row),
             notes=(*read.notes, *notes),
             objects=objects_of(row),
+            made_from_row=source_row_of(row),
+            spans=spans_of(row),
         )
 
     def _checked(self, example: Example) -> Example | Skip:

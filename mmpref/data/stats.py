@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.builder import SAME
+from mmpref.tables.weights import NUMBERS as WEIGHTS
 from mmpref.types import Skip, text_of
 from mmpref.words import words
 
@@ -35,7 +36,11 @@ def build_report(
     # Pairs whose rejected answer came out equal were tried too, and not resolved.
     tries = [0 for skip in skips if skip.reason == SAME]
     identical = 0
-    for row in _rows(folder, splits, ["chosen", "rejected", "rejected_policy", "similarity", "iterations"]):
+    unweighed = dict.fromkeys(WEIGHTS, 0)
+    columns = ["chosen", "rejected", "rejected_policy", "similarity", "iterations", *WEIGHTS]
+    for row in _rows(folder, splits, columns):
+        for name in WEIGHTS:
+            unweighed[name] += row.get(name) is None
         chosen, rejected, similarity = text_of(row["chosen"]), text_of(row["rejected"]), row["similarity"]
         for column, text in (("chosen", chosen), ("rejected", rejected)):
             lengths[column].append(len(words(text)))
@@ -61,7 +66,10 @@ def build_report(
         "characters": {column: spread(values) for column, values in characters.items()},
         "length_ratio": spread(ratios),
         "length_bias": biases["rejected"],
-        "warnings": [warning for column, bias in biases.items() for warning in length_warnings(bias, column)],
+        "warnings": [
+            *(warning for column, bias in biases.items() for warning in length_warnings(bias, column)),
+            *_weight_warnings(unweighed, len(differing)),
+        ],
         "differing_words": spread(differing),
         "identical": identical,
         "histograms": {
@@ -142,6 +150,19 @@ def length_warnings(bias: Mapping[str, Any], column: str = "rejected") -> list[s
     return [
         f"{answers} are {abs(ratio - 1):.1%} {than} than chosen ones, in words: "
         f"DPO then also teaches the policy to write {taught} answers."
+    ]
+
+
+def _weight_warnings(missing: Mapping[str, int], rows: int) -> list[str]:
+    """What to say where some rows have a number that methods weigh by, and others have none.
+
+    Args:
+        missing: rows without, by column.
+    """
+    return [
+        f"{column} is empty in {count:,} of {rows:,} pairs, which methods of training that read it skip."
+        for column, count in missing.items()
+        if 0 < count < rows
     ]
 
 

@@ -1,9 +1,9 @@
-"""Holding rows out for validation, so that no image is on both sides.
+"""Holding rows out for validation, so that no image is on both sides, and the pairs of one row are on one.
 
 Images are the same where their bytes are, or their COCO ids (2014 and 2017 names, whatever the compression), or where
-one is the other saved again (`mmpref.data.perceptual_hash`). Rows that are linked by images, directly or through other
-rows, go together; a draw by the seed and the images themselves decides where, so that the order of the rows, shards and
-restarts do not.
+one is the other saved again (`mmpref.data.perceptual_hash`). Pairs that are linked by images or by the row that they
+were made of, directly or through others, go together; a draw by the seed and the images themselves decides where, so
+that the order of the rows, shards and restarts do not.
 """
 
 from __future__ import annotations
@@ -15,13 +15,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.errors import ImageError
 from mmpref.rng import stream
-from mmpref.tables.image_cells import coco_id
-from mmpref.types import ImageData
+from mmpref.tables.image_roots import coco_id
+from mmpref.types import Example, ImageData
 
 VALIDATION = "validation"
 _HASH_KEY = (
     "looks-"  # after the digits of a hash and "coco-": the least key of a group decides, and that is no thumbnail
 )
+
+
+_ROW_KEY = "row-"
+"""It comes after those of images in the order of letters, for the same reason."""
+
+
+def split_keys(example: Example) -> list[str]:
+    """What the images of an example, and the rows that it was made of, are known by: those that share one go
+    together."""
+    rows = {name for name in (example.source_id, example.made_from_row) if name}
+    own = {f"{_ROW_KEY}{hashlib.sha256(name.encode()).hexdigest()[:32]}" for name in rows}
+    return sorted({*image_keys((*example.images, *example.made_from)), *own})
 
 
 def image_keys(images: Iterable[ImageData]) -> list[str]:
@@ -37,10 +49,10 @@ def image_keys(images: Iterable[ImageData]) -> list[str]:
 
 
 def validation_mask(rows: Sequence[Sequence[str]], share: float, seed: int) -> list[bool]:
-    """Which rows are for validation: of the groups that share no image, each with this probability.
+    """Which rows are for validation: of the groups that share no key, each with this probability.
 
     Args:
-        rows: `image_keys` each row.
+        rows: `split_keys` of each.
     """
     leader: dict[str, str] = {}
 

@@ -18,8 +18,8 @@ from mmpref.types import as_dicts
 
 def cache_folder() -> Path:
     """``$MMPREF_CACHE``, else ``mmpref`` in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("MMPREF_CACHE") or cache / "mmpref")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.environ.get("MMPREF_CACHE") or cache / "mmpref").expanduser()
 
 
 class CachedChat(ChatWrapper):

@@ -47,7 +47,7 @@ def load(name_or_path: str) -> dict[str, Any]:
         InputError: not YAML, not a mapping, or a section of no command.
     """
     known = package_files(GROUP, ".yaml")
-    path = known.get(name_or_path, Path(name_or_path))
+    path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:

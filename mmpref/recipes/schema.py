@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from mmpref.errors import UsageError
+from mmpref.recipes.names import at_home
 from mmpref.registry import suggest
 
 R = TypeVar("R")
@@ -44,7 +45,8 @@ class ResolvedBlock(dict[str, Any]):
 
 
 def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
-    """Make a (nested) frozen dataclass of plain values, checking names and types.
+    """Make a (nested) frozen dataclass of plain values, checking names and types; ``~`` in what names a path is the
+    user's home.
 
     Raises:
         UnknownSettingError: an unknown key.
@@ -59,7 +61,8 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise UsageError(f"{where} lacks the setting {name!r}.")
-    return cls(**{key: _coerce(value, hints[key], f"{where}.{key}") for key, value in values.items()})
+    coerced = {key: _coerce(value, hints[key], f"{where}.{key}") for key, value in values.items()}
+    return cls(**{key: at_home(fields[key], value) for key, value in coerced.items()})
 
 
 _NAMES = {int: "a whole number", float: "a number"}

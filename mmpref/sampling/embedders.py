@@ -1,25 +1,19 @@
-"""The commits of the sentence-transformers models that a run's settings name: found when it begins, and held to."""
+"""The sentence-transformers models that a run's settings name, at the commits that it began with."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, TypeVar
 
-from mmpref.recipes.names import named, renamed
+from mmpref.recipes.names import named_of, renamed
 from mmpref.run.directory import Run
-from mmpref.vlm.revisions import commit_of, ref_of
+from mmpref.vlm.pinned_models import commit_facts, commit_now, pin_commits
 
 T = TypeVar("T")
 
 
 def embedder_commit(spec: str) -> str | None:
     """The commit that ``ID`` or ``ID@REVISION`` means now; None for a folder, and where it cannot be told."""
-    ref = ref_of(spec)
-    # Not every embedder has the first file.
-    for file in ("config.json", "modules.json"):
-        with contextlib.suppress(OSError, ValueError):
-            return commit_of(ref.model, ref.revision, file)
-    return None
+    return commit_now(spec, ("config.json", "modules.json"))  # not every embedder has the first
 
 
 def pin_embedders(run: Run, name: str, settings: T) -> T:
@@ -30,17 +24,10 @@ def pin_embedders(run: Run, name: str, settings: T) -> T:
         name: of the facts in the run's state.
         settings: a (nested) dataclass; its embedders are found by `mmpref.recipes.names`.
     """
-    specs = sorted({spec for one in named(settings) if one.kind == "embedder" for spec in one.values})
-    pinned = run.pinned(name) or {spec: commit for spec in specs if (commit := embedder_commit(spec))}
-    if not pinned:
-        return settings
-    pinned = run.pin(name, pinned)
-    return renamed(
-        settings, "embedder", lambda spec: f"{ref_of(spec).model}@{pinned[spec]}" if spec in pinned else spec
-    )
+    return renamed(settings, "embedder", pin_commits(run, name, named_of(settings, "embedder"), embedder_commit))
 
 
 def embedder_facts(run: Run, name: str) -> dict[str, Any]:
     """For a manifest: ``{"embedders": [{"id": ..., "revision": ...}]}``; nothing where none is pinned."""
-    facts = [{"id": ref_of(spec).model, "revision": commit} for spec, commit in run.pinned(name).items()]
+    facts = commit_facts(run, name)
     return {"embedders": facts} if facts else {}

@@ -26,7 +26,7 @@ def find(name_or_path: str) -> Path | None:
     """The file of a plan: of that name, or a YAML file with ``rows``; None where it is no plan's name."""
     if known := package_files(GROUP, ".yaml").get(name_or_path):
         return known
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     return path if path.is_file() and "rows" in read_file(path) else None
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from mmpref.errors import InputError, brief
 from mmpref.log import logger
-from mmpref.tables.image_cells import ImageRoots, path_in_cell
+from mmpref.tables.image_cells import path_in_cell
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.table import Table, TableReader
 
 LOOKED_FOR = 100

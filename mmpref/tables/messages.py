@@ -62,7 +62,8 @@ HINT = (
 
 _LOOKS_REJECTED = re.compile(r"reject|dispreferred|(^|_)(loser|losing|worse|negative|y_l)(_|$)", re.IGNORECASE)
 _ABOUT_ANSWERS = re.compile(
-    r".*_(model|models|score|scores|rating|ratings|reward|margin|source|id|ids|length|tokens|logps?|policy|type|reason)$",
+    r".*_(model|models|score|scores|rating|ratings|reward|margin|source|id|ids|length|tokens|weights|logps?|policy|type"
+    r"|reason)$",
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"\s*(?:[A-Da-d]|\d)\s*")

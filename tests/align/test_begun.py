@@ -24,7 +24,7 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -126,9 +126,23 @@ def test_it_begins_as_its_reference_and_survives_a_restart(first: Path, preferen
     assert losses[1] != pytest.approx(math.log(2), abs=1e-5)
     assert again["final"] == whole["final"]
     assert whole["began"]["id"] == str(first)
-    assert whole["probe"]["kl"] > 0, "the divergence is from the base"
+    assert whole["probe"]["kl"] > whole["probe"]["kl_from_began"] > 0
+    assert not whole["remarks"] or "barely" not in whole["remarks"][0]
     weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, tmp_path / "whole")]
     assert weights[0] != weights[1]
+
+
+def test_what_was_learned_is_measured_from_where_it_began(first: Path, preferences: Path, tmp_path: Path) -> None:
+    """The adapter that it begins from has moved the base already."""
+    begun = replace(RECIPE, dataset=(str(preferences),), adapter=str(first))
+    still = {**RECIPE.trainer, "learning_rate": 0.0, "max_steps": 1}
+    with pytest.raises(RunError, match=r"does not change the logits of .*first: nothing was learned"):
+        train(replace(begun, trainer=still, projector_learning_rate=0.0), tmp_path / "still")
+    slow = {**RECIPE.trainer, "learning_rate": 1e-6, "max_steps": 1}
+    slowly = train(replace(begun, trainer=slow, projector_learning_rate=1e-6), tmp_path / "slow")
+    assert slowly["probe"]["kl"] > 1e-3
+    [remark] = slowly["remarks"]
+    assert "barely moved: its KL divergence from the adapter that training went on from" in remark
 
 
 @pytest.mark.parametrize(

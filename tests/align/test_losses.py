@@ -16,13 +16,14 @@ from trl import DPOTrainer
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.method import METHODS
 from mmpref.align.pair_log_probs import PairLogProbs
-from mmpref.align.preference_data import REJECTED_POLICY, ROW, with_row_numbers
+from mmpref.align.preference_data import REJECTED_POLICY, ROW, collect_pairs, with_row_numbers
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.summary import remarks_on
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import InputError, UsageError
-from mmpref.types import ModelRef
+from mmpref.tables.open import open_table
+from mmpref.types import ModelRef, context_of, messages, text_of
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
@@ -307,9 +308,38 @@ def test_every_row_gets_an_answer_to_the_next_one() -> None:
     def answer(text: str) -> list[dict[str, str]]:
         return [{"role": "assistant", "content": text}]
 
-    data = Dataset.from_list([{"chosen": answer(f"c{row}"), "rejected": answer(f"r{row}")} for row in range(3)])
+    prompt = [{"role": "user", "content": "What is it?"}]
+    pairs = [{"prompt": prompt, "chosen": answer(f"c{row}"), "rejected": answer(f"r{row}")} for row in range(3)]
+    data = Dataset.from_list(pairs)
     others = [row[REJECTED_POLICY] for row in with_row_numbers(data, mismatched=True)]
     assert others == [answer("c1"), answer("r2"), answer("c0")]
     assert REJECTED_POLICY not in with_row_numbers(data)[0]
     with pytest.raises(InputError, match="at least two rows"):
         with_row_numbers(data.select([0]), mismatched=True)
+
+
+def test_an_answer_to_another_row_is_of_the_rows_kind(contexts: Path, tmp_path: Path) -> None:
+    """A whole answer behind a context, and half a sentence as an answer, would say nothing of the policy's drift."""
+    data = collect_pairs([open_table(str(contexts))], tmp_path, image_token="<image>").dataset
+    answers = {
+        continued: {
+            text_of(row[name]) for row in data for name in ("chosen", "rejected") if continues(row) is continued
+        }
+        for continued in (True, False)
+    }
+    assert not answers[True] & answers[False]
+    rows = list(with_row_numbers(data, mismatched=True))
+    assert {continues(row) for row in rows} == {True, False}
+    for row in rows:
+        other = text_of(row[REJECTED_POLICY])
+        assert other in answers[continues(row)]
+        assert other not in {text_of(row["chosen"]), text_of(row["rejected"])}
+    alone = [number for number, row in enumerate(rows) if continues(row)] + [
+        next(number for number, row in enumerate(rows) if not continues(row))
+    ]
+    with pytest.raises(InputError, match="at least two rows with whole answers"):
+        with_row_numbers(data.select(alone), mismatched=True)
+
+
+def continues(row: dict[str, Any]) -> bool:
+    return bool(context_of(messages(row["prompt"])))

@@ -23,12 +23,13 @@ from mmpref.align.preference_data import OTHER_PAIR, REJECTED_POLICY, ROW, colle
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS, read_weights
+from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS
 from mmpref.errors import InputError
 from mmpref.hub.cards.model import write_model_card
 from mmpref.tables.columns import own_columns
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import Fault
+from mmpref.tables.weights import read_weights
 from mmpref.types import ImageData
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny

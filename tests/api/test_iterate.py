@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import mmpref
 from mmpref.api.chain import Chain, chain_of
 from mmpref.api.results import Iterated
 from mmpref.api.rounds import check_chain
+from mmpref.bench.answer_cache import FOLDER
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.cli.main import program
 from mmpref.errors import MmprefError, RunError, UsageError
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
@@ -87,9 +89,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
+ASKED: list[tuple[str, int]] = []
+"""What the model was asked in the chain: model, and how many samples."""
+
+
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> Iterated:
-    return mmpref.iterate("my.yaml", output="out", progress=False)
+    answer = LocalAnswerer.__call__
+
+    def counted(self: LocalAnswerer, samples: Sequence[Any], limit: int, models: Sequence[str]) -> Any:
+        ASKED.extend((model, len(samples)) for model in models)
+        return answer(self, samples, limit, models)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(FOLDER, raising=False)
+        patch.setattr(LocalAnswerer, "__call__", counted)
+        return mmpref.iterate("my.yaml", output="out", progress=False)
 
 
 def manifest(step: str) -> dict[str, Any]:
@@ -137,6 +152,19 @@ def test_what_decides_is_what_was_measured(whole: Iterated) -> None:
     assert whole.test is not None
     assert whole.test.adapter is not None
     assert whole.test.adapter["id"] == "out/round-1/train"
+
+
+def test_the_base_is_asked_once_on_each_data_and_scores_as_if_asked_again(whole: Iterated) -> None:
+    limit = SECTIONS["evaluate"]["limit"]
+    asked = {model: sum(count for name, count in ASKED if name == model) for model in (BASE, ADAPTER)}
+    assert asked == {BASE: 2 * limit, ADAPTER: 3 * limit}, "dev in two rounds, and test"
+    recipe = manifest("round-2/evaluate")["recipe"]
+    again = mmpref.evaluate(
+        recipe="my.yaml", benchmarks="chair", split="dev", adapter=recipe["adapter"], output="again", progress=False
+    )
+    assert again.manifest["recipe"] == recipe
+    assert Path("again/results.json").read_bytes() == Path("out/round-2/evaluate/results.json").read_bytes()
+    assert not [path for path in Path("out/.mmpref").rglob("*") if "answers" in path.name]
 
 
 def test_the_command_line_shows_the_same_within_80_columns(whole: Iterated) -> None:
@@ -300,3 +328,15 @@ def test_a_judge_chooses_no_round(tmp_path: Path) -> None:
     chain = chain_of(str(written(tmp_path, evaluate=evaluate)), {"metric": "mmhal/score"}, {})
     with pytest.raises(UsageError, match="mmhal"):
         check_chain(chain)
+
+
+def test_a_revision_is_of_the_adapter_that_the_chain_begins_with_alone(tmp_path: Path) -> None:
+    begun = {**SECTIONS["train"], "adapter": "me/begun", "adapter_revision": "v1"}
+    evaluated = {**SECTIONS["evaluate"], "adapter": "me/begun", "adapter_revision": "v1"}
+    chain = chain_of(str(written(tmp_path, train=begun, evaluate=evaluated)), {}, {})
+    for number, wanted in ((1, ("me/begun", "v1")), (2, (str(tmp_path / "round-1/train"), None))):
+        calls = chain.calls(number, tmp_path)
+        for call in (calls.build, calls.train):
+            recipe = call.resolved()
+            assert (recipe.adapter, recipe.adapter_revision) == wanted
+        assert calls.evaluate.resolved().adapter_revision is None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 
 from mmpref.bench.answer_cache import FOLDER, CachedAnswerer, shared
 from mmpref.bench.benchmark import Sample
@@ -171,3 +172,49 @@ def test_a_second_adapter_asks_the_base_nothing(
     assert counts == [2 * asked, 3 * asked]
     monkeypatch.delenv(FOLDER)
     assert evaluate(recipe, tmp_path / "without")["results"] == with_cache["results"]
+
+
+def test_the_folder_may_be_of_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(FOLDER, "~/answers")
+    _cached(_Counting())([SAMPLE], 8, ["base"])
+    assert list((tmp_path / "answers").rglob("*.json"))
+
+
+def _asked_anew() -> bool:
+    counting = _Counting()
+    _cached(counting)([SAMPLE], 8, ["base"])
+    return bool(counting.asked)
+
+
+def test_another_number_of_threads_is_asked_anew(folder: Path) -> None:
+    before = torch.get_num_threads()
+    assert _asked_anew()
+    try:
+        torch.set_num_threads(before + 1)
+        assert _asked_anew()
+    finally:
+        torch.set_num_threads(before)
+    assert not _asked_anew()
+
+
+def test_another_device_is_asked_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs round otherwise, and so does one that shares a model with another kind."""
+    machine = ["NVIDIA A", "NVIDIA B"]
+    for name, value in (
+        ("is_available", lambda: True),
+        ("device_count", lambda: len(machine)),
+        ("current_device", lambda: 0),
+        ("get_device_name", lambda number=0: machine[number]),
+        ("get_device_capability", lambda number=0: (9, 0)),
+    ):
+        monkeypatch.setattr(torch.cuda, name, value)
+    spread = dataclasses.replace(RECIPE, device_map="auto")
+    asked = []
+    for first, second in (("A", "B"), ("A", "C"), ("C", "A")):
+        machine[:] = [first, second]
+        for recipe in (RECIPE, spread):
+            counting = _Counting()
+            _cached(counting, recipe)([SAMPLE], 8, ["base"])
+            asked.append(bool(counting.asked))
+    assert asked == [True, True, False, True, True, True]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import HubError, RunError
 from mmpref.registry import resolve_path
+from tests.hub_fixtures import HubAccount
 
 from .conftest import MODEL, MakeAdapter, png, pope_row, write_rows
 
@@ -134,3 +137,37 @@ def test_a_finished_run_is_shown_where_the_hub_cannot_be_asked(
     (world / "run/run.json").unlink()
     with pytest.raises(HubError, match="away"):
         evaluate(_recipe(world), world / "run")
+
+
+JUDGED_BY_ANOTHER = """
+import sys
+from pathlib import Path
+from huggingface_hub import HfApi
+from mmpref.bench.identity import pin_identity
+from mmpref.errors import RunError
+from mmpref.run.directory import open_run
+from mmpref.types import ModelRef
+
+api, judge, folder = HfApi(), sys.argv[1], Path(sys.argv[2])
+api.create_repo(judge)
+
+def begin():
+    run = open_run(folder / "run", "evaluate", {})
+    return pin_identity(run, ModelRef("pkg:mmpref.testbed/model"), {}, judge)["judge"]
+
+first = api.upload_file(repo_id=judge, path_in_repo="config.json", path_or_fileobj=b"{}").oid
+assert begin() == begin() == first
+api.upload_file(repo_id=judge, path_in_repo="config.json", path_or_fileobj=b"{} ")
+try:
+    begin()
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_judge_of_the_hub_that_has_changed_is_told(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
+    script = [sys.executable, "-c", JUDGED_BY_ANOTHER, f"{hub.name}/judge", str(tmp_path)]
+    env = hub_env | {"HF_HUB_ETAG_TIMEOUT": "60"}
+    done = subprocess.run(script, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The judge has changed since ")

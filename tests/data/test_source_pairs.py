@@ -265,3 +265,31 @@ def test_answers_that_a_model_wrote_are_held_to_its_special_tokens(png: bytes) -
     )
     assert check(Pair(example, "A.", "bdhs", 0.5, 1, 0, "B <pad>")).reason == "special-token"  # type: ignore[union-attr]
     assert SpecialTokenFilter(lambda: None)(Pair(example, "A </s>.", "mix", None, 1, 0)).rejected  # type: ignore[union-attr]
+
+
+def test_weights_of_rows_and_words_go_along(tmp_path: Path, png: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a part has none its rows have null, and the report says how many: `dama` skips these, `token-dpo` does not.
+    Columns of these names that are something else are a set's own affair."""
+    spans = [{"begin": 0, "end": 2, "weight": 4.0}]
+    weights = {"hardness": 0.5, "chosen_weights": spans, "rejected_weights": spans}
+    parts = (
+        pairs(tmp_path / "in", "a", png, **weights),
+        pairs(tmp_path / "in", "b", png, hardness="easy", chosen_weights="many"),
+        pairs(tmp_path / "in", "c", png, **{**weights, "hardness": -1, "rejected_weights": None}),
+    )
+    _, rows = build(tmp_path / "run", source=parts)
+    assert "is not read" not in caplog.text
+    assert [row["hardness"] for row in rows] == [0.5] * 3 + [None] * 3 + [-1.0] * 3
+    assert [row["chosen_weights"] for row in rows] == [spans] * 3 + [None] * 3 + [spans] * 3
+    assert [row["rejected_weights"] for row in rows] == [spans] * 3 + [None] * 6
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert "hardness is empty in 3 of 9 pairs, which methods of training that read it skip." in report["warnings"]
+    _, again = build(tmp_path / "again", source=str(tmp_path / "run"))
+    for name in weights:
+        assert [row[name] for row in again] == [row[name] for row in rows]
+    _, back = build(tmp_path / "back", source=parts[2], method="reversed")
+    assert {row["hardness"] for row in back} == {1.0}
+    assert [row["rejected_weights"] for row in back] == [spans] * 3
+    assert "chosen_weights" not in back[0]
+    _, other = build(tmp_path / "other", source=parts[0], method="reverse", model="m")
+    assert not {*weights} & {*other[0]}, "they say nothing of the method's answers"

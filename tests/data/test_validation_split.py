@@ -6,8 +6,12 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,6 +113,32 @@ def test_a_dataset_has_two_splits_that_share_no_image(
     publish_run(tmp_path / "run", f"{hub.name}/held", token=hub.token, endpoint=hub.endpoint)
     there = hub.hub.tree("dataset", f"{hub.name}/held")
     assert {"data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"} <= set(there)
+
+
+def test_the_pairs_of_one_row_stay_together(tmp_path: Path) -> None:
+    """SymMPO's two pairs of a row are about two images; a set that is built of a built one keeps to that."""
+
+    def pixels(number: int) -> bytes:
+        noise, buffer = np.random.default_rng(number).integers(0, 256, (24, 24, 3), dtype=np.uint8), io.BytesIO()
+        Image.fromarray(noise).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    rows: list[dict[str, Any]] = [{"idx": str(number), "question": "What is there?"} for number in range(16)]
+    for number, row in enumerate(rows):
+        for side in (1, 2):
+            row[f"image_{side}"] = {"bytes": pixels(2 * number + side), "path": None}
+            row |= {f"resp_{side}_w": "A cup.", f"resp_{side}_l": "A saw."}
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
+    build_dataset(BuildRecipe(None, str(tmp_path / "train.parquet"), "symmpo", validation=0.5), tmp_path / "once")
+    build_dataset(BuildRecipe(None, str(tmp_path / "train.parquet"), "symmpo"), tmp_path / "all")
+    build_dataset(BuildRecipe(None, str(tmp_path / "all"), "mix", validation=0.5, seed=1), tmp_path / "twice")
+    for run in ("once", "twice"):
+        ids = [
+            {id.partition("-")[0] for id in datasets.load_dataset(str(tmp_path / run), split=split)["id"]}
+            for split in ("train", "validation")
+        ]
+        assert not ids[0] & ids[1], run
+        assert len(ids[0] | ids[1]) == 16
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 1.5])

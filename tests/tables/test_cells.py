@@ -15,7 +15,8 @@ from mmpref.bench.cells import list_cell
 from mmpref.errors import ImageError
 from mmpref.tables import image_cells
 from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked
-from mmpref.tables.image_cells import ImageRoots, read_image
+from mmpref.tables.image_cells import read_image
+from mmpref.tables.image_roots import ImageRoots
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, Decimal("nan")])

@@ -15,7 +15,8 @@ from PIL import Image
 from mmpref.errors import InputError
 from mmpref.images import decode
 from mmpref.tables.cells import image_cells
-from mmpref.tables.image_cells import ImageRoots, read_image
+from mmpref.tables.image_cells import read_image
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.in_memory import is_table, spec_of
 from mmpref.tables.open import open_table
 

@@ -3,7 +3,7 @@
 ``desirable`` * (1 - sigmoid(beta * (chosen log-ratio - z))) and ``undesirable`` * (1 - sigmoid(beta * (z - rejected
 log-ratio))), averaged; z is the mean log-ratio of answers to other rows in the micro-batch of all processes, at least
 0 and without a gradient (eq. 7). Each row's such answer is one to the next row of the data, and goes through the model
-beside its own.
+beside its own. Behind a context it is a continuation, elsewhere a whole answer: of the next row of that kind.
 """
 
 from __future__ import annotations

@@ -102,4 +102,5 @@ BENCHMARK = Benchmark(
     ("lmms-lab-encoder/HallusionBench", "lmms-lab/HallusionBench"),
     _HallusionBench,
     hallucination=True,
+    unit="sets of figures",
 )

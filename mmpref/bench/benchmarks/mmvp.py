@@ -88,4 +88,4 @@ class _Mmvp(QuestionTask[MmvpSettings]):
         ]
 
 
-BENCHMARK = Benchmark(MmvpSettings, ("lmms-lab-eval/MMVP",), _Mmvp)
+BENCHMARK = Benchmark(MmvpSettings, ("lmms-lab-eval/MMVP",), _Mmvp, unit="pairs of images")

@@ -99,4 +99,4 @@ class _NaturalBench(QuestionTask[NaturalBenchSettings]):
         ]
 
 
-BENCHMARK = Benchmark(NaturalBenchSettings, ("BaiqiL/NaturalBench",), _NaturalBench)
+BENCHMARK = Benchmark(NaturalBenchSettings, ("BaiqiL/NaturalBench",), _NaturalBench, unit="rows of two images")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Context
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import Counts
 from mmpref.judges.annotator import require_placeholders
+from mmpref.recipes.names import names
 from mmpref.types import Example, Message
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class SplitSettings(CheckedSettings):
         splitter: ``sentences``, or who lists the facts of an answer: URL#MODEL, a local model, or ``policy``.
     """
 
-    splitter: str = SENTENCES
+    splitter: str = field(default=SENTENCES, metadata=names("annotator", unless=SENTENCES))
 
 
 class ClaimChecker:

@@ -103,7 +103,7 @@ class OwnPairsWorker(RejectedAnswerWorker):
         if margin is not None:
             facts["margin"] = margin
         return Pair(
-            replace(example, answer=chosen, rejected=rejected, rejected_policy=None, facts=facts),
+            replace(example, answer=chosen, rejected=rejected, rejected_policy=None, facts=facts, spans={}),
             rejected,
             self.method,
             cosine,

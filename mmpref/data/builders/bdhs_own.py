@@ -82,7 +82,7 @@ class _Worker(bdhs.BdhsWorker):
         for answer, truths in judged:
             if min(truths) >= self.settings.min_truth:
                 facts = own_facts(example, self.model)
-                return replace(example, answer=answer, rejected=None, rejected_policy=None, facts=facts)
+                return replace(example, answer=answer, rejected=None, rejected_policy=None, facts=facts, spans={})
         return Skip(example.id, "fault")
 
 

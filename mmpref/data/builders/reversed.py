@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mmpref.data.builder import Builder, Context, MakePairs
 from mmpref.data.builders._published import NoSettings, SourcePairs
+from mmpref.tables.weights import SPANS
 from mmpref.types import Example
 
 METHOD = "reversed"
@@ -22,9 +23,17 @@ def swapped(example: Example) -> Example:
         return example
     facts = {_SWAPPED.get(name, name): value for name, value in example.facts.items()} | {"method": METHOD}
     facts.pop("severity", None)  # of the mistakes in what is chosen here
-    if "margin" in facts:
-        facts["margin"] = 0 - float(facts["margin"])
-    return replace(example, answer=example.rejected, rejected=example.answer, rejected_policy=None, facts=facts)
+    facts |= {name: 0 - float(facts[name]) for name in ("margin", "hardness") if name in facts}
+    chosen, rejected = SPANS["chosen"], SPANS["rejected"]
+    other = {chosen: rejected, rejected: chosen}
+    return replace(
+        example,
+        answer=example.rejected,
+        rejected=example.answer,
+        rejected_policy=None,
+        facts=facts,
+        spans={other[name]: spans for name, spans in example.spans.items()},
+    )
 
 
 def _worker(context: Context, _settings: NoSettings) -> MakePairs:

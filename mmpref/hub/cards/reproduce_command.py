@@ -25,6 +25,9 @@ def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
     recipe = dict(manifest["recipe"])
     if is_commit((manifest.get("model") or {}).get("revision")):
         recipe["revision"] = manifest["model"]["revision"]
+    adapter = manifest.get("adapter") or manifest.get("began") or {}
+    if is_commit(adapter.get("revision")):
+        recipe["adapter_revision"] = adapter["revision"]
     source = manifest.get("source") or {}
     if "sources" in source:
         recipe["source"] = [
@@ -35,14 +38,17 @@ def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
         ]
     elif is_commit(source.get("revision")):
         recipe |= {"source": source["id"], "source_revision": source["revision"]}
-    commits = {entry["id"]: entry["revision"] for entry in manifest.get("embedders") or ()}
-    return recipe | {block: _at(recipe[block], commits) for block in ("builder", "loss") if recipe.get(block)}
+    commits = {entry["id"]: entry["revision"] for key in ("embedders", "asked") for entry in manifest.get(key) or ()}
+    named = ("annotator", "builder", "loss")
+    return recipe | {key: _at(recipe[key], commits) for key in named if recipe.get(key)}
 
 
 def _at(settings: Any, commits: Mapping[str, str]) -> Any:
-    """Settings with ``ID@COMMIT`` for each embedder that has a commit."""
+    """Settings with ``ID@COMMIT`` for each of their models that has a commit."""
     if isinstance(settings, Mapping):
         return {key: _at(value, commits) for key, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_at(value, commits) for value in settings]
     if not isinstance(settings, str):
         return settings
     model = settings.partition("@")[0]

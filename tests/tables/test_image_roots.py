@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mmpref.errors import ImageError, InputError
-from mmpref.tables import image_cells as roots
-from mmpref.tables.image_cells import ImageRoots, MissingImageError
+from mmpref.tables import image_roots as roots
+from mmpref.tables.image_cells import find_images
+from mmpref.tables.image_roots import ImageRoots, MissingImageError
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:
@@ -84,3 +85,65 @@ def test_damaged_archives(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ImageError, match="cannot be read"):
         ImageRoots([path]).read("a.jpg")
+
+
+def places(folder: Path, names: dict[str, bytes]) -> list[ImageRoots]:
+    """A folder and an archive with these files."""
+    for name, content in names.items():
+        (folder / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "root" / name).write_bytes(content)
+    return [ImageRoots([folder / "root"]), ImageRoots([archive(folder / "x.zip", names)])]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Photos/cafe\u0301 1.jpg", "PHOTOS/CAF\u00c9 1.JPG", "/home/author/photos/Caf\u00e9 1.jPg", "caf\u00e9 1.jpeg"],
+)
+def test_one_file_in_other_letters_is_found_and_told_once(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a table from Windows or macOS names files that lie on Linux: case, and accents composed or taken apart."""
+    written = "photos/cafe\u0301 1.JPG"
+    for number, found in enumerate(places(tmp_path, {written: b"here", "photos/x.jpg": b"x", "y.jpg": b"y"})):
+        if name.endswith("jpeg"):
+            with pytest.raises(MissingImageError):
+                found.read(name)
+            continue
+        caplog.clear()
+        for _ in range(2):
+            assert found.read(name).content == b"here"
+            assert found.finds(name)
+            assert found.note(name) == roots.RESPELLED
+        assert caplog.text.count("it is not told again") == 1, number
+        assert found.note("photos/x.jpg") is None
+        assert found.note("far/photos/x.jpg") == roots.SHORTENED
+
+
+def test_of_several_files_in_other_letters_none_is_taken(tmp_path: Path) -> None:
+    names = {"Photo.jpg": b"1", "PHOTO.jpg": b"2", "other/photo.JPG": b"3"}
+    for found in places(tmp_path, names):
+        with pytest.raises(MissingImageError, match=r"but 'PHOTO\.jpg' and 'Photo\.jpg': any could be meant"):
+            found.read("pHOTO.jpg")
+        assert not found.finds("pHOTO.jpg")
+        assert found.read("PHOTO.jpg").content == b"2", "what is written so is meant"
+        assert found.read("OTHER/photo.jpg").content == b"3"
+
+
+def test_no_other_letters_lead_out_of_a_root(tmp_path: Path) -> None:
+    (tmp_path / "Secret.jpg").write_bytes(b"secret")
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away/Secret.jpg").write_bytes(b"secret")
+    [found, _] = places(tmp_path, {"a.jpg": b"a"})
+    (tmp_path / "root/Link.jpg").symlink_to(tmp_path / "Secret.jpg")
+    (tmp_path / "root/Folder").symlink_to(tmp_path / "away")
+    for name in ("../secret.jpg", "../SECRET.jpg", "link.jpg", "folder/secret.jpg", str(tmp_path / "secret.jpg")):
+        assert not found.finds(name)
+        with pytest.raises(ImageError):
+            found.read(name)
+
+
+def test_rows_with_names_in_other_letters_are_counted(tmp_path: Path) -> None:
+    [found, _] = places(tmp_path, {"Photo.jpg": b"1"})
+    images, notes = find_images(["photo.JPG", "Photo.jpg"], found)
+    assert [image.content for image in images] == [b"1", b"1"]
+    assert notes == (roots.RESPELLED,)
