@@ -125,10 +125,11 @@ def remarks_on(
     kl: float | None = None,
     moving: tuple[int, int] | None = None,
     reference: str = "the base model",
+    product: str = "adapter",
 ) -> list[str]:
     """What of the end of a training needs to be said in words.
 
-    An adapter *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
+    An adapter or model *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
     inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers are the
     base's nearly everywhere.
 
@@ -137,13 +138,14 @@ def remarks_on(
             where it is not known.
         moving: of a reference that moves, after how many steps it does so, and how many there were.
         reference: what the rewards are measured from.
+        product: what was trained: an ``adapter`` or a ``model``.
     """
     remarks = []
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)
     if kl is not None and kl < _BARELY_KL:
         remarks.append(
-            f"The adapter barely moved: its KL divergence from the base is {kl:.1g} nats a token on the first pair's "
+            f"The {product} barely moved: its KL divergence from the base is {kl:.1g} nats a token on the first pair's "
             f"answers, below {_BARELY_KL:g}. More steps or a higher trainer.learning_rate move it."
         )
     if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:

@@ -31,6 +31,7 @@ from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
 from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
+from mmpref.run.results_text import spread_texts
 
 _COLUMN_TEXTS = {
     "images": "the images; they belong to the first user turn",
@@ -260,13 +261,13 @@ def _rho_choice(choice: Mapping[str, Any] | None) -> str:
 
 
 def _statistics_table(report: Mapping[str, Any]) -> str:
-    spreads = {
-        "words, chosen": report["words"]["chosen"],
-        "words, rejected": report["words"]["rejected"],
+    words = {f"words, {column}": report["words"][column] for column in ("chosen", "rejected")}
+    measures = {
         "length of rejected / chosen": report["length_ratio"],
         "share of words that differ": report["differing_words"],
         "cosine similarity": report["similarity"],
     }
-    parts = ("mean", "median", "min", "max")
-    rows = [(name, *(format_number(spread[part]) for part in parts)) for name, spread in spreads.items()]
-    return table(("", *parts), rows)
+    rows = [
+        (name, *(spread_texts(spread, counts=name in words) or ["–"] * 4)) for name, spread in (words | measures).items()
+    ]
+    return table(("", "mean", "median", "min", "max"), rows)

@@ -40,8 +40,11 @@ from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
+from mmpref.run.results_text import decimals, fixed
 
 _STUDY = "2407.02477"
+_PLACES = {"accuracy": 3, "reward": 3}
+"""Behind the point, of what a training measured of itself; 4 of all else."""
 
 
 def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -272,5 +275,10 @@ def _held_out_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _final_table(final: Mapping[str, Any]) -> str:
-    rows = [(text(name), format_number(value)) for name, value in final.items() if isinstance(value, (int, float))]
+    """What a training measured of itself, with the places that its summary has, and fewer of what is large."""
+    rows = [
+        (text(name.replace("_", " ")), fixed(value, _PLACES.get(name, 4) if abs(value) < 10 else decimals(value)))
+        for name, value in final.items()
+        if isinstance(value, int | float)
+    ]
     return table(("measure", "value"), rows) if rows else ""
