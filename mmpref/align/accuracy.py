@@ -16,8 +16,8 @@ def ranked_right(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
 
 
 def count_ties(metrics: Mapping[str, list[float]]) -> None:
-    """TRL's last accuracy of a batch, for which a tie is wrong, as 0.5 where the whole batch is tied: where no margin is
-    above 0 and their mean is 0, all are."""
+    """Make TRL's last accuracy of a batch, for which a tie is wrong, 0.5 where the whole batch is tied: where no margin
+    is above 0 and their mean is 0, all are."""
     accuracies, margins = metrics.get("rewards/accuracies"), metrics.get("rewards/margins")
     if accuracies and margins and accuracies[-1] == margins[-1] == 0:
         accuracies[-1] = 0.5

@@ -129,9 +129,9 @@ def remarks_on(
 ) -> list[str]:
     """What of the end of a training needs to be said in words.
 
-    An adapter or model *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
-    inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers are the
-    base's nearly everywhere.
+    An adapter or model *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by
+    Pinsker's inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers
+    are the base's nearly everywhere.
 
     Args:
         kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None

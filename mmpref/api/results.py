@@ -16,8 +16,8 @@ from mmpref.hub.published import Published
 from mmpref.registry import suggest
 from mmpref.run import verdict
 from mmpref.run.asked import Asked
-from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.manifest import product_of
+from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
 from mmpref.run.rounds import Round
 from mmpref.run.rounds import table as rounds_table

@@ -19,6 +19,10 @@ MANIFEST = "run.json"
 STATE = ".mmpref"
 
 
+WEIGHTS = (".safetensors", ".bin")
+"""How files with weights end, by which an evaluation of a folder knows the model: ``model_weights`` in its manifest."""
+
+
 _PACKAGES = (
     "mmpref",
     "torch",
