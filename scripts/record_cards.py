@@ -55,7 +55,7 @@ ADAPTERS: dict[str, list[str]] = {
         ("online-dpo", CORRUPT, []),
     )
 }
-EVALUATION = ["--benchmark", "pope", "--benchmark", "chair", "--limit", "200"]
+EVALUATION = ["--benchmark", "chair", "--limit", "200"]
 EVALUATIONS = {"testbed-reward-model": ["--benchmark", "reward-model"]}
 """Of what writes no answers."""
 FILES = ("README.md", "run.json", "statistics.png", "training.png")
@@ -146,7 +146,7 @@ def main() -> None:
             if name in wanted:
                 made(runs, environment, "train", name, name, words)
                 asked = ["--adapter", f"RUNS/{name}", *EVALUATIONS.get(name, EVALUATION)]
-                made(runs, environment, "evaluate", f"{name}-evaluation", name, asked)
+                made(runs, environment, "evaluate", f"evaluation-{name}", name, asked)
                 record(server, "model", name, ROOT / "model_cards" / name)
 
 

@@ -166,23 +166,24 @@ def stage_evaluation(
     evaluation = _public_results(path, manifest)
     results = Results.from_dict(evaluation)
     refuse_other_model(path, manifest, repo_id, api)
-    _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
+    name = repo_id.split("/")[1]
+    _write(stage / CARD, _EMPTY_CARD.format(name=name))
     folder = f"evaluation/{manifest['recipe_hash'][:8]}"
     records = f"{api.endpoint}/{repo_id}/tree/main/{folder}" if push_samples else published_at(path, "dataset")
     tasks = leaderboards(published_data(results), api, str(api.token))
-    for name, content in eval_files(results, tasks, records).items():
-        _write(stage / name, content)
+    for file, content in eval_files(results, tasks, records).items():
+        _write(stage / file, content)
     if push_samples:
         _write_json(stage / folder / RESULTS, evaluation)
         _write_json(stage / folder / "run.json", public(manifest))
         _stage_resamples(path, stage / folder)
-        for file in sorted((path / "samples").glob("*.parquet")):
-            _link(file, stage / folder / "samples" / file.name)
+        for record in sorted((path / "samples").glob("*.parquet")):
+            _link(record, stage / folder / "samples" / record.name)
     names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
     return Content(
         stage,
         f"Results of {names}",
-        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results),
+        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results, name),
     )
 
 
