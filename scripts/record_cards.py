@@ -49,10 +49,10 @@ ADAPTERS: dict[str, list[str]] = {
         ("mpo", CORRUPT, []),
         ("avg-dpo", f"{USER}/testbed-two-rejected", []),
         ("mdpo", CORRUPT, []),
-        ("rloo", CORRUPT, ["--limit", "100"]),
         ("sft", CORRUPT, []),
-        ("mixed-dpo", CORRUPT, []),
-        ("online-dpo", CORRUPT, []),
+        ("rloo", CORRUPT, ["--limit", "100"]),
+        ("mixed-dpo", CORRUPT, ["--limit", "200"]),
+        ("online-dpo", CORRUPT, ["--limit", "200"]),
     )
 }
 EVALUATION = ["--benchmark", "chair", "--limit", "200"]
