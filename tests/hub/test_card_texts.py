@@ -31,6 +31,8 @@ def test_a_title_shouts_acronyms_only(method: str, title: str) -> None:
 def test_a_reward_models_title_says_what_it_is() -> None:
     card = model_card(adapter_manifest(method="reward-model", held_out={"me/pairs": {"accuracy": 0.5, "rows": 4}}))
     assert "# llava-v1.6-vicuna-7b-hf as a reward model\n" in card
+    assert "better than the base is better than chance" in card
+    assert "Plain clients" not in card, "which cannot load it"
 
 
 def test_a_union_is_called_by_all_its_sets_and_says_what_made_its_pairs(tmp_path: Path) -> None:
