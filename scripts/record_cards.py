@@ -1,12 +1,17 @@
-"""Render an example card for each kind of dataset and each training method: python scripts/record_cards.py [NAME...].
+"""Render an example card for each kind of dataset and each training method.
 
-Every example is built or trained on the testbed by the command that its card shows, published to a Hub-protocol server
-on loopback, and what a visitor sees there (card, facts, picture) is kept in dataset_cards/ or model_cards/. The
-reproduction's own cards, testbed-bdhs and testbed-bdhs-dpo, are recorded by scripts/check_published.py.
+    python scripts/record_cards.py [--runs FOLDER] [NAME...]
+
+Every example is built or trained on the testbed by the command that its card shows, from what was published before it,
+and an adapter is evaluated against its base. All of it goes to a Hub-protocol server on loopback, and what a visitor
+sees there (card, facts, pictures) is kept in dataset_cards/ or model_cards/. With --runs the runs are kept in FOLDER,
+and those that are finished there are published as they are: what a change of the cards needs. The reproduction's own
+cards, testbed-bdhs and testbed-bdhs-dpo, are recorded by scripts/check_published.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -24,83 +29,70 @@ from tests.hub.server import HubServer
 
 ROOT = Path(__file__).parents[1]
 USER, POVID = "someone", "YiyangAiLab/POVID_preference_data_for_VLLMs"
+CORRUPT, MASKING = f"{USER}/testbed-corrupt", f"{USER}/testbed-masking"
 DATASETS: dict[str, list[str]] = {
-    "testbed-masking": ["--method", "masking", "--limit", "400"],
     "testbed-corrupt": ["--method", "corrupt", "--limit", "400"],
+    "published-povid": ["--method", "povid", "--image-root", "RUNS/coco"],
+    "testbed-masking": ["--method", "masking", "--limit", "400"],
+    "testbed-union": ["--method", "mix", "--source", MASKING, "--source", CORRUPT, "--validation", "0.1"],
+    "testbed-two-rejected": ["--source", CORRUPT, "--set", "keep_rejected=true"],
     "testbed-candidates": ["--method", "candidates", "--limit", "1200", "--set", "builder.temperature=1"],
-    "testbed-two-rejected": ["--source", "BUILT/testbed-corrupt", "--set", "keep_rejected=true"],
-    "testbed-union": [
-        "--method",
-        "mix",
-        "--source",
-        "BUILT/testbed-masking",
-        "--source",
-        "BUILT/testbed-corrupt",
-        "--validation",
-        "0.1",
-    ],
-    "published-povid": ["--method", "povid", "--image-root", "BUILT/coco"],
 }
 ADAPTERS: dict[str, list[str]] = {
-    method: ["--method", method, "--dataset", f"BUILT/{data}", *more]
+    f"testbed-{method}": ["--method", method, "--dataset", data, *more]
     for method, data, more in (
-        ("ipo", "testbed-corrupt", []),
-        ("slic", "testbed-corrupt", []),
-        ("mpo", "testbed-corrupt", []),
-        ("mdpo", "testbed-corrupt", []),
-        ("reward-model", "testbed-corrupt", ["--set", "loss.held_out=[BUILT/testbed-masking]"]),
-        ("rloo", "testbed-corrupt", ["--limit", "100"]),
-        ("sft", "testbed-corrupt", []),
-        ("avg-dpo", "testbed-two-rejected", []),
-        ("online-dpo", "testbed-corrupt", []),
-        ("mixed-dpo", "testbed-corrupt", []),
-        ("online-bdhs", "testbed-corrupt", []),
-        ("povid", "testbed-corrupt", []),
+        ("povid", CORRUPT, []),
+        ("ipo", CORRUPT, []),
+        ("slic", CORRUPT, []),
+        ("reward-model", CORRUPT, ["--set", f"loss.held_out=[{MASKING}]"]),
+        ("online-bdhs", CORRUPT, []),
+        ("mpo", CORRUPT, []),
+        ("avg-dpo", f"{USER}/testbed-two-rejected", []),
+        ("mdpo", CORRUPT, []),
+        ("sft", CORRUPT, []),
+        ("rloo", CORRUPT, ["--limit", "100"]),
+        ("mixed-dpo", CORRUPT, ["--limit", "200"]),
+        ("online-dpo", CORRUPT, ["--limit", "200"]),
     )
 }
+EVALUATION = ["--benchmark", "chair", "--limit", "200"]
+EVALUATIONS = {"testbed-reward-model": ["--benchmark", "reward-model"]}
+"""Of what writes no answers."""
 FILES = ("README.md", "run.json", "statistics.png", "training.png")
+KINDS = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
 
 
-def made(place: Path, environment: dict[str, str], command: str, name: str, words: list[str]) -> Path:
-    """Build or train an example, and publish it."""
-    words = [word.replace("BUILT", str(place)) for word in words]
-    kind = "dataset" if command == "build-dataset" else "model"
-    more = [] if kind == "dataset" else ["--base-hub-id", f"{USER}/testbed"]
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mmpref",
-            command,
-            *words,
-            "--output",
-            str(place / name),
-            f"--hub-{kind}-id",
-            f"{USER}/{name}",
-            *more,
-        ],
-        env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return place / name
+def made(runs: Path, environment: dict[str, str], command: str, name: str, repo: str, words: list[str]) -> None:
+    """Build, train or evaluate an example, where it is not finished, and publish it.
+
+    Args:
+        name: of its folder in `runs`.
+        repo: the repository's name.
+    """
+    folder = runs / name
+    option = [f"--hub-{KINDS[command]}-id", f"{USER}/{repo}"]
+    base = ["--base-hub-id", f"{USER}/testbed"] if command == "train" else []
+    if (folder / "run.json").is_file():
+        parts = ["publish", str(folder), *option, *base]
+    else:
+        parts = [command, *(word.replace("RUNS", str(runs)) for word in words), "--output", str(folder), *option, *base]
+    subprocess.run([sys.executable, "-m", "mmpref", *parts], env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def record(server: HubServer, kind: str, name: str, folder: Path) -> None:
     """Keep what a visitor of the repository sees first."""
-    prefix = "" if kind == "model" else "datasets/"
+    address = f"{server.endpoint}/{'datasets/' if kind == 'dataset' else ''}{USER}/{name}/resolve/main"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("pictures/*"):
         old.unlink()
     for file in FILES:
-        address = f"{server.endpoint}/{prefix}{USER}/{name}/resolve/main/{file}"
         try:
-            with urllib.request.urlopen(address) as answer:
+            with urllib.request.urlopen(f"{address}/{file}") as answer:
                 (folder / file).write_bytes(answer.read())
         except urllib.error.HTTPError:
             (folder / file).unlink(missing_ok=True)
     for file in pictures_in(folder / "README.md"):
-        with urllib.request.urlopen(f"{server.endpoint}/{prefix}{USER}/{name}/resolve/main/{file}") as answer:
+        with urllib.request.urlopen(f"{address}/{file}") as answer:
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(answer.read())
 
@@ -110,10 +102,22 @@ def pictures_in(card: Path) -> list[str]:
     return re.findall(r"\((pictures/[\w.-]+)\)", card.read_text(encoding="utf-8"))
 
 
+def needed(names: list[str]) -> set[str]:
+    """Examples, and the datasets that they are made from."""
+    words = [word for name in names for word in (ADAPTERS | DATASETS)[name]]
+    sources = [found for word in words for found in re.findall(rf"{USER}/([\w-]+)", word)]
+    return {*names, *(needed(sources) if sources else ())}
+
+
 def main() -> None:
-    wanted = sys.argv[1:]
+    parser = argparse.ArgumentParser(description="Render example cards.")
+    parser.add_argument("--runs", type=Path, help="a folder that keeps the runs")
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *DATASETS, *ADAPTERS])
+    options = parser.parse_args()
+    wanted = needed(options.names or [*DATASETS, *ADAPTERS])
     with HubServer() as server, tempfile.TemporaryDirectory() as home:
-        place = Path(home)
+        runs = (options.runs or Path(home) / "runs").resolve()
+        runs.mkdir(parents=True, exist_ok=True)
         token, theirs = server.store.add_user(USER), server.store.add_user(POVID.split("/")[0])
         environment = {
             **os.environ,
@@ -121,32 +125,29 @@ def main() -> None:
             "HF_TOKEN": token,
             "HF_HOME": f"{home}/hf",
             "HF_HUB_DISABLE_XET": "1",
+            "MMPREF_ANSWERS": str(runs / "answers"),  # the base is asked once
         }
         from huggingface_hub import HfApi
 
-        shapes.coco(place / "coco")
-        povid = place / "raw"
+        if not (runs / "coco").exists():
+            shapes.coco(runs / "coco")
+        povid = Path(home) / "raw"
         povid.mkdir()
         shapes.REPOSITORIES[POVID][-1](povid)
         api = HfApi(endpoint=server.endpoint, token=theirs)
         api.create_repo(POVID, repo_type="dataset")
         api.upload_folder(repo_id=POVID, repo_type="dataset", folder_path=povid)
         HfApi(endpoint=server.endpoint, token=token).create_repo(f"{USER}/testbed")
-        needed = {
-            found
-            for name in wanted
-            for word in ADAPTERS.get(name, DATASETS.get(name, []))
-            for found in re.findall(r"BUILT/([\w-]+)", word)
-        }
-        needed |= {"testbed-corrupt"} if "testbed-two-rejected" in needed else set()
         for name, words in DATASETS.items():
-            if not wanted or name in wanted or name in needed:
-                made(place, environment, "build-dataset", name, words)
+            if name in wanted:
+                made(runs, environment, "build-dataset", name, name, words)
                 record(server, "dataset", name, ROOT / "dataset_cards" / name)
         for name, words in ADAPTERS.items():
-            if not wanted or name in wanted:
-                made(place, environment, "train", f"testbed-{name}", words)
-                record(server, "model", f"testbed-{name}", ROOT / "model_cards" / f"testbed-{name}")
+            if name in wanted:
+                made(runs, environment, "train", name, name, words)
+                asked = ["--adapter", f"RUNS/{name}", *EVALUATIONS.get(name, EVALUATION)]
+                made(runs, environment, "evaluate", f"evaluation-{name}", name, asked)
+                record(server, "model", name, ROOT / "model_cards" / name)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Benchmarks before the first step of a training and every so many: a log, the best adapter by one of them, and an
-early stop."""
+"""Benchmarks before the first step of a training and every so many: a log, the best step by one of them, and an early
+stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
 
 _BEST = "best.safetensors"
-"""The adapter's weights at the best step so far."""
+"""The trained weights at the best step so far."""
 
 
 class EvalCallback(TrainerCallback):
@@ -57,8 +57,8 @@ class EvalCallback(TrainerCallback):
         if best := self.best():
             self._trainer.load_trainable(self._best_weights)
             logger.info(
-                "Keeping the adapter of step %d of %d, where %s was best: %.3f%s.",
-                *(best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
+                "Keeping the %s of step %d of %d, where %s was best: %.3f%s.",
+                *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
                 "" if best["base"] is None else f" ({self._trainer.begins_as} {best['base']:.3f})",
             )
             if best["base"] is not None and not self._is_better(best["value"], best["base"]):
@@ -74,7 +74,7 @@ class EvalCallback(TrainerCallback):
 
     @property
     def _trained(self) -> list[dict[str, Any]]:
-        """The rows of adapters that were trained."""
+        """The rows after the first step."""
         return [row for row in self.rows if row["step"] > 0]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The end of a training: the saved adapter verified, its plot, its card, and the run's manifest."""
+"""The end of a training: what was saved verified, its plot, its card, and the run's manifest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mmpref.align.plot import plot
 from mmpref.align.summary import final_metrics, final_steps, log_until, remarks_on
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
+from mmpref.run.manifest import product_of
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Trained:
     Args:
         model: the base, at the commit that was loaded.
         facts: for the manifest.
-        verify: loads the saved adapter, and compares it with what was trained.
+        verify: loads what was saved, and compares it with what was trained.
     """
 
     model: ModelRef
@@ -41,7 +42,8 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     rows = JsonLines(run.path / "log.jsonl").rows()
     best = trained.facts.get("best")
     before = "first adapter" if "began" in trained.facts else "base"
-    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best, before)
+    product = product_of({"command": "train", "recipe": run.recipe})
+    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best, before, product)
     rows = log_until(rows, best)
     final = final_metrics(rows)
     every = trained.facts.get("reference_every")
@@ -65,7 +67,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         **trained.facts,
         "final": final,
         "final_over": final_steps(rows),
-        "remarks": remarks_on(final, kl, moving, reference, start),
+        "remarks": remarks_on(final, kl, moving, reference, start, product),
         "probe": verification,
     }
     run.finish(facts, write_card)

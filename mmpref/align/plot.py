@@ -33,6 +33,7 @@ def plot(
     evaluations: Sequence[Mapping[str, Any]] = (),
     best: Mapping[str, Any] | None = None,
     before: str = "base",
+    product: str = "adapter",
 ) -> None:
     """Write ``training.png``.
 
@@ -41,6 +42,7 @@ def plot(
         evaluations: a row for each look at the benchmarks; of each benchmark its first metric is shown.
         best: the step that is kept, and the metric that chose it.
         before: what the policy was before the first step.
+        product: what is trained: an ``adapter`` or a ``model``.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -58,7 +60,7 @@ def plot(
     for axes in places[len(panels) + len(watched) :]:
         axes.remove()
     for axes, metric in zip(places[len(panels) :], watched, strict=False):
-        _plot_watched(axes, metric, evaluations, best, before)
+        _plot_watched(axes, metric, evaluations, best, before, product)
     for axes, (title, known) in zip(places, panels, strict=False):
         lines = {key: label for key, label in known.items() if any(key in row for row in rows)}
         for key, label in lines.items():
@@ -81,11 +83,16 @@ def _watched(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
 
 
 def _plot_watched(
-    axes: Any, metric: str, evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, before: str
+    axes: Any,
+    metric: str,
+    evaluations: Sequence[Mapping[str, Any]],
+    best: Mapping[str, Any] | None,
+    before: str,
+    product: str,
 ) -> None:
     """A benchmark over the steps, with lines for what it was before and for the step that is kept."""
     steps, values = [row["step"] for row in evaluations], [row.get(metric, math.nan) for row in evaluations]
-    axes.plot(steps, values, marker="o", markersize=3, linewidth=1.4, label="adapter")
+    axes.plot(steps, values, marker="o", markersize=3, linewidth=1.4, label=product)
     marked = steps[0] == 0
     if marked:
         axes.axhline(values[0], color="0.4", linestyle="--", linewidth=1, label=f"{before} (step 0)")

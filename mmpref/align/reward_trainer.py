@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import logsigmoid
 
+from mmpref.align.accuracy import ranked_right
 from mmpref.align.collator import SECOND_BATCH
 from mmpref.align.preference_data import ROW, Pairs, collect_pairs
 from mmpref.align.trainer import PreferenceTrainer
@@ -72,18 +73,21 @@ class RewardTrainer(PreferenceTrainer):
             )
 
     def facts(self) -> dict[str, Any]:
-        """Rows of the held-out sets, and the share of them that the model ranks as they are."""
+        """Which the held-out sets are, their rows, and the share of them that the model ranks as they are."""
         facts = {}
         for spec, pairs in self._held_out.items():
+            [source] = pairs.sources
+            known = {name: source.get(name) for name in ("id", "revision", "fingerprint")}
             skipped = {"skipped": pairs.skipped} if pairs.skipped else {}
-            facts[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs), **skipped}
+            facts[spec] = {**known, "rows": len(pairs.dataset), "accuracy": self.accuracy(pairs), **skipped}
         return {"held_out": facts}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = {name: value for name, value in inputs.items() if name not in (ROW, SECOND_BATCH)}
         chosen, rejected = self.rewards(model, inputs).chunk(2)
         loss = -logsigmoid(chosen - rejected).mean() * self.pair_weight
-        logged = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": chosen > rejected}
+        right = ranked_right(chosen, rejected)
+        logged = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": right}
         for name, value in logged.items():
             self._log_mean(f"rewards/{name}", value)
         for name, length in zip(("chosen", "rejected"), inputs["completion_mask"].sum(1).chunk(2), strict=True):
@@ -120,13 +124,13 @@ class RewardTrainer(PreferenceTrainer):
         )
 
     def accuracy(self, pairs: Pairs, batch_size: int = 16) -> float:
-        """Share of pairs whose chosen answer has the higher reward."""
-        correct = 0
+        """Share of pairs whose chosen answer has the higher reward; ties count half."""
+        correct = 0.0
         with self.sampling():
             for rows in _row_batches(pairs, batch_size):
                 batch = self._prepare_inputs(self.collate(rows))
                 chosen, rejected = self.rewards(self.model, batch).chunk(2)
-                correct += int((chosen > rejected).sum())
+                correct += float(ranked_right(chosen, rejected).sum())
         return correct / len(pairs.dataset)
 
 

@@ -126,12 +126,13 @@ def remarks_on(
     moving: tuple[int, int] | None = None,
     reference: str = "the base model",
     start: str = "the base",
+    product: str = "adapter",
 ) -> list[str]:
     """What of the end of a training needs to be said in words.
 
-    An adapter *barely moved* where its mean KL divergence from where it began is below 0.001 nats a token: by Pinsker's
-    inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers are the
-    same nearly everywhere.
+    An adapter or model *barely moved* where its mean KL divergence from where it began is below 0.001 nats a token: by
+    Pinsker's inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers
+    are the same nearly everywhere.
 
     Args:
         kl: from ``start``, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
@@ -139,13 +140,14 @@ def remarks_on(
         moving: of a reference that moves, after how many steps it does so, and how many there were.
         reference: what the rewards are measured from.
         start: what training began with.
+        product: what was trained: an ``adapter`` or a ``model``.
     """
     remarks = []
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)
     if kl is not None and kl < _BARELY_KL:
         remarks.append(
-            f"The adapter barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
+            f"The {product} barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
             f"answers, below {_BARELY_KL:g}. More steps or a higher trainer.learning_rate move it."
         )
     if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:

@@ -244,7 +244,7 @@ def _fit_and_save(
     if eval_callback:
         eval_callback.restore_best()
     model = trainer.trained_model()
-    with write_errors(f"the adapter in {run.path}"):
+    with write_errors(f"the {trainer.product} in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path, weights)
         if recipe.keep_checkpoints:
             keep_adapters(checkpoints_folder(scratch), run.path)

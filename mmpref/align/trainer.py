@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
+from mmpref.align.accuracy import count_ties
 from mmpref.align.begun import begin_from
 from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
@@ -214,6 +215,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
                 reference = references[number]
                 with self.weighting_by_tokens():
                     loss = super()._compute_loss(model, {**batch, **reference}, return_outputs=False)
+                count_ties(self._metrics["train"])
                 losses.append(weight * loss)
                 log_probs = passes[0].log_probs.sum(1)
                 made.append(_pairs(log_probs, reference, batch))

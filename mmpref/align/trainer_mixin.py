@@ -43,6 +43,7 @@ class ResumableTrainerMixin(Base):
         collate: makes a batch of rows that are pairs.
         policy: around the model that is trained, for whoever samples from it.
         in_full: whether the model's own weights are trained, and no adapter.
+        product: what comes of that, for readers: a ``model`` or an ``adapter``.
         begins_as: what the policy is before the first step.
         began: the adapter that it goes on from, a folder or Hub id with its commit; None for a new one.
         sample_counts: what was counted so far, in all processes, of answers that were sampled while training.
@@ -67,6 +68,7 @@ class ResumableTrainerMixin(Base):
         self.sample_counts: dict[str, float] = {}
         self._empty_batches: int = 0
         self.in_full = not isinstance(self.model, PeftModel)
+        self.product = "model" if self.in_full else "adapter"
         if not self.in_full:
             adapter.to_training_precision(self.model)
         prepare_sharding(self.model, self.accelerator.state, self.is_deepspeed_enabled)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmpref.run.results_text import spread_texts
+
 
 def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The statistics of a report, by name."""
@@ -15,8 +17,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("problems", "notes"):
         yield name, ", ".join(f"{entry['count']} {kind}" for kind, entry in report[name].items()) or "none"
     for name in ("chosen", "rejected"):
-        yield f"words in {name} (mean, median, least, most)", _spread(report["words"][name])
-    yield "chosen minus rejected words", _spread(bias)
+        yield f"words in {name}", _spread(report["words"][name], counts=True)
+    yield "chosen minus rejected words", _spread(bias, counts=True)
     if bias["chosen_longer"] is not None:
         yield "rows whose chosen answer is longer", f"{bias['chosen_longer']:.1%}"
     if bias["ratio"] is not None:
@@ -54,11 +56,11 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 "rows where it prefers chosen (by sum, by token)",
                 (f"{under['prefers_chosen']:.1%}, {under['prefers_chosen_per_token']:.1%}"),
             )
-        yield "image tokens a row", _spread(under["image_tokens"])
-        yield f"tokens a row, of {under['context']}", _spread(under["tokens"])
+        yield "image tokens a row", _spread(under["image_tokens"], counts=True)
+        yield f"tokens a row, of {under['context']}", _spread(under["tokens"], counts=True)
 
 
-def _spread(values: Mapping[str, float | None]) -> str:
-    if values["mean"] is None:
-        return "no pair to measure"
-    return ", ".join(f"{values[name]:g}" for name in ("mean", "median", "min", "max"))
+def _spread(values: Mapping[str, float | None], counts: bool = False) -> str:
+    names = ("mean", "median", "least", "most")
+    shown = spread_texts(values, counts=counts)
+    return ", ".join(map(" ".join, zip(names, shown, strict=True))) if shown else "no pair to measure"

@@ -16,6 +16,7 @@ from mmpref.hub.published import Published
 from mmpref.registry import suggest
 from mmpref.run import verdict
 from mmpref.run.asked import Asked
+from mmpref.run.manifest import product_of
 from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
 from mmpref.run.rounds import Round
@@ -170,7 +171,7 @@ class BuiltDataset(Result):
 
 @dataclass(frozen=True, repr=False)
 class TrainedAdapter(Result):
-    """An adapter that plain PEFT loads, in the run's folder.
+    """An adapter that plain PEFT loads, in the run's folder; of weights that were trained in full, a model.
 
     Args:
         log: a row for each logged step: loss, rewards, margins, log-probabilities in nats, lengths in tokens.
@@ -178,7 +179,9 @@ class TrainedAdapter(Result):
 
     log: Sequence[Mapping[str, Any]] = field(default=(), hash=False)
 
-    title = "adapter"
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return product_of(self.manifest) if self.manifest else "adapter"
 
     def lines(self) -> Cells:
         from mmpref.align.summary import summary_rows

@@ -283,6 +283,7 @@ class _Evaluation:
         mended, served = run.pinned(_MENDED), self._served.items()
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
+            **({"model_weights": weights} if (weights := self._identity["weights"]) else {}),
             "adapter": self._identity["adapter"],
             **({"server": {model: {"url": url, "model": name} for model, (url, name) in served}} if served else {}),
             "data": self._identity["data"],

@@ -15,6 +15,7 @@ from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
+from mmpref.run.manifest import WEIGHTS
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef, as_dicts
 
@@ -32,9 +33,9 @@ def pin_identity(
         judge: who judges, as the recipe has it.
 
     Returns:
-        ``model`` (id, commit, and for a folder a hash of its files), ``adapter`` (id, commit, hash of its weights, and
-        for a folder of its configuration; None where there is none), ``data``, and ``judge`` (the commit, where it is a
-        model of the Hub).
+        ``model`` (id, commit, and for a folder a hash of its files), ``weights`` (of a folder: the SHA-256 of each file
+        with weights, by its name), ``adapter`` (id, commit, hash of its weights, and for a folder of its configuration;
+        None where there is none), ``data``, and ``judge`` (the commit, where it is a model of the Hub).
 
     Raises:
         ModelError: no such model or adapter.
@@ -42,7 +43,9 @@ def pin_identity(
     """
     facts_of_data = {name: dict(facts) for name, facts in data.items()}
     commit = annotator_commit(judge) if judge else None
-    identity = {"model": _model(ref), "adapter": _adapter(ref), "data": facts_of_data, "judge": commit}
+    model, weights = _model(ref)
+    adapter = _adapter(ref)
+    identity = {"model": model, "weights": weights, "adapter": adapter, "data": facts_of_data, "judge": commit}
     pinned = run.pin("began", identity)
     changed = [name for name in ("model", "adapter") if pinned.get(name) != identity[name]]
     if commit not in (None, pinned.get("judge") or commit):
@@ -68,7 +71,7 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
     paths = {
         name: Path(resolve_path(value)) for name, value in settings.items() if name != "data" and isinstance(value, str)
     }
-    files = {name: _hash([path]) for name, path in sorted(paths.items()) if _is_file(path)}
+    files = {name: _hash(_digests([path])) for name, path in sorted(paths.items()) if _is_file(path)}
     return {**table.facts(), "samples": f"sha256:{digest.hexdigest()}", "files": files}
 
 
@@ -84,18 +87,22 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _model(ref: ModelRef) -> dict[str, Any]:
+def _model(ref: ModelRef) -> tuple[dict[str, Any], dict[str, str]]:
+    """What identifies a model, and of a folder the SHA-256 of each file with weights."""
     from mmpref.vlm.revisions import commit_of
 
     if endpoint_of(ref.model):  # which says no more of itself
-        return {"id": ref.model, "revision": ref.revision, "files": None}
+        return {"id": ref.model, "revision": ref.revision, "files": None}, {}
     with _lookup_errors(ref.model):
         commit = commit_of(ref.model, ref.revision)
         folder = Path(resolve_path(ref.model))
-        files = None
+        digests, files = {}, None
         if commit is None and folder.is_dir():
-            files = _hash(sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES and file.is_file()))
-    return {"id": ref.model, "revision": commit or ref.revision, "files": files}
+            named = sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES and file.is_file())
+            digests = _digests(named)
+            files = _hash(digests)
+    weights = {name: digest for name, digest in digests.items() if name.endswith(WEIGHTS)}
+    return {"id": ref.model, "revision": commit or ref.revision, "files": files}, weights
 
 
 def _adapter(ref: ModelRef) -> dict[str, Any] | None:
@@ -108,7 +115,7 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
     with _lookup_errors(ref.adapter):
         facts = adapter_facts(ref.adapter, ref.adapter_revision)
         if facts["revision"] is None:
-            facts["config"] = _hash([Path(ref.adapter) / "adapter_config.json"])
+            facts["config"] = _hash(_digests([Path(ref.adapter) / "adapter_config.json"]))
     return facts
 
 
@@ -121,10 +128,16 @@ def _lookup_errors(name: str) -> Iterator[None]:
         raise ModelError(f"{name} cannot be found: {reason}", "Check --model and --adapter.") from error
 
 
-def _hash(files: Iterable[Path]) -> str:
-    """Over names and contents."""
-    digest = hashlib.sha256()
+def _digests(files: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each file's content, by its name."""
+    digests = {}
     for file in files:
         with open(file, "rb") as opened:
-            digest.update(f"{file.name}\0{hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
+            digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return digests
+
+
+def _hash(digests: Mapping[str, str]) -> str:
+    """Over names and contents."""
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

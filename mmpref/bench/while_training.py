@@ -111,7 +111,7 @@ def _refuse_unwatchable(name: str) -> None:
     if benchmark.judged:
         raise UsageError(
             f"The benchmark {name} is scored by a judge: not while training.",
-            "Evaluate the adapter when it is done.",
+            "Evaluate what was trained when it is done.",
         )
     if benchmark.rewards:
         raise UsageError(

@@ -11,12 +11,12 @@ import fnmatch
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import HubError
-from mmpref.hub_ids import is_commit
+from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.registry import resolve_path
 
 _NO_PATHS = ("pkg:", "memory:", "http://", "https://")
@@ -81,25 +81,32 @@ def _origins(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
             if isinstance(value.get(name), str) and revision in value:
                 if folder := _served_folder(value[name]):
                     yield folder, True
-                # The fingerprint of a table that a package registered begins with its name.
-                registered = str(value.get("fingerprint")).startswith(f"{value[name]}/")
-                yield (
-                    value[name],
-                    not (is_commit(value[revision]) or registered or value[name].startswith(_NO_PATHS)),
-                )
+                yield value[name], _is_local(value[name], value, revision)
+        if key == "held_out":
+            for name, facts in value.items():
+                known = "id" in facts  # not in runs of before
+                yield name, _is_local(facts["id"], facts) if known else not is_hub_id(name.partition(":")[0])
         for name, item in value.items():
             yield from _origins(item, name)
     elif key == "image_root" and isinstance(value, str):
         yield value, True
 
 
+def _is_local(name: str, facts: Mapping[str, Any], revision: str = "revision") -> bool:
+    """Whether what has these facts is of this machine: it has no commit, and no package has registered it."""
+    # The fingerprint of a table that a package registered begins with its name.
+    registered = str(facts.get("fingerprint")).startswith(f"{name}/")
+    return not (is_commit(facts.get(revision)) or registered or name.startswith(_NO_PATHS))
+
+
 def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -> Any:
     if isinstance(value, Mapping):
-        return {
-            key: _cleaned(item, from_hub, local, in_recipe or key == "recipe")
-            for key, item in value.items()
-            if in_recipe or key != "detail"
-        }
+        cleaned: dict[str, Any] = {}
+        for key, item in value.items():
+            if in_recipe or key != "detail":
+                name = _cleaned_key(key, from_hub, local, cleaned)
+                cleaned[name] = _cleaned(item, from_hub, local, in_recipe or key == "recipe")
+        return cleaned
     if isinstance(value, (list, tuple)):
         return [_cleaned(item, from_hub, local, in_recipe) for item in value]
     if not isinstance(value, str) or _TRACKED.fullmatch(value):
@@ -111,6 +118,16 @@ def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -
     if value in local or _has_form_of_path(value) or (in_recipe and _is_on_disk(value)):
         return placeholder(value)
     return LEFT_OUT if _PATH_INSIDE.search(value) else value
+
+
+def _cleaned_key(key: str, from_hub: set[str], local: set[str], taken: Collection[str]) -> str:
+    """A key, such as the name of a held-out set; of two folders of one name the second has a number."""
+    if key in from_hub or not (key in local or _has_form_of_path(key)):
+        return key
+    name, number = placeholder(key), 2
+    while name in taken:
+        name, number = f"{placeholder(key)} ({number})", number + 1
+    return name
 
 
 def _served_folder(name: str) -> str | None:

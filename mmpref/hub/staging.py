@@ -6,7 +6,6 @@ The run directory stays as it is. The copy is symbolic links, and rewritten copi
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.hf_api import RepoFile
 
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import RunError
 from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.add_results import add_results, merge_model_card
@@ -25,9 +22,10 @@ from mmpref.hub.cards.chain import results_of, rounds_text
 from mmpref.hub.cards.dataset import STATISTICS, card_and_pictures
 from mmpref.hub.cards.eval_results import eval_files, published_data
 from mmpref.hub.cards.merge import merge_dataset_card, merge_own_text
-from mmpref.hub.cards.model import model_card
+from mmpref.hub.cards.model import CURVES, model_card
 from mmpref.hub.cards.pictures import PATTERN
 from mmpref.hub.cards.samples import FILES, samples_card
+from mmpref.hub.evaluated_model import refuse_other_model
 from mmpref.hub.leaderboards import leaderboards
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
@@ -39,7 +37,6 @@ from mmpref.run.manifest import is_whole_model, read_manifest
 from mmpref.run.results import RESAMPLES, RESULTS, Results
 from mmpref.text_files import read_text
 
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _EMPTY_CARD = """---
 library_name: peft
 pipeline_tag: image-text-to-text
@@ -139,7 +136,13 @@ def stage_adapter(
         rounded = read_manifest(chain)
         results, rounds = results_of(chain, rounded["kept"]), rounds_text(chain, rounded)
     card = model_card(
-        manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None, rounds=rounds
+        manifest,
+        results,
+        hub_id=repo_id,
+        base_hub_id=base_hub_id,
+        merged=merged is not None,
+        rounds=rounds,
+        curves=(stage / CURVES).is_file(),
     )
     _write_card(chain or path, stage, card)
     what = "Merged model" if merged else "Fine-tuned model" if is_whole_model(manifest) else "LoRA adapter"
@@ -152,78 +155,35 @@ def stage_adapter(
     )
 
 
-def _refuse_other_adapter(path: Path, adapter: Mapping[str, Any], repo_id: str, api: HfApi) -> None:
-    """Results go into the card of the very model that was evaluated; an adapter's weights tell which it is.
-
-    Raises:
-        UsageError: there is no such repository, or it holds another adapter, or one where none was evaluated, or none.
-    """
-    try:
-        weights = api.get_paths_info(repo_id, list(_WEIGHTS))
-    except RepositoryNotFoundError as error:
-        raise UsageError(
-            f"There is no model repository {repo_id} whose results these could be.",
-            "Publish the training run first, or check --hub-model-id.",
-        ) from error
-    if adapter and not weights:
-        raise UsageError(
-            f"{repo_id} holds no adapter whose results these could be.",
-            "Publish the training run first, or check --hub-model-id.",
-        )
-    if weights and not adapter:
-        raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.", "Evaluate with --adapter.")
-    hashes = {_sha256(file, repo_id, api) for file in weights if isinstance(file, RepoFile)}
-    if hashes and str(adapter.get("id")).startswith(("http://", "https://")):
-        raise UsageError(
-            f"{path} evaluated an adapter behind a server, and nobody can see that it is that of {repo_id}.",
-            "Evaluate what is published, or the training run's folder.",
-        )
-    if hashes and adapter.get("weights") not in hashes:
-        raise UsageError(
-            f"{path} evaluated other weights than those of {repo_id}.",
-            "Publish the training run that was evaluated, or evaluate what is published.",
-        )
-
-
-def _sha256(file: RepoFile, repo_id: str, api: HfApi) -> str:
-    if file.lfs:
-        return file.lfs.sha256
-    return hashlib.sha256(Path(api.hf_hub_download(repo_id, file.path)).read_bytes()).hexdigest()
-
-
 def stage_evaluation(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
 ) -> Content:
     """An evaluation's results, which go into the card of the model that was evaluated, and on leaderboards.
 
     Raises:
-        UsageError: they are another adapter's than the repository's.
+        UsageError: they are another model's or adapter's than the repository's.
     """
     evaluation = _public_results(path, manifest)
     results = Results.from_dict(evaluation)
-    adapter = manifest.get("adapter") or {}
-    if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
-        raise UsageError(
-            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id={adapter['id']}."
-        )
-    _refuse_other_adapter(path, adapter, repo_id, api)
-    _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
+    refuse_other_model(path, manifest, repo_id, api)
+    name = repo_id.split("/")[1]
+    _write(stage / CARD, _EMPTY_CARD.format(name=name))
     folder = f"evaluation/{manifest['recipe_hash'][:8]}"
     records = f"{api.endpoint}/{repo_id}/tree/main/{folder}" if push_samples else published_at(path, "dataset")
     tasks = leaderboards(published_data(results), api, str(api.token))
-    for name, content in eval_files(results, tasks, records).items():
-        _write(stage / name, content)
+    for file, content in eval_files(results, tasks, records).items():
+        _write(stage / file, content)
     if push_samples:
         _write_json(stage / folder / RESULTS, evaluation)
         _write_json(stage / folder / "run.json", public(manifest))
         _stage_resamples(path, stage / folder)
-        for file in sorted((path / "samples").glob("*.parquet")):
-            _link(file, stage / folder / "samples" / file.name)
+        for record in sorted((path / "samples").glob("*.parquet")):
+            _link(record, stage / folder / "samples" / record.name)
     names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
     return Content(
         stage,
         f"Results of {names}",
-        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results),
+        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results, name),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmpref.errors import RunError
 
@@ -17,6 +17,10 @@ MANIFEST = "run.json"
 
 
 STATE = ".mmpref"
+
+
+WEIGHTS = (".safetensors", ".bin")
+"""How files with weights end, by which an evaluation of a folder knows the model: ``model_weights`` in its manifest."""
 
 
 _PACKAGES = (
@@ -57,6 +61,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def is_whole_model(manifest: Mapping[str, Any]) -> bool:
     """Whether a training run left a model that was trained in full, and no adapter."""
     return bool(manifest["command"] == "train" and manifest["recipe"].get("tuning") == "full")
+
+
+def product_of(manifest: Mapping[str, Any]) -> Literal["model", "adapter"]:
+    """What a training run left, for readers."""
+    return "model" if is_whole_model(manifest) else "adapter"
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 NoWorse = Literal["no worse", "worse", "cannot tell"]
@@ -14,6 +14,29 @@ _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 def decimals(value: float) -> int:
     """Places after the point that a person would give: 3 of shares and scores, 1 from 10 on, none from 1000 on."""
     return 3 if not math.isfinite(value) or abs(value) < 10 else 1 if abs(value) < 1000 else 0
+
+
+def spread_texts(spread: Mapping[str, float | None], *, counts: bool = False) -> list[str]:
+    """Mean, median, least and greatest as a person would give them; nothing where nothing was measured.
+
+    Args:
+        spread: ``mean``, ``median``, ``min`` and ``max``.
+        counts: of things that are counted: the mean has one place, and what is whole has none. Of others all have as
+            many places as the largest needs.
+    """
+    values = [value for name in ("mean", "median", "min", "max") if (value := spread[name]) is not None]
+    if len(values) < 4:
+        return []
+    if counts:
+        places = [min(1, decimals(values[0])), *(0 if value == round(value) else 1 for value in values[1:])]
+    else:
+        places = [decimals(max(map(abs, values)))] * 4
+    return [fixed(value, digits) for value, digits in zip(values, places, strict=True)]
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number to so many places, thousands apart; what is 0 to these places has no sign."""
+    return f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
 def interval_text(value: float, low: float | None, high: float | None, *, signed: bool = False, digits: int = 3) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from safetensors.torch import load_file
 from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
 from mmpref.align.summary import summary_rows
 from mmpref.align.train import train
+from mmpref.api.results import TrainedAdapter
 from mmpref.cli.train import command
 from mmpref.errors import UsageError
+from mmpref.hub.cards.model import write_model_card
 from mmpref.run.manifest import read_manifest
 
 from .conftest import MODEL
@@ -178,3 +181,18 @@ def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path
     assert f"At the kept step {manifest['best']['step']}:" in card
     assert manifest["best"]["value"] == max(first["chair/recall"], second["chair/recall"])
     assert manifest["recipe"]["watch"]["benchmark"]["pope"]["data"] == "testbed-pope"
+
+
+def test_of_weights_in_full_a_model_is_kept(
+    preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = replace(recipe(preferences), tuning="full")
+    with caplog.at_level(logging.INFO, "mmpref"):
+        manifest = train(full, tmp_path / "run", evaluate=Scores(0.5, 0.4, 0.7, 0.6), write_card=write_model_card)
+    assert "Keeping the model of step 4 of 6" in caplog.text
+    shown = TrainedAdapter(tmp_path / "run", manifest)
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "**Kept is the model of step 4 of 6**" in card
+    for text in (caplog.text, repr(shown), card.partition("```bash")[0], card.partition("Training data")[2]):
+        assert "adapter" not in text
+    assert repr(shown).startswith("model\n")

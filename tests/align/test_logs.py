@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmpref.align import adapter
+from mmpref.align.accuracy import count_ties, ranked_right
 from mmpref.align.plot import plot
 from mmpref.align.preference_data import Pairs
 from mmpref.align.train import train
@@ -33,6 +34,7 @@ def test_the_divergence_from_the_base_and_the_lengths_of_answers(pairs: Pairs, t
     trainer.model.train()
     trainer.compute_loss(trainer.model, dict(batch))
     assert trainer._metrics["train"]["kl/chosen"] == trainer._metrics["train"]["kl/rejected"] == [0.0]
+    assert trainer._metrics["train"]["rewards/accuracies"] == [0.5], "all pairs are ties before the first update"
     with torch.no_grad():
         for name, value in trainer.model.named_parameters():
             if "lora_B" in name:
@@ -54,6 +56,18 @@ def test_the_divergence_from_the_base_and_the_lengths_of_answers(pairs: Pairs, t
         expected = float(divergence.chunk(2)[number].mean())
         assert logged["kl"] == pytest.approx(expected, rel=1e-5, abs=float(tolerance[number].mean()))
         assert logged["lengths"] == pytest.approx(float(lengths.chunk(2)[number].float().mean()))
+
+
+def test_a_tie_is_half_right() -> None:
+    chosen, rejected = torch.tensor([2.0, 1.0, 1.0, -1.0]), torch.tensor([1.0, 1.0, 2.0, -1.0])
+    assert ranked_right(chosen, rejected).tolist() == [1.0, 0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(("accuracy", "margin", "shown"), [(0.0, 0.0, 0.5), (0.0, -0.1, 0.0), (0.25, 0.0, 0.25)])
+def test_a_batch_of_ties_is_no_failure(accuracy: float, margin: float, shown: float) -> None:
+    metrics = {"rewards/accuracies": [1.0, accuracy], "rewards/margins": [0.3, margin]}
+    count_ties(metrics)
+    assert metrics == {"rewards/accuracies": [1.0, shown], "rewards/margins": [0.3, margin]}
 
 
 def test_a_run_logs_them_beside_trls_entropy(preferences: Path, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_a_reward_model_learns_resumes_and_loads(preferences: Path, tmp_path: Pa
     whole, again = whole_and_cut(recipe(preferences), tmp_path)
     assert again["held_out"] == whole["held_out"]
     held = whole["held_out"][str(preferences)]
+    assert held["id"] == str(preferences), "by which publishing knows a folder of this machine"
     assert held["rows"] == whole["counts"]["rows"]
     assert 0.5 < held["accuracy"] <= 1
     first, *_, last = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]

@@ -120,6 +120,8 @@ def test_both_files_say_what_was_evaluated_on_what(world: Path) -> None:
     assert run["data"]["pope"]["fingerprint"] == results["results"][0]["data"]["fingerprint"]
     assert run["data"]["pope"]["fingerprint"].startswith("sha256:")
     assert run["model"]["files"].startswith("sha256:")
+    base = hashlib.sha256((world / "model/model.safetensors").read_bytes()).hexdigest()
+    assert run["model_weights"] == {"model.safetensors": base}, "by which publishing knows a whole model"
 
 
 def test_a_finished_run_is_shown_where_the_hub_cannot_be_asked(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +51,26 @@ def pairs() -> list[Pair]:
     ]
 
 
-def dataset_run(path: Path, split: str = "train", **changes: Any) -> dict[str, Any]:
-    """Write a finished dataset run; its manifest. `changes` replace manifest entries."""
+def dataset_run(
+    path: Path, split: str = "train", methods: Sequence[str] = ("bdhs",) * 3, second: str | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Write a finished dataset run; its manifest.
+
+    Args:
+        methods: that made the pairs.
+        second: a second rejected answer of each.
+        changes: replace manifest entries.
+    """
     import pyarrow as pa
 
     (path / "data").mkdir(parents=True)
-    rows = pairs()
+    rows = [replace(pair, method=method) for pair, method in zip(pairs(), methods, strict=True)]
     file = path / "data" / f"{split}-00000-of-00001.parquet"
-    pq.write_table(pa.Table.from_pylist([as_row(pair) for pair in rows], schema=schema()), file)
+    table = pa.Table.from_pylist([as_row(pair) for pair in rows], schema=schema())
+    if second:
+        turns = [[{"role": "assistant", "content": second}]] * len(rows)
+        table = table.append_column("rejected_policy", pa.array(turns, schema().field("rejected").type))
+    pq.write_table(table, file)
     report = build_report(path / "data", [split], [Skip("9", "no-image")], 5)
     (path / "report.json").write_text(json.dumps(report))
     manifest: dict[str, Any] = {
@@ -210,12 +224,23 @@ def adapter_run(path: Path, base: str, revision: str | None) -> dict[str, Any]:
     return manifest
 
 
-def evaluation_run(path: Path, adapter: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write a finished evaluation run; its results."""
+def whole_model_run(path: Path, weights: bytes = b"\x00weights") -> dict[str, Any]:
+    """Write a finished run of full fine-tuning; its manifest."""
+    path.mkdir(parents=True)
+    manifest = adapter_manifest(model={"id": "me/base", "revision": COMMIT})
+    manifest["recipe"]["tuning"] = "full"
+    (path / "config.json").write_text('{"model_type": "llava"}')
+    (path / "model.safetensors").write_bytes(weights)
+    (path / "run.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def evaluation_run(path: Path, adapter: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Write a finished evaluation run, whose manifest says `more`; its results."""
     (path / "samples").mkdir(parents=True)
     results = evaluation()
     (path / "results.json").write_text(json.dumps(results))
     (path / "samples" / "base-pope.parquet").write_bytes(b"PAR1")
     manifest = {"command": "evaluate", "recipe": {"model": "x/y"}, "recipe_hash": RECIPE_HASH, "adapter": adapter}
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(json.dumps(manifest | more))
     return results

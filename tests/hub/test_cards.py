@@ -223,7 +223,8 @@ def test_the_language_of_the_training_data_is_the_adapters() -> None:
         ({"written": ["chosen", "rejected"]}, True),
         ({"model": None, "annotator": {"name": "judge"}, "written": ["rejected"]}, True),
         ({"model": None, "written": ["rejected"]}, False),  # moved from another row: no model wrote it
-        ({"model": None, "written": []}, False),
+        ({"model": None, "written": [], "methods": ("mix", "povid", "mismatched")}, False),
+        ({"model": None, "written": [], "methods": ("mix", "povid", "masking")}, True),  # written before, not here
     ],
 )
 def test_answers_that_a_model_wrote_are_tagged_as_synthetic(

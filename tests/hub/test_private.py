@@ -70,13 +70,18 @@ def test_an_adapter_names_no_folder(hub: HubAccount, tmp_path: Path, folder: str
     manifest = adapter_run(path, base, None)
     manifest["datasets"] = [{"id": data, "revision": None, "fingerprint": "sha256:1", "rows": 3}]
     manifest["recipe"]["dataset"] = [data]
+    held_out = [f"{_inside(folder, 'judged')}:dev", f"{_inside(folder, 'more')}/judged:dev"]
+    manifest["recipe"]["loss"]["held_out"] = held_out
+    manifest["held_out"] = {name: {"rows": 3, "accuracy": 0.5} for name in held_out}
     (path / "run.json").write_text(json.dumps(manifest))
     (path / "tokenizer_config.json").write_text(json.dumps({"name_or_path": base, "sep_token": "/s"}))
     _push(hub, path)
     files = _files(hub, "model")
     _silent(files)
     assert json.loads(files["tokenizer_config.json"])["sep_token"] == "/s"
-    assert json.loads(files["run.json"])["recipe"]["dataset"] == ["/path/to/pairs"]
+    published = json.loads(files["run.json"])
+    assert published["recipe"]["dataset"] == ["/path/to/pairs"]
+    assert list(published["held_out"]) == ["/path/to/judged:dev", "/path/to/judged:dev (2)"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

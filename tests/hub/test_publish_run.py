@@ -232,6 +232,7 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     before.pop("README.md")
     assert after == before
     assert b"0.891 [0.881, 0.901]" in card
+    assert _metadata(card)["model-index"][0]["name"] == "thing"
     assert _metadata(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.891
     assert _metadata(card)["base_model"] == BASE
     assert not _push(hub, tmp_path / "evaluation").changed

@@ -157,3 +157,19 @@ def test_an_adapter_of_control_pairs_says_so() -> None:
     assert "control" in _tags(card)
     assert "| <code>bdhs</code> 4,000, <code>gibberish</code> 1,000 |" in card
     assert "control pairs" not in model_card(adapter_manifest())
+
+
+def test_what_else_has_changed_is_said_first_too() -> None:
+    content = evaluation("chair", 0.87)
+    claim = content["differences"][0]
+    for metric, low, high, better in (
+        ("recall", -0.05, -0.01, True),
+        ("words", 0.5, 1.5, None),
+        ("mentions", -0.1, 0.1, None),
+    ):
+        row = {**content["results"][0], "metric": metric, "headline": False, "higher_is_better": better}
+        content["results"] += [row, {**row, "model": "adapter"}]
+        content["differences"].append({**claim, "metric": metric, "value": (low + high) / 2, "low": low, "high": high})
+    said = opening(lines_of(Results.from_dict(content)))
+    assert "**no clear change** on chair (random), accuracy" in said
+    assert said.splitlines()[1].endswith(" Of chair (random) also recall worse, words higher.")

@@ -1,4 +1,4 @@
-"""A language model rewrites the chosen answer with realistic hallucinations (arXiv 2407.02477, appendix C.1, table 13).
+"""An annotator rewrites the chosen answer with realistic hallucinations (arXiv 2407.02477, appendix C.1, table 13).
 
 The annotator is the language model: an endpoint, a local model, or on the testbed its rule-based stand-in. As in the
 paper it sees question and answer, and the image only with ``show_images``. Reason for a skip: ``failed-rewrite`` (the

@@ -25,11 +25,12 @@ from mmpref.hub_ids import is_hub_id
 from mmpref.run.results import Results
 
 
-def add_results(card_text: str, results: Results) -> str:
+def add_results(card_text: str, results: Results, name: str | None = None) -> str:
     """A model card with the results of an evaluation run merged in; everything else stays as it is written there.
 
     Args:
         card_text: the whole card. A card without our block gets it at its end.
+        name: of the model, for a model-index that is not there yet.
 
     Results of the same benchmark, split and metric are replaced, others (ours or foreign) are kept; first words, limits
     and tags follow. Adding the same results again changes nothing.
@@ -46,7 +47,7 @@ def add_results(card_text: str, results: Results) -> str:
         raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
     lines = merged_lines(read_lines(body), lines_of(results))
     _set_tags(blocks, old.get("tags"), lines)
-    index = merged_index(old.get("model-index"), model_index(_name(results), results))
+    index = merged_index(old.get("model-index"), model_index(name or _name(results), results))
     blocks["model-index"] = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
     return join_card(blocks.values(), put_block(with_verdict(body, lines), results_block(lines)))
 

@@ -21,6 +21,8 @@ from mmpref.hub.cards.render import (
     format_number,
     last_part,
     method_name,
+    method_title,
+    methods_that_write,
     plain_name,
     render_card,
     summary_of,
@@ -29,8 +31,10 @@ from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
+from mmpref.reasons import REASONS
 from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
+from mmpref.run.results_text import spread_texts
 
 _COLUMN_TEXTS = {
     "images": "the images; they belong to the first user turn",
@@ -39,9 +43,9 @@ _COLUMN_TEXTS = {
     "rejected": "the answer to train away from",
     "rejected_policy": "a second rejected answer, for averaged losses",
     "source": "the set that the source's row comes from",
-    "chosen_model": "who wrote the chosen answer, as the source says",
-    "rejected_model": "who wrote the rejected answer, as the source says",
-    "margin": "by how much the source rates the chosen answer better",
+    "chosen_model": "who wrote the chosen answer",
+    "rejected_model": "who wrote the rejected answer",
+    "margin": "by how much the chosen answer was rated better",
     "severity": "how grave the source finds the rejected answer's mistakes",
     "hardness": "how much better the source measured the chosen answer to be",
     "chosen_weights": "weights of words of the chosen answer, by the characters where they begin and end",
@@ -61,6 +65,14 @@ _CONTEXT_TEXTS = {
     "rejected": "the answer, or what continues one, to train away from",
 }
 """Of a set with such rows."""
+
+_SECOND_TEXTS = {
+    "rejected": "the source's answer to train away from",
+    "method": "how the second rejected answer was made",
+    "similarity": "cosine similarity of the chosen and the second rejected answer; empty where not measured",
+    "iterations": "tries that the second rejected answer took, from 1",
+}
+"""Of a set with two rejected answers a row, of which the second was written here."""
 
 _UNSTATED_LICENCE = " The source does not say which: find out before you use or share them."
 _UNREADABLE_LICENCE = " The source states it in a way that could not be read: look there before you use or share them."
@@ -106,11 +118,13 @@ def card_and_pictures(
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     splits = list(manifest.get("splits") or [recipe["split"]])
     facts = preview(path / "data", splits)
+    named = [portable(entry["id"]) for entry in source.get("sources") or [source]]
+    second = bool(recipe.get("keep_rejected"))
     licence = licence_fields(source.get("licence"), _source_link(source))
     fields: dict[str, Any] = {**licence, **({"language": ["en"]} if facts.english else {})}
     data = DatasetCardData(
         **fields,
-        pretty_name=plain_name(f"{method_name(manifest).upper()} preference pairs from {last_part(source['id'])}"),
+        pretty_name=plain_name(f"{method_title(manifest)} preference pairs from {' + '.join(map(last_part, named))}"),
         task_categories=[TASK],
         size_categories=[size_category(facts.rows)],
         tags=_tags(manifest, facts.methods),
@@ -133,7 +147,7 @@ def card_and_pictures(
         splits=" and ".join(f"{code(name)} ({rows:,})" for name, (rows, _) in facts.splits.items())
         if len(splits) > 1
         else "",
-        source=code(source["id"]),
+        source=code(" + ".join(named)),
         source_revision=content_id(source),
         licence=code(licence.get("license_name", licence["license"])),
         licence_note=licence_note,
@@ -144,7 +158,7 @@ def card_and_pictures(
         model_revision=_revision_text(manifest) if model else "",
         adapter=_adapter_text(manifest.get("adapter")),
         server=code(manifest["server"]["model"]) if manifest.get("server") else "",
-        keep_rejected=bool(recipe.get("keep_rejected")),
+        keep_rejected=second,
         written=_written(manifest),
         chosen_written="chosen" in manifest.get("written", []),
         corrected=bool(manifest.get("corrected")),
@@ -153,12 +167,15 @@ def card_and_pictures(
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),
-        columns=[(code(name), _column_text(name, facts.contexts)) for name in facts.columns],
+        columns=[(code(name), _column_text(name, facts.contexts, second)) for name in facts.columns],
         contexts=f"{facts.contexts:,}" if facts.contexts else "",
-        statistics=_statistics_table(report),
+        statistics=_statistics_table(report, second),
         warnings=[text(warning) for warning in report.get("warnings", ())],
         picture=STATISTICS if (path / STATISTICS).is_file() else "",
-        skipped=", ".join(f"{n:,} {text(reason)}" for reason, n in manifest["counts"]["skipped"].items()) or "none",
+        skipped=_skipped_text(manifest["counts"]["skipped"]),
+        made_by=", ".join(f"{code(name)} {rows:,}" for name, rows in facts.methods.items())
+        if len(facts.methods) > 1
+        else "",
         tried="iterations" in (recipe.get("builder") or {}),
         resolved=table(
             ("try", "pairs", "resolved so far"),
@@ -178,8 +195,19 @@ def card_and_pictures(
     return card, {name: content for sample in facts.samples for name, content in sample.pictures.items()}
 
 
-def _column_text(name: str, contexts: int) -> str:
+def _column_text(name: str, contexts: int, second: bool) -> str:
+    if second and name in _SECOND_TEXTS:
+        return _SECOND_TEXTS[name]
     return (_CONTEXT_TEXTS if contexts and name in _CONTEXT_TEXTS else _COLUMN_TEXTS).get(name, "")
+
+
+def _skipped_text(skipped: Mapping[str, int]) -> str:
+    """Rows that were left out, by the code of the reason and its meaning."""
+    parts = (
+        f"{rows:,} {text(reason)}" + (f" ({text(REASONS[reason])})" if reason in REASONS else "")
+        for reason, rows in skipped.items()
+    )
+    return "; ".join(parts) or "none"
 
 
 def _revision_text(manifest: Mapping[str, Any]) -> str:
@@ -200,9 +228,11 @@ def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:
     is_control = summary_of("build-dataset", method_name(manifest)).startswith(CONTROL)
     kind = ["control"] if is_control or _controls(methods) else []
     topic = [] if is_control else ["hallucination"]
-    generated = bool(_written(manifest) and (manifest["model"] or manifest.get("annotator")))
+    here = bool(manifest["model"] or manifest.get("annotator"))
+    # Where nothing was written here, rows may be of sets that mmpref wrote before.
+    generated = here if _written(manifest) else bool(methods_that_write(methods))
     written = ["synthetic"] if generated else []
-    return [*dict.fromkeys(["preference", "dpo", *TAGS, *topic, *written, *kind, method_name(manifest)])]
+    return [*dict.fromkeys(["preference", "dpo", *TAGS, *topic, *written, *kind, method_name(manifest), *methods])]
 
 
 def _written(manifest: Mapping[str, Any]) -> Sequence[str]:
@@ -262,14 +292,14 @@ def _rho_choice(choice: Mapping[str, Any] | None) -> str:
     return f"{rule}\n\n" + table(("visible tokens", "rho_th", "resolved by the first try", ""), rows)
 
 
-def _statistics_table(report: Mapping[str, Any]) -> str:
-    spreads = {
-        "words, chosen": report["words"]["chosen"],
-        "words, rejected": report["words"]["rejected"],
+def _statistics_table(report: Mapping[str, Any], second: bool) -> str:
+    """Spreads of lengths and differences; of sets with a second rejected answer the similarity is that one's."""
+    words = {f"words, {column}": report["words"][column] for column in ("chosen", "rejected")}
+    measures = {
         "length of rejected / chosen": report["length_ratio"],
         "share of words that differ": report["differing_words"],
-        "cosine similarity": report["similarity"],
+        f"cosine similarity{', second rejected' if second else ''}": report["similarity"],
     }
-    parts = ("mean", "median", "min", "max")
-    rows = [(name, *(format_number(spread[part]) for part in parts)) for name, spread in spreads.items()]
-    return table(("", *parts), rows)
+    spreads = (words | measures).items()
+    rows = [(name, *(spread_texts(spread, counts=name in words) or ["–"] * 4)) for name, spread in spreads]
+    return table(("", "mean", "median", "min", "max"), rows)

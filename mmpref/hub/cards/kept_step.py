@@ -7,6 +7,7 @@ from typing import Any
 
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.run.asked import Asked
+from mmpref.run.manifest import product_of
 
 
 def final_title(manifest: Mapping[str, Any]) -> str:
@@ -34,16 +35,17 @@ def kept_text(manifest: Mapping[str, Any]) -> str:
     metrics = [name for name in rows[-1] if "/" in name]
     lines = [(text(name), *(_value(row.get(name)) for row in shown)) for name in metrics]
     seen = table(("while training", *(columns[row["step"]] for row in shown)), lines)
-    return "\n\n".join([_choice(best, steps, watched, before) if best else _watched(watched), seen])
+    choice = _choice(best, steps, watched, before, product_of(manifest)) if best else _watched(watched)
+    return "\n\n".join([choice, seen])
 
 
-def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str) -> str:
+def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str, product: str) -> str:
     data = watched.get(best["metric"].split("/")[0])
     where = f" on {_data(data)}" if data else ", on data that were not recorded"
     base = best.get("base")
     against = "" if base is None else f" ({_value(base)} with the {before})"
     return (
-        f"**Kept is the adapter of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
+        f"**Kept is the {product} of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
         f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little "
         "of other data."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 _MARKUP = re.compile(r"[&<>\\`*_{}\[\]#!|~$@]")
 _NEWLINE = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -39,9 +39,10 @@ def fence(content: str, language: str) -> str:
     return f"{ticks}{language}\n{content}\n{ticks}"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of ready-made cells; the first column is text, the others are numbers."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: Collection[int] = ()) -> str:
+    """A table of ready-made cells; the first column is text, and so are those of the numbers `texts`; others are
+    numbers, which stand to the right."""
+    lines = [columns, ["---" if number in (0, *texts) else "---:" for number in range(len(columns))], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

@@ -26,6 +26,7 @@ from mmpref.hub.cards.render import (
     last_part,
     method_name,
     method_tags,
+    method_title,
     plain_name,
     render_card,
     summary_of,
@@ -40,8 +41,13 @@ from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
+from mmpref.run.results_text import decimals, fixed
 
+CURVES = "training.png"
+"""The picture of a training's curves, which its card shows where it is there."""
 _STUDY = "2407.02477"
+_PLACES = {"accuracy": 3, "reward": 3}
+"""Behind the point, of what a training measured of itself; 4 of all else."""
 
 
 def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -51,7 +57,7 @@ def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
         path: the run directory.
         manifest: what ``run.json`` holds or will hold.
     """
-    write_atomic(path / "README.md", model_card(manifest))
+    write_atomic(path / "README.md", model_card(manifest, curves=(path / CURVES).is_file()))
 
 
 def model_card(
@@ -62,6 +68,7 @@ def model_card(
     base_hub_id: str | None = None,
     merged: bool = False,
     rounds: str = "",
+    curves: bool = False,
 ) -> str:
     """The text of an adapter's card.
 
@@ -71,6 +78,7 @@ def model_card(
         base_hub_id: where a base model that is a local path can be found on the Hub.
         merged: what is published is the base with the adapter's weights in it.
         rounds: of a chain, what every round did (`mmpref.hub.cards.chain`).
+        curves: the picture `CURVES` lies beside the card.
 
     Raises:
         HubError: the metadata would be broken.
@@ -92,7 +100,9 @@ def model_card(
     shown = base or portable(model["id"])
     in_full = is_whole_model(manifest)
     whole = merged or in_full
-    name = plain_name(f"{last_part(shown)} with {method_name(manifest).upper()}")
+    is_reward_model = "held_out" in manifest
+    made = "as a reward model" if is_reward_model else f"with {method_title(manifest)}"
+    name = plain_name(f"{last_part(shown)} {made}")
     fields: dict[str, Any] = dict(licence)
     if languages := manifest.get("languages"):
         fields["language"] = languages
@@ -116,7 +126,7 @@ def model_card(
     ]
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
-    if "held_out" in manifest:
+    if is_reward_model:
         load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
     elif whole:
         load = snippets.load_merged(repo)
@@ -138,7 +148,7 @@ def model_card(
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
         partners="no_partner" in (manifest.get("drawn") or {}),
         began=_began_text(manifest.get("began") or {}),
-        rewards="held_out" in manifest,
+        rewards=is_reward_model,
         merged=merged,
         rounds=rounds,
         in_full=in_full,
@@ -146,6 +156,7 @@ def model_card(
         held_out=_held_out_table(manifest.get("held_out") or {}),
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
         watched=watched,
+        curves=CURVES if curves else "",
         kept=kept_text(manifest),
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
@@ -211,7 +222,8 @@ def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
         )
         for entry in datasets
     ]
-    return table(("dataset", "revision or content", "pairs", "made by"), rows) if rows else "not recorded."
+    columns = ("dataset", "revision or content", "pairs", "made by")
+    return table(columns, rows, texts=(1, 3)) if rows else "not recorded."
 
 
 def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
@@ -272,5 +284,10 @@ def _held_out_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _final_table(final: Mapping[str, Any]) -> str:
-    rows = [(text(name), format_number(value)) for name, value in final.items() if isinstance(value, (int, float))]
+    """What a training measured of itself, with the places that its summary has, and fewer of what is large."""
+    rows = [
+        (text(name.replace("_", " ")), fixed(value, _PLACES.get(name, 4) if abs(value) < 10 else decimals(value)))
+        for name, value in final.items()
+        if isinstance(value, int | float)
+    ]
     return table(("measure", "value"), rows) if rows else ""

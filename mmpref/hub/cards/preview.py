@@ -24,7 +24,7 @@ ANSWER, PROMPT = 600, 300
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair as ready-made Markdown, and its pictures by path."""
+    """One pair as ready-made Markdown, and its pictures by path; `second` is the second rejected answer, if any."""
 
     id: str
     prompt: str
@@ -32,6 +32,7 @@ class Sample:
     rejected: str
     similarity: str
     iterations: str
+    second: str = ""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -141,6 +142,8 @@ def _texts(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
     import pyarrow.parquet as pq
 
     columns = ["prompt", "chosen", "rejected", "id", "similarity", "iterations", "method"]
+    if "rejected_policy" in pq.read_schema(files[0]).names:
+        columns.append("rejected_policy")
     for file in files:
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
@@ -163,7 +166,7 @@ def _count_images(files: Sequence[Path]) -> int:
 
 def _sample(row: Mapping[str, Any]) -> Sample:
     chosen, rejected = marked_pair(_text(row["chosen"]), _text(row["rejected"]), ANSWER)
-    similarity = row["similarity"]
+    similarity, second = row["similarity"], row.get("rejected_policy")
     return Sample(
         id=code(clip(str(row["id"]), 80)),
         prompt=text(clip("\n".join(f"{turn['role']}: {turn['content']}" for turn in row["prompt"]), PROMPT)),
@@ -171,6 +174,7 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         rejected=rejected,
         similarity="not measured" if similarity is None else f"{similarity:.3f}",
         iterations=str(row["iterations"]),
+        second=marked_pair(_text(row["chosen"]), _text(second), ANSWER)[1] if second else "",
     )
 
 

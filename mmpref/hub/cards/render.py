@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 TAGS = ["vlm", "trl"]
 """Of every card."""
 TASK = "image-text-to-text"
+_COUNTED = {"used": "pairs that were used", "same": "answers that are the same", "tie": "ties"}
+"""What is counted, where its key alone would not say."""
+_SHORT = 5
+"""Letters: what is no longer is an acronym, as a rule."""
 CONTROL = "Control: "
 """How the first line of a method begins that is there to compare with, not to make a model better."""
 _METHODS: dict[str, Registry[Any]] = {
@@ -108,10 +113,21 @@ def method_tags(method: str) -> list[str]:
     return list(dict.fromkeys([*getattr(entry, "tags", ()), method]))
 
 
+def methods_that_write(methods: Iterable[str]) -> list[str]:
+    """Those of some methods of making pairs that have a model or an annotator write answers."""
+    found = []
+    for method in methods:
+        with contextlib.suppress(UsageError):  # its plugin is not installed
+            builder = _METHODS["build-dataset"].get(method)
+            if builder.uses_model or builder.needs_annotator:
+                found.append(method)
+    return found
+
+
 def counts_table(counts: Mapping[str, Any], what: str = "asked and answered") -> str:
     """What was asked and answered, or drawn, as a table; empty where nothing was counted."""
     cells = {
-        name.replace("_", " "): f"{value:,.0f}"
+        _COUNTED.get(name, name.replace("_", " ")): f"{value:,.0f}"
         for name, value in counts.items()
         if isinstance(value, int | float) and value and name not in ("named", "named_first")
     }
@@ -122,6 +138,17 @@ def counts_table(counts: Mapping[str, Any], what: str = "asked and answered") ->
 
 def method_name(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("method", manifest["recipe"]["method"]))
+
+
+def method_title(manifest: Mapping[str, Any]) -> str:
+    """The method's name as a title has it: as its first line spells it, else a short one in capitals."""
+    name = method_name(manifest)
+    spelled = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", summary_of(manifest["command"], name), re.IGNORECASE)
+    if spelled and spelled[0] != name:
+        return spelled[0]
+    parts = name.split("-")
+    longest = _SHORT if len(parts) == 1 else _SHORT - 1
+    return "-".join(part.upper() if len(part) <= longest else part for part in parts)
 
 
 def _method_summary(manifest: Mapping[str, Any]) -> str:

@@ -24,6 +24,9 @@ _LEGEND = (
     r" Headline metrics are tested, and corrected over the benchmarks of their run by Holm's method: \* below 0.05, "
     r"\*\* below 0.01, \*\*\* below 0.001, n.s. not significant."
 )
+_COMPARED, _ALONE = ("base", "adapter", "difference"), ("this model",)
+"""Columns of the table: of an adapter with its base, and of a whole model, which was evaluated as a base."""
+_PAIRED = "; the difference is adapter minus base, paired by sample"
 _CHOSE = " †"
 _SETTING = 200
 """Characters that a card shows of one setting."""
@@ -126,19 +129,19 @@ def results_block(lines: Sequence[Line]) -> str:
     """The marked block with the table; it says so where nothing was evaluated."""
     if not lines:
         return f"{BEGIN}\n## Results\n\nNot evaluated yet.\n{END}"
+    compared = any(line.adapter for line in lines)
     rows = [
         [
             f"{line.name}{_ARROWS[line.higher_is_better]}{_CHOSE if line.asked and line.asked.chose else ''}",
             _cell(line.base),
-            _cell(line.adapter),
-            _cell(line.difference, signed=True) + _stars(line.p),
+            *([_cell(line.adapter), _cell(line.difference, signed=True) + _stars(line.p)] if compared else []),
             f"{line.n:,}",
         ]
         for line in lines
     ]
+    both = " (both models together)" if compared else ""
     notes = [
-        f"* {line.name}: {line.parse_failures} answers could not be parsed, {line.missing} are missing (both models "
-        "together)."
+        f"* {line.name}: {line.parse_failures} answers could not be parsed, {line.missing} are missing{both}."
         for line in lines
         if line.parse_failures or line.missing
     ]
@@ -151,9 +154,9 @@ def results_block(lines: Sequence[Line]) -> str:
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
     parts = [
         f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results",
-        "In brackets: 95 % bootstrap intervals; the difference is adapter minus base, paired by sample. "
-        "↑ higher is better, ↓ lower is better." + (_LEGEND if any(line.p is not None for line in lines) else ""),
-        table(("benchmark (split), metric", "base", "adapter", "difference", "n"), rows),
+        f"In brackets: 95 % bootstrap intervals{_PAIRED if compared else ''}. ↑ higher is better, ↓ lower is better."
+        + (_LEGEND if any(line.p is not None for line in lines) else ""),
+        table(("benchmark (split), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
         *chosen,
         *(["\n".join(notes)] if notes else []),
         *asked_parts(asked),
@@ -177,7 +180,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
         for title, of in asked.items()
     ]
     columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
-    parts = [table(columns, rows)] if rows else []
+    parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
     if any(not of.official for of in asked.values()):
         parts.append(
             "“Scored like” a benchmark is not that benchmark: the data, the questions or the settings are others than "

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmpref.hub.cards.markdown import text
 from mmpref.hub.cards.results_table import Line
-from mmpref.run.results_text import decimals, interval_text, verdict_of
+from mmpref.run.results_text import decimals, direction_of, interval_text, verdict_of
 
 _VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change")
 """In the order of a card's first words."""
@@ -67,8 +68,8 @@ def opening(lines: Sequence[Line]) -> str:
     elif not found:
         words = "It was evaluated, but not compared with its base: the results are below."
     else:
-        parts = [f"**{said}** on {', '.join(map(_claim, of))}" for said, of in found.items()]
-        words = f"Against its base: {'; '.join(parts)}."
+        parts = [f"**{said}** on {' and '.join(map(_claim, of))}" for said, of in found.items()]
+        words = f"Against its base: {'; '.join(parts)}.{_also(lines)}"
     return _block(_OPENING, words)
 
 
@@ -77,6 +78,22 @@ def _claim(line: Line) -> str:
     difference = interval_text(*line.difference, signed=True, digits=decimals(line.difference[0]))
     marked = " †" if line.asked and line.asked.chose else ""
     return f"{line.name} ({difference}){marked}"
+
+
+def _also(lines: Sequence[Line]) -> str:
+    """Beside the metrics that claims are made on, those whose interval excludes 0, as the terminal has them: fewer
+    hallucinations with less recall are not simply better."""
+    changed: dict[str, list[str]] = {}
+    claimed = {(line.benchmark, line.split) for line in lines if outcome(line)}
+    for line in lines:
+        if line.headline or line.difference is None or (line.benchmark, line.split) not in claimed:
+            continue
+        if direction := direction_of(*line.difference[1:], line.higher_is_better):
+            changed.setdefault(f"{text(line.benchmark)} ({text(line.split)})", []).append(
+                f"{text(line.metric)} {direction}"
+            )
+    parts = [f" Of {name} also {', '.join(metrics)}." for name, metrics in changed.items()]
+    return "".join(parts)
 
 
 def limits(lines: Sequence[Line]) -> str:

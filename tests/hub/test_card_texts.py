@@ -1,0 +1,99 @@
+"""What cards say to somebody who knows nothing of the run: titles, tables, samples, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmpref.hub.cards.add_results import add_results
+from mmpref.hub.cards.dataset import dataset_card
+from mmpref.hub.cards.markdown import table
+from mmpref.hub.cards.model import model_card, write_model_card
+from mmpref.run.results import Results
+from tests.hub.runs import adapter_manifest, dataset_run, evaluation
+
+
+@pytest.mark.parametrize(
+    ("method", "title"),
+    [
+        ("dpo", "with DPO"),
+        ("mixed-dpo", "with mixed-DPO"),
+        ("symmpo", "with SymMPO"),
+        ("robust", "with robust"),
+        ("online-bdhs", "with online-BDHS"),
+    ],
+)
+def test_a_title_shouts_acronyms_only(method: str, title: str) -> None:
+    assert f"# llava-v1.6-vicuna-7b-hf {title}\n" in model_card(adapter_manifest(method=method))
+
+
+def test_a_reward_models_title_says_what_it_is() -> None:
+    card = model_card(adapter_manifest(method="reward-model", held_out={"me/pairs": {"accuracy": 0.5, "rows": 4}}))
+    assert "# llava-v1.6-vicuna-7b-hf as a reward model\n" in card
+    assert "better than the base is better than chance" in card
+    assert "Plain clients" not in card, "which cannot load it"
+
+
+def test_a_union_is_called_by_all_its_sets_and_says_what_made_its_pairs(tmp_path: Path) -> None:
+    sets = [{"id": f"/home/someone/{name}", "revision": None, "licence": "mit"} for name in ("masked", "corrupted")]
+    names = " + ".join(one["id"] for one in sets)
+    source = {"id": names, "split": "train", "revision": None, "licence": "mit", "sources": sets}
+    methods = ("masking", "corrupt", "masking")
+    manifest = dataset_run(tmp_path / "run", methods=methods, method="mix", model=None, written=[], source=source)
+    card = dataset_card(tmp_path / "run", manifest)
+    assert "# MIX preference pairs from masked + corrupted\n" in card
+    assert "are those of <code>/path/to/masked + /path/to/corrupted</code>" in " ".join(card.split())
+    assert "Pairs by the method that made them: <code>masking</code> 2, <code>corrupt</code> 1.\n" in card
+    assert "- mix\n- masking\n- corrupt\n" in card
+
+
+def test_both_rejected_answers_of_a_pair_are_shown(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run", second="A dog sleeps.")
+    manifest["recipe"]["keep_rejected"] = True
+    card = dataset_card(tmp_path / "run", manifest)
+    assert card.count("* **Second rejected:** ") == 3
+    assert "(of the second rejected answer: similarity 0.500, try 2)" in card
+    assert "cosine similarity, second rejected" in card
+    alone = dataset_card(tmp_path / "alone", dataset_run(tmp_path / "alone"))
+    assert "econd rejected" not in alone
+
+
+def test_rows_that_were_left_out_are_explained(tmp_path: Path) -> None:
+    counts = {"rows": 3, "skipped": {"one-answer": 2, "plugins-own": 1}}
+    card = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", counts=counts))
+    assert (
+        "left out: 2 one-answer (the model gave no two different answers that can be told apart); 1 plugins-own.\n"
+        in card
+    )
+
+
+def test_the_curves_of_a_training_are_shown_where_they_are(tmp_path: Path) -> None:
+    write_model_card(tmp_path, adapter_manifest())
+    assert "training.png" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "training.png").write_bytes(b"")
+    write_model_card(tmp_path, adapter_manifest())
+    assert "](training.png)" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_results_of_a_whole_model_are_not_called_a_bases() -> None:
+    manifest = adapter_manifest()
+    manifest["recipe"]["tuning"] = "full"
+    both = evaluation()
+    alone = {
+        **both,
+        "models": both["models"][:1],
+        "results": [row for row in both["results"] if row["model"] == "base"],
+        "differences": [],
+    }
+    results = add_results(model_card(manifest), Results.from_dict(alone)).partition("## Results")[2]
+    assert "| benchmark (split), metric | this model | n |" in results
+    assert "| pope (random), accuracy ↑ | 0.864 [0.854, 0.874] | 3,000 |" in results
+    for word in ("base", "adapter", "difference", "both models"):
+        assert word not in results
+
+
+def test_columns_of_text_stand_to_the_left() -> None:
+    rows = [("a", "b", "1")]
+    assert table(("x", "y", "n"), rows).splitlines()[1] == "| --- | ---: | ---: |"
+    assert table(("x", "y", "n"), rows, texts=(1,)).splitlines()[1] == "| --- | --- | ---: |"
