@@ -84,8 +84,10 @@ def _origins(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
                 yield value[name], _is_local(value[name], value, revision)
         if key == "held_out":
             for name, facts in value.items():
-                known = "id" in facts  # not in runs of before
-                yield name, _is_local(facts["id"], facts) if known else not is_hub_id(name.partition(":")[0])
+                if "id" in facts:
+                    yield name, _is_local(facts["id"], facts)
+                else:  # runs of before; the split stands behind the name
+                    yield name, _has_form_of_path(name) or not is_hub_id(name.rpartition(":")[0] or name)
         for name, item in value.items():
             yield from _origins(item, name)
     elif key == "image_root" and isinstance(value, str):
