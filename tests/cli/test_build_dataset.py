@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests import forked, launch
+from tests import bare, forked, launch
 
 RECIPE = ("--limit", "48", "--set", "block_size=8")
 
@@ -93,7 +93,7 @@ def test_a_finished_run_needs_no_model(built: Path) -> None:
         f"program.main({_words(built)!r}, standalone_mode=False)\n"
         "print('model loaded' if 'sentence_transformers' in sys.modules else 'light', file=sys.stderr)\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = bare.python(code, environment=os.environ)
     assert result.returncode == 0, result.stderr
     assert "light" in result.stderr
 
