@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -27,10 +28,29 @@ QUIET = {
 """What the program says to libraries before it imports them."""
 
 
-def pytest_collection_finish() -> None:
-    """What is imported by now stays: trainers ask for the garbage to be collected twice a run, and it is none."""
+_FEW = 100
+_frozen = 0
+"""Modules that were imported when garbage was last looked for in all."""
+
+
+def _freeze_imported() -> None:
+    """What is imported stays: trainers ask for the garbage to be collected twice a run, and it is none. To look through
+    all of it takes as long as some trainings."""
+    global _frozen
     gc.collect()
     gc.freeze()
+    _frozen = len(sys.modules)
+
+
+def pytest_collection_finish() -> None:
+    _freeze_imported()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Much is imported by the first test that needs it."""
+    if len(sys.modules) > _frozen + _FEW:
+        _freeze_imported()
 
 
 @pytest.fixture(autouse=True)
