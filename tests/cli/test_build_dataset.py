@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import bare, forked, launch
+from tests import bare, forked
 
 RECIPE = ("--limit", "48", "--set", "block_size=8")
 
@@ -71,7 +71,7 @@ def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_launched_processes_build_the_same_bytes_together(built: Path, tmp_path: Path) -> None:
-    result = launch.run(launch.command(_words(tmp_path / "run", "--json"), 2))
+    result = forked.run(_words(tmp_path / "run", "--json"), 2)
     assert json.loads(result.stdout)["counts"]["rows"] > 0, "only one of them tells"
     assert _digests(tmp_path / "run") == _digests(built)
     assert len(list((tmp_path / "run/.mmpref").glob("lock-*-of-2"))) == 2
