@@ -67,12 +67,14 @@ def pytest_runtest_teardown() -> None:
 def _program_ends_with_its_test() -> Iterator[None]:
     """`mmpref.cli.main.main` sets what holds for its whole process; this one has other tests to run."""
     logger, terminated = logging.getLogger("mmpref"), signal.getsignal(signal.SIGTERM)
+    between = gc.get_threshold()
     before = logger.level, logger.propagate, list(logger.handlers)
     variables = {name: os.environ.get(name) for name in QUIET}
     yield
     logger.setLevel(before[0])
     logger.propagate, logger.handlers[:] = before[1:]
     signal.signal(signal.SIGTERM, terminated)
+    gc.set_threshold(*between)
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)
