@@ -119,12 +119,14 @@ class Registry(Generic[T]):
 
 def package_files(group: str, suffix: str) -> dict[str, Path]:
     """Data files (by stem) of every package that an entry point of the group names, such as ``*.yaml`` recipes."""
-    files: dict[str, Path] = {}
-    for point in entry_points(group=group):
-        spec = importlib.util.find_spec(point.value)
-        for location in (spec.submodule_search_locations or []) if spec else []:
-            files.update({path.stem: path for path in sorted(Path(location).glob(f"*{suffix}"))})
-    return files
+    return {path.stem: path for folder in _folders(group) for path in sorted(folder.glob(f"*{suffix}"))}
+
+
+@cache
+def _folders(group: str) -> list[Path]:
+    """Of every package of the group: to look for entry points is to read the metadata of all that is installed."""
+    specs = [importlib.util.find_spec(point.value) for point in entry_points(group=group)]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or []]
 
 
 def resolve_path(reference: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import os
 import re
@@ -50,10 +51,17 @@ APART = {"data", "align", "bench", "hub", "judges", "sampling"}
 """Of these, none imports another of its own layer."""
 
 
+@functools.cache
+def _import_nodes(file: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Inside functions and type-checking blocks too."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def _imports(file: Path) -> set[str]:
     """Top-level parts of mmpref that a module imports, inside functions and type-checking blocks too."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in _import_nodes(file):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mmpref"):
             parts = node.module.split(".")
             found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
@@ -90,7 +98,7 @@ FILES = {_module(file): file for file in PACKAGE.rglob("*.py")}
 def _imported_files(file: Path) -> set[str]:
     """Modules of mmpref that a file imports, inside functions and type-checking blocks too."""
     modules = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in _import_nodes(file):
         if isinstance(node, ast.ImportFrom) and node.module:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} - {"mmpref"}
         elif isinstance(node, ast.Import):
@@ -108,14 +116,14 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 def test_the_package_does_not_import_its_own_face() -> None:
     for file in FILES.values():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in _import_nodes(file):
             if isinstance(node, ast.ImportFrom) and node.module == "mmpref":
                 assert all(f"mmpref.{alias.name}" in FILES for alias in node.names), file
 
 
 def test_no_private_name_crosses_files() -> None:
     for file in FILES.values():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in _import_nodes(file):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmpref"):
                 private = [
                     alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"

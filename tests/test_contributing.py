@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import bare
+
 ROOT = Path(__file__).parents[1]
 
 
 def _mmpref(path: Path, *arguments: str) -> str:
     """Run the command line with `path` first on the import path, away from the checkout."""
-    env = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mmpref", *arguments], cwd=path, env=env, capture_output=True, text=True
-    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    done = bare.mmpref(arguments, env, path)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

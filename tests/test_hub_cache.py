@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from huggingface_hub import HfApi
 
 from mmpref.cli import checks
 from mmpref.hub_cache import PATIENCE
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 MODEL = Path(__file__).parents[1] / "mmpref" / "testbed" / "model"
@@ -69,13 +68,7 @@ def hanging() -> Iterator[Hanging]:
 
 
 def said(code: str, environment: dict[str, str], *values: str | None) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(values)],
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = bare.python(code, json.dumps(values), environment=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

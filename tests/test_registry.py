@@ -75,5 +75,16 @@ def test_a_plugins_entries_may_be_renamed_too(
     assert train_recipe(recipe="testbed", method="dpo").method == "dpo", "a name that there is means its own entry"
 
 
+def test_what_is_installed_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It means to read the metadata of every package; a study resolves hundreds of recipes."""
+    train_recipe(recipe="testbed", method="dpo")
+
+    def refuse(**_: object) -> None:
+        raise AssertionError("the metadata of all packages are read again")
+
+    monkeypatch.setattr(registry, "entry_points", refuse)
+    assert train_recipe(recipe="testbed", method="dpo").method == "dpo"
+
+
 def test_where_nothing_is_known_that_is_said() -> None:
     assert registry.suggest("visible_tokens", []) == "There are none."

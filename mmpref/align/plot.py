@@ -102,8 +102,9 @@ def _plot_watched(
 
 
 def _finish(axes: Any, title: str, legend: bool) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left", y=1.0)  # as it would be, but is not looked for
     axes.set_xlabel("step", fontsize=8)
+    axes.locator_params(nbins=4)  # labels take most of the time
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if legend:

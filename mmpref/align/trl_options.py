@@ -11,7 +11,7 @@ from typing import Any
 from mmpref.align.report_to import names_of
 from mmpref.distributed import has_accelerator, num_processes
 from mmpref.errors import UsageError
-from mmpref.recipes.schema import UnknownSettingError
+from mmpref.recipes.schema import UnknownSettingError, type_hints
 from mmpref.workers import default_workers
 
 PAPER: dict[str, Any] = {
@@ -93,7 +93,7 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
 
     kind = kind or DPOConfig
     known = [field.name for field in dataclasses.fields(kind) if field.init]
-    types = typing.get_type_hints(kind)
+    types = type_hints(kind)
     for name, value in trainer.items():
         if name in _FIXED:
             raise UsageError(f"trainer.{name} cannot be set: {_FIXED[name]}.")

@@ -38,6 +38,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+        axes.locator_params(nbins=4)
     content = io.BytesIO()
     canvas.print_png(content, metadata={"Software": None})
     write_atomic(path, content.getvalue())
@@ -45,7 +46,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
 
 def _bars(axes: Any, edges: list[float], counts: list[int], title: str) -> None:
     axes.stairs(counts, edges, fill=True, alpha=0.75)
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(title, fontsize=9, loc="left", y=1.0)
     axes.set_ylabel("pairs", fontsize=8)
 
 
@@ -64,7 +65,7 @@ def _words(axes: Any, report: Mapping[str, Any]) -> None:
     bins = report["histograms"]["words"]
     for column in ("chosen", "rejected"):
         axes.stairs(bins[column], bins["edges"], label=column, linewidth=1.4)
-    axes.set_title("words of an answer", fontsize=9, loc="left")
+    axes.set_title("words of an answer", fontsize=9, loc="left", y=1.0)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -73,4 +74,4 @@ def _resolved(axes: Any, report: Mapping[str, Any]) -> None:
     axes.plot(tries, resolved_shares(report), marker="o", markersize=3)
     axes.set_ylim(0, 1.02)
     axes.set_xticks(tries)
-    axes.set_title("share of pairs resolved by try", fontsize=9, loc="left")
+    axes.set_title("share of pairs resolved by try", fontsize=9, loc="left", y=1.0)

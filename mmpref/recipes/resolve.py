@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mmpref.errors import InputError, UsageError, reason_of
-from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build
+from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build, type_hints
 from mmpref.registry import Registry, package_files, suggest
 from mmpref.text_files import read_text
 
@@ -212,7 +212,7 @@ def resolve(
 
 def _empty(cls: type) -> dict[str, Any]:
     """What stands for a setting without a default that nobody names: None where it may be, else the empty value."""
-    hints = typing.get_type_hints(cls)
+    hints = type_hints(cls)
     types = {name: (hints[name], *typing.get_args(hints[name])) for name in _required(cls)}
     return {name: None if type(None) in known else "" if str in known[:1] else () for name, known in types.items()}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from mmpref.errors import UsageError
@@ -24,6 +25,10 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 OPTIONAL = {"optional": True}
 """Metadata of a setting that came later: the plain form leaves it out while it is None, so that recipes that do not use
 it keep their hash."""
+
+
+type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+"""Of a recipe's class; a study asks for them thousands of times."""
 
 
 class UnknownSettingError(UsageError):
@@ -52,7 +57,7 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
         UnknownSettingError: an unknown key.
         UsageError: a missing one, or a value of another type.
     """
-    hints = typing.get_type_hints(cls)
+    hints = type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:

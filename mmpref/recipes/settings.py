@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mmpref.recipes.schema import type_hints
+
 NEEDED: Final = "needed"
 """In the place of a default, where there is none."""
 
@@ -53,7 +55,7 @@ def settings_of(cls: type, blocks: Mapping[str, type] | None = None, prefix: str
         blocks: of mappings that a class of their own checks, the class by dotted key: ``{"loss": Settings}``.
         prefix: of all keys, with its dot.
     """
-    blocks, hints, meanings = blocks or {}, typing.get_type_hints(cls), meanings_of(cls)
+    blocks, hints, meanings = blocks or {}, type_hints(cls), meanings_of(cls)
     found: list[Setting] = []
     for field in dataclasses.fields(cls):
         if not field.init:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 from .conftest import MODEL
 
-ROOT = Path(__file__).parents[2]
 RESUME = """
 import sys
 from pathlib import Path
@@ -35,14 +33,10 @@ def test_a_resumed_training_reads_the_commit_that_it_began_with(
     api.create_repo(name, repo_type="dataset")
     first = api.upload_folder(repo_id=name, repo_type="dataset", folder_path=str(preferences)).oid
     arguments = [MODEL, name, str(tmp_path / "run")]
-
-    def python(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, *command], env=hub_env, cwd=ROOT, capture_output=True, text=True)
-
-    died = python("-m", "tests.align.killed", *arguments, "step:5")
+    died = bare.module("tests.align.killed", *arguments, "step:5", environment=hub_env)
     assert died.returncode == -signal.SIGKILL, died.stderr
     api.upload_file(repo_id=name, repo_type="dataset", path_in_repo="README.md", path_or_fileobj=b"# New\n")
-    done = python("-c", RESUME, *arguments)
+    done = bare.python(RESUME, *arguments, environment=hub_env)
     assert done.returncode == 0, done.stderr
     assert "begun at 4" in done.stdout
     manifest = json.loads((tmp_path / "run/run.json").read_text())

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests import bare
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/python.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -30,16 +32,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(script: str, folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "PYTHONPATH": str(site),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
+    return bare.python(script, environment=environment, folder=folder)
 
 
 def save_photos(folder: Path, photos: list[dict[str, Any]]) -> None:

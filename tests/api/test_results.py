@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import os
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from mmpref.api.results import BuiltDataset, Compared, Evaluation, Inspection, P
 from mmpref.bench.compare import Comparison
 from mmpref.errors import RunError, UsageError
 from mmpref.tables.table import TABLES
-from tests import forked
+from tests import bare, forked
 from tests.align.conftest import preferences
 from tests.api.conftest import SMALL
 
@@ -85,8 +83,7 @@ def test_tables_are_escaped_in_notebooks(built: BuiltDataset) -> None:
 
 def test_another_processs_recipe_names_rows_that_are_not_here(built: BuiltDataset, tmp_path: Path) -> None:
     source = built.manifest["recipe"]["source"]
-    command = [sys.executable, "-m", "mmpref", "build-dataset", "--source", source, "--output", tmp_path / "run"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = bare.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "run"], os.environ)
     assert done.returncode == 1
     assert "memory of another process. Give mmpref the same rows again" in done.stderr
     assert not (tmp_path / "run").exists()
@@ -94,9 +91,7 @@ def test_another_processs_recipe_names_rows_that_are_not_here(built: BuiltDatase
 
 def test_publishing_rows_that_were_in_memory(built: BuiltDataset, tmp_path: Path, hub_env: dict[str, str]) -> None:
     script = "import sys, mmpref; print(mmpref.publish(sys.argv[1], hub_dataset_id='photos'))"
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(built.path)], env=hub_env, capture_output=True, text=True, check=False
-    )
+    done = bare.python(script, str(built.path), environment=hub_env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "commit" in done.stdout
     assert "url" in done.stdout

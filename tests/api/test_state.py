@@ -3,11 +3,14 @@ numbers."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import bare
 
 SCRIPT = """
 import logging, os, signal, sys, warnings
@@ -58,18 +61,14 @@ for name, value in before.items():
 """
 
 
-def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", SCRIPT, *arguments]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-
 def test_importing_changes_nothing_and_loads_nothing_heavy(tmp_path: Path) -> None:
-    done = run(tmp_path)
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_calls_change_no_state_of_the_process(tmp_path: Path) -> None:
-    done = run(tmp_path, "calls")
+    done = bare.python(SCRIPT, "calls", environment=os.environ, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "it/s]" not in done.stderr, "no progress bar, of libraries neither, where nobody watches"
     assert "examples/s]" not in done.stderr

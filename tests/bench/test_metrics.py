@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from mmpref.bench.scoring import vqa
+from tests import bare
 
 METRICS = Path(vqa.__file__).parents[1] / "metrics"
 
@@ -32,5 +31,5 @@ found = compute("mmstar", predictions=["B", "Apples", "x"], references=["B", "A"
 assert found == {{"accuracy": 2 / 3, "accuracy_strict": 1 / 3, "parse_failures": 2}}, found
 """
     environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    done = bare.python(script, environment=environment)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked, launch
+from tests import forked
 from tests.bench.conftest import png, pope_row, write_rows
 
 BOTH = ["--benchmark", "chair", "--benchmark", "pope", "--limit", "60"]
@@ -38,7 +38,7 @@ def assert_same(run: Path, other: Path) -> None:
 
 @pytest.mark.long
 def test_two_processes_find_what_one_does(alone: Path, adapter: Path, tmp_path: Path) -> None:
-    done = launch.run(launch.command(evaluation(tmp_path / "two", adapter), 2))
+    done = forked.run(evaluation(tmp_path / "two", adapter), 2)
     assert done.stdout.count("written to") == 1, "one process speaks"
     assert_same(tmp_path / "two", alone)
     assert json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests import forked, launch
+from tests import bare, forked
 
 RECIPE = ("--limit", "48", "--set", "block_size=8")
 
@@ -71,7 +71,7 @@ def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_launched_processes_build_the_same_bytes_together(built: Path, tmp_path: Path) -> None:
-    result = launch.run(launch.command(_words(tmp_path / "run", "--json"), 2))
+    result = forked.run(_words(tmp_path / "run", "--json"), 2)
     assert json.loads(result.stdout)["counts"]["rows"] > 0, "only one of them tells"
     assert _digests(tmp_path / "run") == _digests(built)
     assert len(list((tmp_path / "run/.mmpref").glob("lock-*-of-2"))) == 2
@@ -93,7 +93,7 @@ def test_a_finished_run_needs_no_model(built: Path) -> None:
         f"program.main({_words(built)!r}, standalone_mode=False)\n"
         "print('model loaded' if 'sentence_transformers' in sys.modules else 'light', file=sys.stderr)\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = bare.python(code, environment=os.environ)
     assert result.returncode == 0, result.stderr
     assert "light" in result.stderr
 

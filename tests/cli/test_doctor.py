@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.vlm import costs
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 TESTBED = "pkg:mmpref.testbed/model"
@@ -24,7 +25,7 @@ def mmpref(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Com
 
 
 def test_all_that_it_finds(hub: HubAccount, hub_env: dict[str, str]) -> None:
-    done = mmpref("doctor", "--model", TESTBED, "--json", env=hub_env)
+    done = bare.mmpref(["doctor", "--model", TESTBED, "--json"], hub_env)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert {"python", "mmpref", "torch", "trl"} <= found["environment"]["versions"].keys()
@@ -104,15 +105,15 @@ def test_a_person_sees_the_first_lines_at_once() -> None:
 
 
 def test_what_it_says_of_a_model(tmp_path: Path) -> None:
-    done = mmpref("doctor", "--model", TESTBED)
+    done = bare.mmpref(["doctor", "--model", TESTBED], os.environ)
     assert done.returncode == 0, done.stderr
     for text in ("llava_next (tested)", "train in 4 bits", "time for 1,000", "estimates, no measurements", "one H100"):
         assert text in " ".join(done.stdout.split())
     (tmp_path / "config.json").write_text('{"model_type": "mllama"}')
-    refused = mmpref("doctor", "--model", str(tmp_path))
+    refused = bare.mmpref(["doctor", "--model", tmp_path], os.environ)
     assert refused.returncode == 1
     assert "cross-attention" in refused.stderr
-    absent = mmpref("doctor", "--model", "../nowhere")
+    absent = bare.mmpref(["doctor", "--model", "../nowhere"], os.environ)
     assert "Cannot load the model ../nowhere: there is no such folder. Check the path" in absent.stderr
 
 

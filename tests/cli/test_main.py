@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
+from tests import bare, forked
 
 
 def mmpref(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -101,9 +101,8 @@ def test_debug_brings_the_traceback_back() -> None:
 
 
 def test_a_push_without_a_token_is_refused_before_the_work(tmp_path: Path) -> None:
-    done = mmpref_from_nothing(
-        "build-dataset", "--push", "--output", str(tmp_path / "out"), HF_TOKEN="", HF_HOME=str(tmp_path / "home")
-    )
+    environment = {**os.environ, "HF_TOKEN": "", "HF_HOME": str(tmp_path / "home")}
+    done = bare.mmpref(["build-dataset", "--push", "--output", tmp_path / "out"], environment)
     assert done.returncode == 1
     assert "token" in done.stderr
     assert not (tmp_path / "out").exists()

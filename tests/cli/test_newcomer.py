@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmpref.cli.format import print_table
 from mmpref.cli.main import main
-from tests import forked
+from tests import bare, forked
 from tests.align.conftest import preferences
 
 __all__ = ["preferences"]  # the fixture
@@ -25,11 +25,8 @@ UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 def mmpref(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     if env is None:
         return forked.mmpref(arguments, folder=cwd)
-    command = [sys.executable, "-m", "mmpref", *map(str, arguments)]
     kept = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "MMPREF_DEBUG")}
-    return subprocess.run(
-        command, cwd=cwd, env={**kept, **env}, capture_output=True, text=True, check=False, timeout=300
-    )
+    return bare.mmpref(arguments, {**kept, **env}, cwd)
 
 
 @pytest.fixture

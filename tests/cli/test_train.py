@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from mmpref.api.options import train_recipe
 from mmpref.api.planned import planned_train
-from tests import forked
+from tests import bare, forked
 from tests.align.conftest import preferences
 
 __all__ = ["preferences"]  # the fixture
@@ -43,10 +42,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def mmpref(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    if env is None:
-        return forked.mmpref(arguments, folder=cwd)
-    command = [sys.executable, "-m", "mmpref", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return forked.mmpref(arguments, folder=cwd) if env is None else bare.mmpref(arguments, env, cwd)
 
 
 @pytest.mark.long

@@ -5,12 +5,11 @@ HF_ENDPOINT is read when huggingface_hub is imported, so the clients run in proc
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import bare
 from tests.hub.conftest import Push
 from tests.hub_fixtures import HubAccount
 
@@ -104,7 +103,7 @@ print("ok")
 
 
 def run_client(script: str, env: dict[str, str], *args: str) -> None:
-    done = subprocess.run([sys.executable, "-c", script, *args], env=env, capture_output=True, text=True, timeout=300)
+    done = bare.python(script, *args, environment=env)
     assert done.stdout.strip().endswith("ok"), done.stderr[-3000:]
 
 

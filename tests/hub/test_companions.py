@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from mmpref.hub.published import Published
 from mmpref.hub.space import GRADIO, app_text, publish_space
 from mmpref.hub.target import Target, find_target
 from mmpref.run.manifest import read_manifest
+from tests import bare
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub.test_publish_run import BASE, _evaluated, _files, _metadata, _push
 from tests.hub_fixtures import HubAccount
@@ -325,20 +324,10 @@ def test_no_name_becomes_code(name: str) -> None:
 
 def test_the_options_of_the_command(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
     dataset_run(tmp_path / "pairs")
-    words = [
-        sys.executable,
-        "-m",
-        "mmpref",
-        "publish",
-        str(tmp_path / "pairs"),
-        "--hub-dataset-id",
-        f"{hub.name}/pairs",
-    ]
-    refused = subprocess.run([*words, "--space"], env=hub_env, capture_output=True, text=True, check=False)
+    words = ["publish", tmp_path / "pairs", "--hub-dataset-id", f"{hub.name}/pairs"]
+    refused = bare.mmpref([*words, "--space"], hub_env)
     assert refused.returncode == 2
     assert "--space is for adapters, and this is a run of `build-dataset`" in refused.stderr
-    done = subprocess.run(
-        [*words, "--collection", TITLE, "--json"], env=hub_env, capture_output=True, text=True, check=False
-    )
+    done = bare.mmpref([*words, "--collection", TITLE, "--json"], hub_env)
     assert done.returncode == 0, done.stderr
     assert items(hub, json.loads(done.stdout)["collection"]) == [("dataset", "pairs", "Preference pairs")]

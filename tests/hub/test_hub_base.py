@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
 from mmpref.vlm.revisions import licence_of
+from tests import bare
 from tests.hub.conftest import HubAccount
 
 MODEL = Path(__file__).parents[2] / "mmpref" / "testbed" / "model"
@@ -25,13 +25,12 @@ def run(hub: HubAccount, tmp_path: Path):
         "HF_TOKEN": hub.token,
         "HF_HOME": str(tmp_path / "hf"),
         "HF_HUB_DISABLE_XET": "1",
-        "OMP_NUM_THREADS": "1",
     }
 
     def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments], env=environment | changes, cwd=tmp_path, capture_output=True, text=True
-        )
+        kind, what, *others = arguments
+        start = bare.module if kind == "-m" else bare.python
+        return start(what, *others, environment=environment | changes, folder=tmp_path)
 
     return call
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 LOAD = """
@@ -44,8 +43,7 @@ def test_lies_are_told_and_leave_nothing_in_the_cache(
         api.create_repo(name, repo_type="dataset")
         api.upload_folder(repo_id=name, repo_type="dataset", folder_path=str(dataset_folder))
         given.append((fault, name))
-    command = [sys.executable, "-c", LOAD, json.dumps(given)]
-    done = subprocess.run(command, env=hub_env, capture_output=True, text=True, check=False)
+    done = bare.python(LOAD, json.dumps(given), environment=hub_env)
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines()]
     for (fault, name), lied, honest in zip(given, said[::2], said[1::2], strict=True):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from mmpref.errors import HubError
 from mmpref.hub.publish_run import publish_run
 from mmpref.hub.published import Published
 from mmpref.licence import metadata_of
+from tests import bare
 from tests.hub.runs import dataset_run
 from tests.hub_fixtures import HubAccount
 
@@ -35,8 +34,8 @@ print(json.dumps(out))
 
 def loaded(hub: HubAccount, env: dict[str, str], *asked: tuple[str | None, str]) -> list[Any]:
     """Rows and columns of splits of the repository, as plain ``datasets`` loads them."""
-    command = [sys.executable, "-c", LOADED, f"{hub.name}/set", json.dumps(asked)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    done = bare.python(LOADED, f"{hub.name}/set", json.dumps(asked), environment=env)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import yaml
 
 from mmpref.errors import HubError, InputError, UsageError
+from tests import bare
 from tests.hub.conftest import CARD, Push, same_content
 from tests.hub_fixtures import HubAccount
 
@@ -177,8 +176,8 @@ def test_from_a_process_of_its_own_it_is_quiet_about_bars_and_token(
     hub: HubAccount, hub_env: dict[str, str], dataset_folder: Path
 ) -> None:
     """HF_ENDPOINT and HF_TOKEN reach it; stderr has plain lines, no progress bar, and not the token."""
-    args = [sys.executable, "-c", SCRIPT, str(dataset_folder), f"{hub.name}/pairs"]
-    done = subprocess.run(args, env=hub_env, capture_output=True, text=True, check=True)
+    done = bare.python(SCRIPT, str(dataset_folder), f"{hub.name}/pairs", environment=hub_env)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == hub.hub.repo("dataset", f"{hub.name}/pairs").refs["refs/heads/main"]
     assert "uploading data/train-00000-of-00002.parquet (2 of 4," in done.stderr
     assert "%|" not in done.stderr

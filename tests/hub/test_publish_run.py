@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
 from mmpref.hub.publish_run import publish_run
 from mmpref.hub.published import Published
+from tests import bare
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 
@@ -123,8 +122,7 @@ def test_a_second_split_leaves_the_first_loadable(hub: HubAccount, tmp_path: Pat
         "import sys; from datasets import load_dataset; found = load_dataset(sys.argv[1]); "
         "print({name: len(rows) for name, rows in found.items()})"
     )
-    command = [sys.executable, "-c", code, f"{hub.name}/thing"]
-    done = subprocess.run(command, env=hub_env, capture_output=True, text=True, check=False)
+    done = bare.python(code, f"{hub.name}/thing", environment=hub_env)
     assert done.stdout.strip() == "{'train': 3, 'test': 3}", done.stderr
 
 
@@ -285,9 +283,7 @@ def test_records_are_a_dataset_that_plain_datasets_load(
         "    rows = datasets.load_dataset(sys.argv[1], config, split=split)\n"
         "    assert list(rows['answer']) == [f'{split}-{config}'] * 3\n"
     )
-    loaded = subprocess.run(
-        [sys.executable, "-c", script, f"{hub.name}/records"], env=hub_env, capture_output=True, text=True, check=False
-    )
+    loaded = bare.python(script, f"{hub.name}/records", environment=hub_env)
     assert loaded.returncode == 0, loaded.stderr
     (path / "samples/base-chair.parquet").unlink()
     _push(hub, path, "records", samples_only=True)
@@ -379,13 +375,9 @@ def test_what_is_no_finished_run_is_refused(hub: HubAccount, tmp_path: Path) -> 
 
 
 def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) -> None:
-    def mmpref(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mmpref", "publish", str(dataset), *arguments]
-        return subprocess.run(command, env=hub_env, capture_output=True, text=True, check=False)
-
-    done = mmpref("--hub-dataset-id", f"{hub.name}/pairs", "--json")
+    done = bare.mmpref(["publish", dataset, "--hub-dataset-id", f"{hub.name}/pairs", "--json"], hub_env)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["url"] == f"{hub.endpoint}/datasets/{hub.name}/pairs"
-    wrong = mmpref("--hub-model-id", f"{hub.name}/pairs")
+    wrong = bare.mmpref(["publish", dataset, "--hub-model-id", f"{hub.name}/pairs"], hub_env)
     assert wrong.returncode == 2
     assert "Use --hub-dataset-id" in wrong.stderr

@@ -5,12 +5,11 @@ The exchange asks the endpoint that huggingface_hub read when it was imported, h
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import bare
 from tests.hub.conftest import same_content
 from tests.hub_fixtures import HubAccount
 
@@ -34,8 +33,8 @@ except HubError as error:
 def as_job(hub_env: dict[str, str], folder: Path, repo_id: str, resource: str, identity: str = "job-1") -> str:
     env = {key: value for key, value in hub_env.items() if key != "HF_TOKEN"}
     env |= {"HF_OIDC_RESOURCE": resource, "HF_OIDC_ID_TOKEN": identity}
-    args = [sys.executable, "-c", SCRIPT, str(folder), repo_id]
-    done = subprocess.run(args, env=env, capture_output=True, text=True, check=True, timeout=300)
+    done = bare.python(SCRIPT, str(folder), repo_id, environment=env)
+    assert done.returncode == 0, done.stderr
     assert identity not in done.stdout
     return done.stdout.strip()
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from mmpref.run.directory import open_run
 from mmpref.sampling.embedders import embedder_facts, pin_embedders
 from mmpref.sampling.settings import BdhsSettings
 from mmpref.vlm.revisions import ref_of
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 EMBEDDER = "pkg:mmpref.testbed/embedder"
@@ -60,10 +59,7 @@ def test_a_run_goes_on_with_the_commit_that_it_began_with(
     hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
 ) -> None:
     name = f"{hub.name}/embedder"
-    env = hub_env | {"OMP_NUM_THREADS": "1", "HF_HUB_ETAG_TIMEOUT": "60"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, name, str(tmp_path)], env=env, capture_output=True, text=True, check=False
-    )
+    done = bare.python(SCRIPT, name, str(tmp_path), environment=hub_env | {"HF_HUB_ETAG_TIMEOUT": "60"})
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     first, second = said["first"], said["second"]

@@ -6,8 +6,6 @@ import gzip
 import io
 import json
 import socket
-import subprocess
-import sys
 import threading
 import tracemalloc
 from pathlib import Path
@@ -21,6 +19,7 @@ from mmpref.errors import InputError, RunError, UsageError
 from mmpref.tables.open import open_table, refuse_split
 from mmpref.tables.table import Table
 from mmpref.testbed.render import SIDE
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 
@@ -414,9 +413,7 @@ def test_a_hub_that_does_not_answer_is_named(hub_env: dict[str, str]) -> None:
 
 
 def hub_lines(asked: list[tuple[str | None, ...]], env: dict[str, str]) -> list[list[Any]]:
-    done = subprocess.run(
-        [sys.executable, "-c", HUB, json.dumps(asked)], env=env, capture_output=True, text=True, check=False
-    )
+    done = bare.python(HUB, json.dumps(asked), environment=env)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -446,9 +443,7 @@ FAR = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
 def _said(code: str, asked: list[tuple[str, str | None]], env: dict[str, str]) -> list[list[Any]]:
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(asked)], env=env, capture_output=True, text=True, check=False
-    )
+    done = bare.python(code, json.dumps(asked), environment=env)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -519,7 +514,7 @@ def test_what_another_program_cached_is_read_without_the_hub(
 ) -> None:
     repo, (_, new) = two_commits
     fetch = "import sys, huggingface_hub; huggingface_hub.snapshot_download(sys.argv[1], repo_type='dataset')"
-    subprocess.run([sys.executable, "-c", fetch, repo], env=hub_env, check=True, capture_output=True)
+    assert bare.python(fetch, repo, environment=hub_env).returncode == 0
     offline = hub_env | {"HF_HUB_OFFLINE": "1"}
     for revision, licence, ids, _ in _said(OFFLINE, [(repo, None), (repo, "main"), (repo, new)], offline):
         assert (revision, licence, sorted(ids)) == (new, "mit", ["r0", "r1", "r2"])

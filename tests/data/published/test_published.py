@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import HfApi
 
+from tests import bare
 from tests.hub.server import HubServer
 
 from . import shapes
 from .shapes import BAD, GOOD, QUESTION
 
-ROOT = Path(__file__).parents[3]
 MODEL = "pkg:mmpref.testbed/model"
 
 
@@ -32,14 +30,7 @@ class Published:
     env: dict[str, str]
 
     def run(self, *jobs: tuple[str, Any]) -> list[dict[str, Any]]:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.data.published.build", json.dumps(jobs)],
-            env=self.env,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = bare.module("tests.data.published.build", json.dumps(jobs), environment=self.env)
         assert done.returncode == 0, done.stderr[-3000:]
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -240,7 +231,7 @@ def test_a_revision_that_is_not_there(published: Published) -> None:
     [refused] = published.run(("build", ["--method", "rlhf-v", "--source-revision", "v9", "--output", "nowhere"]))
     assert "The published set cannot be read." in refused["error"]
     assert "no revision 'v9'" in refused["error"]
-    assert not (ROOT / "nowhere").exists()
+    assert not (bare.ROOT / "nowhere").exists()
 
 
 def test_sft_sources_read(published: Published) -> None:
