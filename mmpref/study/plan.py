@@ -10,6 +10,7 @@ A plan of two rows::
       pairs: {method: bdhs, builder: {rho_th: 0.9}}
       again: {method: mix, source: [{data: pairs}]}     # a part built on another part's pairs
       ready: {dataset: [me/pairs]}       # no building: train takes these rows (keys of the train section)
+      sifted: {method: iris, builder: {adapter: {row: bdhs}}}   # by the adapter of a row, of the same base, seed 0
     train:                               # over the train section
       dpo: {method: dpo}
       rloo: {method: rloo, loss: {reward: {row: reward}}}   # the adapter of another row, of the same base and seed
@@ -167,6 +168,18 @@ class Plan:
         """The first row that is a base of the world that a row starts from."""
         world = self.rows[row].world
         return next((one for one in self.rows.values() if one.data is None and one.world == world), None)
+
+    def rows_needed_by(self, row: Row) -> list[str]:
+        """Rows whose adapters a row's data or training takes, each once."""
+        waiting: list[Any] = [self.train.get(row.train or "", {}), row.set, self.data.get(row.data or "", {})]
+        found: dict[str, None] = {}
+        while waiting:
+            for kind, name in references(waiting.pop(0)):
+                if kind == "row":
+                    found[name] = None
+                else:
+                    waiting.append(self.data[name])
+        return list(found)
 
     def in_world(self, name: str, world: str) -> Row | None:
         """The row, or the one of the family, of that name in a world."""
