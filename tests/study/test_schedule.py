@@ -268,9 +268,8 @@ def test_pairs_made_by_a_rows_adapter_take_what_its_grid_chose(write_plan: Write
     schedule = _schedule(write_plan(rows=rows, data=data, bases=BASES), "iris")
     done = _run(schedule)
     assert schedule.missing() == []
-    assert done.index("bdhs, base 0, seed 0 trainer.learning_rate=0.01 (grid)") < done.index(
-        "the pairs 'sifted' on base 0"
-    )
+    last_point = "bdhs, base 0, seed 0 trainer.learning_rate=0.01 (grid)"
+    assert done.index(last_point) < done.index("the pairs 'sifted' on base 0")
     jobs = [job for target in schedule.targets if (job := schedule.job(target))]
     assert len(jobs) == 4
     for job in jobs:
