@@ -85,7 +85,7 @@ class _Budget:
                 yield self._cost(row, step.call, 1, self._hours(step))
         for split, call in job.evaluations.items():
             if self._is_new(job.hashes[split]):
-                yield self._cost(row, call, 1, estimate.evaluate_hours(call.resolved()))
+                yield self._cost(row, call, 1, estimate.evaluate_hours(self.composer.resolve(call)))
 
     def _search(self, row: Row) -> Iterator[Cost]:
         """Trainings and evaluations of a grid; the training that is chosen is one of them."""
@@ -103,7 +103,7 @@ class _Budget:
         means = [self._mean_ratio(row, key, values, first) for key, values in grid.search.items()]
         yield self._cost(row, training.call, times, times * first * math.prod(means))
         evaluation = self.composer.evaluation(grid.split, Start(grid.base, row.world), training)
-        yield self._cost(row, evaluation, times, times * estimate.evaluate_hours(evaluation.resolved()))
+        yield self._cost(row, evaluation, times, times * estimate.evaluate_hours(self.composer.resolve(evaluation)))
 
     def _mean_ratio(self, row: Row, key: str, values: Sequence[Any], first: float) -> float:
         """How the hours of the grid's first point change with one of its keys, on average over the key's values."""
@@ -126,13 +126,13 @@ class _Budget:
 
     def _hours(self, step: Step) -> float:
         assert step.call is not None
-        recipe = step.call.resolved()
+        recipe = self.composer.resolve(step.call)
         if step.command == "build-dataset":
             return estimate.build_hours(recipe, self._rows(step))
         return estimate.train_hours(recipe, self._rows(step))
 
     def _cost(self, row: Row, call: Call, times: int, hours: float) -> Cost:
-        recipe = call.resolved()
+        recipe = self.composer.resolve(call)
         if call.command == "build-dataset":
             work, wants = f"{call.command} {recipe.method}", requirements.of_build(recipe)
         elif call.command == "train":
@@ -145,7 +145,7 @@ class _Budget:
     def _rows(self, step: Step) -> float:
         """Rows that a step works on, as far as sizes are known; NaN where they are not."""
         assert step.call is not None
-        recipe = step.call.resolved()
+        recipe = self.composer.resolve(step.call)
         if step.command == "build-dataset" and not recipe.source:
             origin = BUILDERS.get(recipe.method).origin
             known = KNOWN.get(origin.repos[0]) if origin else None

@@ -28,6 +28,7 @@ class PaperTable:
         runs: how many measured runs ours are the mean of, by row.
         judges: who judged ours, and by which prompt.
         stands_in: what a row has in the place of what the paper has there, by row.
+        note: the plan's, for readers.
     """
 
     title: str
@@ -36,12 +37,14 @@ class PaperTable:
     runs: Mapping[str, int]
     judges: Sequence[str]
     stands_in: Mapping[str, str]
+    note: str = ""
 
     def markdown(self) -> str:
         """As a page of its own."""
         rule = ["---", "---", *["---:"] * (len(self.columns) - 2)]
         cells = [self.columns, rule, *self.lines]
         page = [f"# {self.title}", "", *map(_line, cells), ""]
+        page += [_cell(self.note), ""] if self.note else []
         page += [f"Ours is the mean of {_counted(self.runs)}.", ""] if self.runs else []
         page += [f"Ours were judged by {', '.join(map(_cell, self.judges))}.", ""] if self.judges else []
         page += [f"* {name}: {_cell(text)}." for name, text in self.stands_in.items()]
@@ -73,7 +76,7 @@ def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[
     runs = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
     judges = {value.key.metric.partition(BY)[2] for found in measured.values() for one in found for value in one.values}
-    return PaperTable(plan.title, ["row", "", *columns], lines, runs, sorted(judges - {""}), stands_in)
+    return PaperTable(plan.title, ["row", "", *columns], lines, runs, sorted(judges - {""}), stands_in, plan.note)
 
 
 def _mean(column: Column, measured: Sequence[Measurement]) -> str:

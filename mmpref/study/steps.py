@@ -234,7 +234,7 @@ class Composer:
         return Call(command, self.plan.recipe, {**options, **given}, rest)
 
     def _step(self, call: Call, what: str, folder: str, needs: list[Step]) -> Step:
-        recipe = self._resolve(call)
+        recipe = self.resolve(call)
         key = digest({"command": call.command, "recipe": self._facts(call)})
         path = self.folder / folder / f"{recipe.method}-{key[:12]}"
         self._symbols[str(path)] = f"{call.command}:{key}"
@@ -263,9 +263,9 @@ class Composer:
 
     def _facts(self, call: Call) -> Any:
         """All that decides what a call gives."""
-        return self._named(as_plain(self._resolve(call)))
+        return self._named(as_plain(self.resolve(call)))
 
-    def _resolve(self, call: Call) -> Any:
+    def resolve(self, call: Call) -> Any:
         """The call's recipe, resolved once."""
         key = json.dumps(dataclasses.astuple(call), default=str)
         if key not in self._resolved:
