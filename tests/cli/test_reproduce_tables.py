@@ -1,4 +1,4 @@
-"""Tables by ``mmpref reproduce``, the paper's and that of the field: dry runs at both scales offline, and rows for real."""
+"""Tables by ``mmpref reproduce``, of the paper and of the field: dry runs at both scales offline, and rows for real."""
 
 from __future__ import annotations
 
