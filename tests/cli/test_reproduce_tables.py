@@ -120,7 +120,8 @@ def test_every_row_of_the_field_runs_on_the_testbed(tmp_path: Path) -> None:
         "measure": ["test"],
         "kl": "none",
         "grid": {"search": {"trainer.learning_rate": [1e-4]}},
-        "data": {name: {"limit": 24, "block_size": 24} for name in plan.data},
+        "data": {name: {"limit": 24, "block_size": 24} for name in plan.data}
+        | {"hide-object": {"limit": 96}},  # of which few rows make a pair that continues a context
         "train": {name: {"trainer": {"max_steps": 1, "per_device_train_batch_size": 2}} for name in plan.train},
         "evaluate": {name: {"limit": 2} for name in ("dev", "test")},
         "claims": None,
