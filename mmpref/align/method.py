@@ -88,6 +88,7 @@ class Method:
         pairwise: makes a loss [B] of pairs that is added to those of TRL's that `trainer` names under ``loss_type``,
             which may be none; None where TRL's are all.
         weights_read: columns of weights (`mmpref.align.weights`) that are read of the data, a number first.
+        needs_weights: some row must have one of them.
         weigh: makes, from all rows' values of a number among them, what `pairwise` is given of each row.
         by_token: `pairwise` asks for log-probabilities by token; the reference is then asked at every step.
         distributions: and for the divergence from the reference where each token stands.
@@ -120,6 +121,7 @@ class Method:
     terms: Callable[[Any], Terms] | None = None
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
     weights_read: tuple[str, ...] = ()
+    needs_weights: Callable[[Any], bool] = lambda _: True
     weigh: Callable[[Any, Any], Any] = lambda _, values: values
     by_token: bool = False
     distributions: bool = False

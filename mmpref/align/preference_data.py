@@ -113,6 +113,7 @@ def collect_pairs(
     needs: Sequence[str] = ("chosen", "rejected"),
     contexts: bool | Literal["needed"] = True,
     weights: Sequence[str] = (),
+    needs_weights: bool = True,
     looks: Looks | None = None,
 ) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
@@ -128,11 +129,12 @@ def collect_pairs(
         needs: answers that rows must have; others may be missing.
         contexts: whether rows are used whose answers continue a context; ``needed`` if some must.
         weights: columns of weights that are read too.
+        needs_weights: some row must have one.
         looks: sees whether images can be decoded; by default in this process.
 
     Raises:
         InputError: a table without rows or columns that preference data needs, no usable row at all, or none with a
-            context where it is needed, or with a weight.
+            context where it is needed, or with a weight where it is.
         RunError: the tables changed since an earlier call, or the disk is full.
     """
     facts = [table.facts() for table in tables]
@@ -145,7 +147,7 @@ def collect_pairs(
         check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
         texts = (*TEXTS, REJECTED_POLICY) if second else TEXTS
         written = _write(tables, folder, limit, texts, image_root, check, weights)
-        if weights and not written["weighed"]:
+        if weights and needs_weights and not written["weighed"]:
             names = ", ".join(table.spec for table in tables)
             raise InputError(
                 f"No row of {names} has any {' or '.join(weights)}, and this method is for such rows.",

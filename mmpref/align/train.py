@@ -324,6 +324,7 @@ def _load(
             needs=configured.method.needs(configured.settings),
             contexts="needed" if configured.method.needs_context else configured.method.takes_context,
             weights=configured.method.weights_read,
+            needs_weights=configured.method.needs_weights(configured.settings),
             looks=looks,
         )
     return policy, pairs, began

@@ -19,7 +19,7 @@ from mmpref.errors import RunError, UsageError
 from mmpref.log import duration
 
 if TYPE_CHECKING:
-    from mmpref.study.plan import Plan
+    from mmpref.study.plan_types import Plan
     from mmpref.study.preview import Command, RowPreview
 
 _MODULES = {
@@ -178,6 +178,8 @@ def _as_dict(row: RowPreview) -> dict[str, Any]:
 
 def _print(plan: Plan, rows: Sequence[RowPreview]) -> None:
     click.echo(plan.title)
+    if plan.note:
+        click.echo(plan.note)
     for row in rows:
         facts = [f"{row.measured} of {row.runs} runs measured"]
         facts += [f"{row.measured_points} of {row.points} points of its grid"] if row.points else []
@@ -186,6 +188,8 @@ def _print(plan: Plan, rows: Sequence[RowPreview]) -> None:
         click.echo(f"\n{row.row.name}: {', '.join(facts)}{f'. {row.row.note}' if row.row.note else ''}")
         for text in [row.row.stands_in] if row.row.stands_in else []:
             click.echo(f"  stands in: {text}")
+        if row.row.paper:
+            click.echo(f"  published: {', '.join(f'{name} {value}' for name, value in row.row.paper.items())}")
         for key, values in row.row.grid.search.items() if row.row.grid else ():
             click.echo(f"  grid: {key} {', '.join(map(str, values))}")
         for command in row.commands:

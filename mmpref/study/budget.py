@@ -18,7 +18,7 @@ from mmpref.study import estimate, requirements
 from mmpref.study.bases import Start
 from mmpref.study.choice import points
 from mmpref.study.known_sets import KNOWN
-from mmpref.study.plan import Plan, Row
+from mmpref.study.plan_types import Plan, Row
 from mmpref.study.requirements import Requirement
 from mmpref.study.steps import Composer, Step
 

@@ -1,4 +1,4 @@
-"""The one rule by which a grid chooses: see `mmpref.study.plan.Grid`."""
+"""The one rule by which a grid chooses: see `mmpref.study.grid.Grid`."""
 
 from __future__ import annotations
 

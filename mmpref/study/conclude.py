@@ -18,7 +18,7 @@ from mmpref.study.grid import Grid
 from mmpref.study.lead_curves import LeadCurve, lead_curves
 from mmpref.study.measurement import Failure, Measurement
 from mmpref.study.named import named
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 FACTS = {
     "pairs": "pairs",

@@ -24,7 +24,7 @@ from mmpref.recipes.schema import build
 from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
 from mmpref.study.measurement import Measurement
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 if TYPE_CHECKING:
     import numpy as np

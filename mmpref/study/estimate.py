@@ -51,14 +51,22 @@ def accelerators(models: Iterable[str | None]) -> int:
 
 
 def build_hours(recipe: BuildRecipe, rows: float) -> float:
-    """Of a preference dataset of so many rows; 0 where no local model works."""
-    if not recipe.model:
+    """Of a preference dataset of so many rows; 0 where no local model works. What an annotator takes is not in it."""
+    from mmpref.data.builder import BUILDERS
+    from mmpref.recipes.schema import as_plain, build
+
+    builder = BUILDERS.get(recipe.method)
+    if not recipe.model or not builder.uses_model:
         return 0.0
-    model, settings = parameters(recipe.model), recipe.builder
-    if recipe.method in ("bdhs", "masking") and settings.get("noise_steps") is None and settings.get("rho_th") != 0:
-        return rows * bdhs_hours(model)
-    tries = 2 if recipe.method in ("bdhs", "masking") else int(settings.get("samples", 1))
-    return rows * tries * forward_hours(model)
+    model = parameters(recipe.model)
+    settings = as_plain(build(builder.config(), recipe.builder, f"builder {recipe.method}"))
+    own = rows * int(settings.get("samples", 1)) * forward_hours(model)
+    if recipe.method == "bdhs-own":
+        return own + rows * bdhs_hours(model)
+    if recipe.method not in ("bdhs", "masking"):
+        return own
+    hidden = settings.get("noise_steps") is None and settings.get("rho_th") != 0
+    return rows * (bdhs_hours(model) if hidden else 2 * forward_hours(model))
 
 
 def train_hours(recipe: TrainRecipe, pairs: float) -> float:

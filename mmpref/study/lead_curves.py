@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mmpref.run.results import LEVEL, Key
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.leads import Lead
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmpref.run.results import Key
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mmpref.study.columns import Column
 from mmpref.study.measurement import Measurement
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 DASH = "–"
 PAPER, OURS = "paper", "ours"
@@ -25,6 +25,7 @@ class PaperTable:
         runs: how many measured runs ours are the mean of, by row.
         judges: who judged ours, and by which prompt.
         stands_in: what a row has in the place of what the paper has there, by row.
+        note: the plan's, for readers.
     """
 
     title: str
@@ -33,12 +34,14 @@ class PaperTable:
     runs: Mapping[str, int]
     judges: Sequence[str]
     stands_in: Mapping[str, str]
+    note: str = ""
 
     def markdown(self) -> str:
         """As a page of its own."""
         rule = ["---", "---", *["---:"] * (len(self.columns) - 2)]
         cells = [self.columns, rule, *self.lines]
         page = [f"# {self.title}", "", *map(_line, cells), ""]
+        page += [_cell(self.note), ""] if self.note else []
         page += [f"Ours is the mean of {_counted(self.runs)}.", ""] if self.runs else []
         page += [f"Ours were judged by {', '.join(map(_cell, self.judges))}.", ""] if self.judges else []
         page += [f"* {name}: {_cell(text)}." for name, text in self.stands_in.items()]
@@ -71,7 +74,7 @@ def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[
     counts = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
     judges = {value.key.judge for found in measured.values() for one in found for value in one.values}
-    return PaperTable(plan.title, ["row", "", *columns], lines, counts, sorted(judges - {""}), stands_in)
+    return PaperTable(plan.title, ["row", "", *columns], lines, counts, sorted(judges - {""}), stands_in, plan.note)
 
 
 def _split(column: Column, plan: Plan, measured: Mapping[str, Sequence[Measurement]]) -> str | None:

@@ -10,6 +10,7 @@ A plan of two rows::
       pairs: {method: bdhs, builder: {rho_th: 0.9}}
       again: {method: mix, source: [{data: pairs}]}     # a part built on another part's pairs
       ready: {dataset: [me/pairs]}       # no building: train takes these rows (keys of the train section)
+      sifted: {method: iris, builder: {adapter: {row: bdhs}}}   # by the adapter of a row, of the same base, seed 0
     train:                               # over the train section
       dpo: {method: dpo}
       rloo: {method: rloo, loss: {reward: {row: reward}}}   # the adapter of another row, of the same base and seed
@@ -44,7 +45,6 @@ plans have in common. A file whose name begins with ``_`` is for that only.
 from __future__ import annotations
 
 import dataclasses
-import graphlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,122 +55,14 @@ from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.study.bases import Bases
-from mmpref.study.claims import Claim, names_in
+from mmpref.study.claims import Claim
 from mmpref.study.columns import Column
-from mmpref.study.grid import DEV, Grid
+from mmpref.study.grid import DEV
 from mmpref.study.leads import Lead
-from mmpref.study.plan_file import dotted, find, names, over, read_extended
-from mmpref.study.references import references
+from mmpref.study.plan_file import find, names, over, read_extended
+from mmpref.study.plan_names import check_names
+from mmpref.study.plan_types import KlPrompts, Plan, Row
 from mmpref.study.variants import expand
-
-
-@dataclass(frozen=True)
-class KlPrompts:
-    """Where the KL from the base is measured: the first prompts of an evaluation's benchmark.
-
-    Args:
-        split: name of the evaluation.
-        benchmark: by default its first.
-        prompts: how many.
-    """
-
-    split: str = DEV
-    benchmark: str | None = None
-    prompts: int = 100
-
-
-@dataclass(frozen=True)
-class Row:
-    """An arm of the study: data, a method, and how often it is run.
-
-    Args:
-        name: unique in the plan.
-        data, train: names of parts; neither for the base itself, data alone for pairs that nobody trains on.
-        limit: train on the first rows only.
-        set: more settings over the train section, with dotted keys.
-        seeds: how many alignment seeds, from 0.
-        bases: seeds of bases.
-        world: of the bases, where the plan has several.
-        evaluate: names of evaluations; by default the plan's ``measure``, or all but the grid's.
-        grid: how its settings are chosen; None where they are as they stand.
-        grid_like: the row whose choice it takes over (``grid: like ROW``).
-        paper: the paper's figures, by what the paper calls them.
-        stands_in: what the row has in the place of what the paper has there; empty where it is the same.
-        note: for readers.
-        family, levels: the name of rows that differ in some settings only, and what this one has there.
-    """
-
-    name: str
-    data: str | None = None
-    train: str | None = None
-    limit: int | None = None
-    set: dict[str, Any] = field(default_factory=dict)
-    seeds: int = 1
-    bases: tuple[int, ...] = (0,)
-    world: str = ""
-    evaluate: tuple[str, ...] = ()
-    grid: Grid | None = None
-    grid_like: str | None = None
-    paper: dict[str, Any] = field(default_factory=dict)
-    stands_in: str = ""
-    note: str = ""
-    family: str = ""
-    levels: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def builds_only(self) -> bool:
-        """Whether nothing is trained or evaluated: the row's numbers are those of its pairs."""
-        return self.data is not None and self.train is None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A checked plan. Parts are settings of a section, with references still in them.
-
-    Args:
-        name: what the user called it.
-        path: its file.
-        recipe: name or file that all parts start from.
-        data, train, evaluate: parts by name.
-        rows: by name, in the plan's order.
-        claims: what is concluded from rows, in the plan's order.
-        leads: of rows over others, against what differs between worlds.
-        kl: None where it is not measured.
-        show: metrics of the table in the end.
-        scale: which of ``scales`` was merged; None for the plan as it stands.
-        columns: by what the paper calls them.
-    """
-
-    name: str
-    path: Path
-    title: str
-    recipe: str
-    bases: Bases
-    data: Mapping[str, Mapping[str, Any]]
-    train: Mapping[str, Mapping[str, Any]]
-    evaluate: Mapping[str, Mapping[str, Any]]
-    rows: Mapping[str, Row]
-    claims: tuple[Claim, ...] = ()
-    kl: KlPrompts | None = None
-    show: tuple[str, ...] = ()
-    note: str = ""
-    scale: str | None = None
-    columns: Mapping[str, Column] = field(default_factory=dict)
-    leads: tuple[Lead, ...] = ()
-
-    @property
-    def base_row(self) -> Row | None:
-        """The first row that is a base."""
-        return next((row for row in self.rows.values() if row.data is None), None)
-
-    def base_of(self, row: str) -> Row | None:
-        """The first row that is a base of the world that a row starts from."""
-        world = self.rows[row].world
-        return next((one for one in self.rows.values() if one.data is None and one.world == world), None)
-
-    def in_world(self, name: str, world: str) -> Row | None:
-        """The row, or the one of the family, of that name in a world."""
-        return next((row for row in self.rows.values() if row.world == world and name in (row.name, row.family)), None)
 
 
 @dataclass(frozen=True)
@@ -236,7 +128,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     )
     rows = {str(name): _row(str(name), values, file, plan) for name, values in file.rows.items()}
     plan = dataclasses.replace(plan, rows=rows)
-    _check_names(plan)
+    check_names(plan)
     return plan
 
 
@@ -314,84 +206,3 @@ def _row(name: str, values: Any, file: _File, plan: Plan) -> Row:
     if not evaluations:
         raise UsageError(f"{where} has no evaluation.", f"Name one beside {DEV!r} under evaluate.")
     return dataclasses.replace(row, evaluate=evaluations)
-
-
-def _check_names(plan: Plan) -> None:
-    """See that every name is one, and that nothing is made of itself."""
-    known = {"data": plan.data, "train": plan.train, "row": plan.rows, "evaluate": plan.evaluate}
-
-    def check(kind: str, name: str, where: str) -> None:
-        if name not in known[kind]:
-            what = {"row": "row", "evaluate": "evaluation"}.get(kind, f"part of {kind}")
-            raise UsageError(f"{plan.path}: {where} names the {what} {name!r}.", suggest(name, list(known[kind])))
-
-    needs: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for kind in ("data", "train"):
-        for name, values in known[kind].items():
-            needs[kind, name] = set(references(values))
-            for reference in needs[kind, name]:
-                check(*reference, where=f"{kind}.{name}")
-    for row in plan.rows.values():
-        where = f"row {row.name!r}"
-        needs["row", row.name] = set(references(row.set))
-        for kind in ("data", "train"):
-            if (name := getattr(row, kind)) is not None:
-                check(kind, name, where)
-                needs["row", row.name].add((kind, name))
-        for kind, name in references([row.set, plan.train.get(row.train or "", {})]):
-            check(kind, name, where=where)
-            if kind == "row" and plan.rows[name].world != row.world:
-                raise UsageError(f"{plan.path}: {where} takes the adapter of {name!r}, which is of another world.")
-        for split in (*row.evaluate, *([row.grid.split] if row.grid else [])):
-            check("evaluate", split, where)
-        base = plan.base_of(row.name)
-        if row.grid and row.grid.keep and (base is None or row.grid.base not in base.bases):
-            raise UsageError(
-                f"{plan.path}: the grid of {where} compares with the base, which is in no row.", "Add a row: base: {}"
-            )
-        if row.grid_like is not None:
-            check("row", row.grid_like, where)
-            if plan.rows[row.grid_like].grid is None:
-                raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
-        if plan.columns and (unknown := sorted(set(row.paper) - set(plan.columns))):
-            raise UsageError(
-                f"{plan.path}: {where} has the paper's {unknown[0]}, which is no column.",
-                suggest(unknown[0], list(plan.columns)),
-            )
-        grid = plan.rows[row.grid_like or row.name].grid
-        if grid and (both := sorted(set(dotted(row.set)) & set(grid.search))):
-            raise UsageError(
-                f"{plan.path}: {where} sets {both[0]}, which a grid chooses for it.",
-                "Take it out, or write grid: none.",
-            )
-    for kind, name, where in names_in(plan.claims, str(plan.path)):
-        check(kind, name, where)
-    for metric in (*plan.show, *(column.metric for column in plan.columns.values())):
-        if len(metric.split()) < 2:
-            raise UsageError(
-                f"{plan.path}: {metric!r}, of show or columns, is no metric.",
-                "Write 'benchmark metric', such as chair recall.",
-            )
-    for label, column in plan.columns.items():
-        if column.split:
-            check("evaluate", column.split, f"columns.{label}")
-    for lead in plan.leads:
-        lead.check(list(plan.bases.worlds), list(plan.evaluate), str(plan.path))
-        for world, name in ((world, name) for world in lead.places for name in (lead.row, lead.against)):
-            compared = plan.in_world(name, world)
-            if compared is None or lead.split not in compared.evaluate:
-                said = f"the lead {lead.title!r} is about {name!r} in the world {world!r} on {lead.split!r}"
-                there = dict.fromkeys(row.family or row.name for row in plan.rows.values() if row.world == world)
-                raise UsageError(f"{plan.path}: {said}, where there is none.", suggest(name, list(there)))
-    for effect in (effect for claim in plan.claims for effect in claim.effects):
-        for row in (plan.rows[name] for name in filter(None, (effect.row, effect.against))):
-            if effect.split not in row.evaluate:
-                said = f"a claim is about row {row.name!r} on {effect.split!r}, where it is not evaluated"
-                raise UsageError(f"{plan.path}: {said}.", f"It is on: {', '.join(row.evaluate) or 'nothing'}.")
-        if effect.against and plan.rows[effect.row].world != plan.rows[effect.against].world:
-            raise UsageError(f"{plan.path}: a claim compares {effect.row!r} with {effect.against!r} of another world.")
-    try:
-        graphlib.TopologicalSorter(needs).prepare()
-    except graphlib.CycleError as error:
-        circle = " needs ".join(name for _, name in reversed(error.args[1]))
-        raise UsageError(f"{plan.path}: {circle}: a part cannot be made of itself.") from error

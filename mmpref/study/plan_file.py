@@ -23,11 +23,12 @@ def names() -> list[str]:
 
 
 def find(name_or_path: str) -> Path | None:
-    """The file of a plan: of that name, or a YAML file with ``rows``; None where it is no plan's name."""
+    """The file of a plan: of that name, or a YAML file with ``rows``, its own or those of a plan that it extends; None
+    where it is no plan's name."""
     if known := package_files(GROUP, ".yaml").get(name_or_path):
         return known
     path = Path(name_or_path).expanduser()
-    return path if path.is_file() and "rows" in read_file(path) else None
+    return path if path.is_file() and not {"rows", "extends"}.isdisjoint(read_file(path)) else None
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mmpref.run.files import disk_errors
 from mmpref.study import work
 from mmpref.study.bases import Bases
 from mmpref.study.measurement import Failure
-from mmpref.study.plan import KlPrompts, Plan
+from mmpref.study.plan_types import KlPrompts, Plan
 from mmpref.study.schedule import Schedule, Unit, select
 
 Say = Callable[[str], None]

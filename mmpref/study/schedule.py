@@ -14,8 +14,7 @@ from mmpref.study.base_weights import BaseWeights
 from mmpref.study.choice import Choice, choose, points
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
-from mmpref.study.plan import Plan, Row
-from mmpref.study.references import references
+from mmpref.study.plan_types import Plan, Row
 from mmpref.study.steps import BASE, Composer, Job, Step
 
 
@@ -342,11 +341,9 @@ class Schedule:
         Args:
             own: the row's own grid, or the one that it goes by, among them.
         """
-        values = [self.plan.train.get(row.train or "", {}), row.set]
         found: dict[str, None] = {}
-        for kind, name in (reference for value in values for reference in references(value)):
-            if kind == "row":
-                found |= dict.fromkeys(self._choosers(self.plan.rows[name]))
+        for name in self.plan.rows_needed_by(row):
+            found |= dict.fromkeys(self._choosers(self.plan.rows[name]))
         if own and row.grid_like:
             found |= dict.fromkeys(self._choosers(self.plan.rows[row.grid_like]))
         elif own and row.grid:

@@ -22,7 +22,7 @@ from mmpref.recipes.schema import as_plain
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
 from mmpref.study.bases import Start
-from mmpref.study.plan import Plan, Row
+from mmpref.study.plan_types import Plan, Row
 from mmpref.study.references import reference_of
 
 PAIRS = "pairs"
@@ -133,13 +133,17 @@ class Composer:
         world = f", world {start.world}" if start.world else ""
         return Step(BASE, f"the base of seed {start.seed}{world}", key, folder, start=start)
 
-    def pairs(self, part: str, base: Start) -> Step | None:
-        """What builds a part of the plan's data on a base; None for rows that are there."""
+    def pairs(self, part: str, base: Start, points: Points) -> Step | None:
+        """What builds a part of the plan's data on a base; None for rows that are there.
+
+        Args:
+            points: of rows whose adapters it takes; of these the first seed's is taken.
+        """
         values = self.plan.data[part]
         if "dataset" in values:
             return None
         needs: list[Step] = []
-        values = self._filled(resolve.merge(values, self.plan.bases.of(base.world).data), base, 0, {}, needs)
+        values = self._filled(resolve.merge(values, self.plan.bases.of(base.world).data), base, 0, points, needs)
         call = self._call("build-dataset", values, base, needs)
         return self._step(call, f"the pairs {part!r} on base {base.seed}", "data", needs)
 
@@ -154,7 +158,7 @@ class Composer:
         assert row.train is not None
         needs: list[Step] = []
         start = Start(base, row.world)
-        pairs = self.pairs(row.data, start)
+        pairs = self.pairs(row.data, start, points)
         if pairs is not None:
             needs.append(pairs)
         data = {"dataset": [str(pairs.folder)]} if pairs else self.plan.data[row.data]
@@ -185,7 +189,7 @@ class Composer:
         point = points.get(row.name, {}) if grid_point is None else grid_point
         training = self.training(row, base, seed, point, points) if row.train else None
         start = Start(base, row.world)
-        pairs = self.pairs(row.data, start) if row.data else None
+        pairs = self.pairs(row.data, start, points) if row.data else None
         own = self.base(start)
         evaluations = {split: self.evaluation(split, start, training) for split in splits or row.evaluate}
         model = training.hash if training else own.hash if own else "own"
@@ -244,7 +248,7 @@ class Composer:
                 row = self.plan.rows[name]
                 step: Step | None = self.training(row, base.seed, seed, points.get(name, {}), points)
             else:
-                step = self.pairs(name, base)
+                step = self.pairs(name, base, points)
             if step is None:
                 raise UsageError(
                     f"{self.plan.path}: data.{name} is not built here.", "Name its dataset itself in place of the part."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmpref.run.results import ALL
 from mmpref.study.measurement import Measurement
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 
 @dataclass(frozen=True)

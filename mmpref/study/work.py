@@ -26,7 +26,7 @@ from mmpref.run.results import ADAPTER, BASE, Results
 from mmpref.study import steps
 from mmpref.study.bases import Bases
 from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
-from mmpref.study.plan import KlPrompts
+from mmpref.study.plan_types import KlPrompts
 from mmpref.study.steps import Job, Step
 from mmpref.text_files import read_text
 

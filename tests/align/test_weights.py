@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -89,16 +90,26 @@ def token_dpo(own: Naive, batch: dict[str, Any], trainer: DPOTrainer) -> torch.T
     return torch.stack(losses).mean()
 
 
+def by_segment(own: Naive, n: int, *answers: torch.Tensor) -> list[torch.Tensor]:
+    """Sums of ratios in which tokens behind what pair n shares weigh 3: answers here share their beginning, or nothing,
+    and none a later run of three tokens."""
+    chosen, rejected = own.ids[n], own.ids[n + 3]
+    shared = next(k for k in range(9) if chosen[: k + 1] != rejected[: k + 1])
+    return [
+        sum(((3.0 if place >= shared else 1.0) * one for place, one in enumerate(ratios)), torch.tensor(0.0))
+        for ratios in answers
+    ]
+
+
+def segments(own: Naive, batch: dict[str, Any], trainer: DPOTrainer) -> torch.Tensor:
+    sums = [by_segment(own, n, own.ratios[n], own.ratios[n + 3]) for n in range(3)]
+    return torch.stack([-logsigmoid(0.3 * (chosen - rejected)) for chosen, rejected in sums]).mean()
+
+
 def chip(own: Naive, batch: dict[str, Any], trainer: DPOTrainer) -> torch.Tensor:
-    """Answers here share their beginning, or nothing, and none a later run of three tokens."""
     noisy, losses = Naive(trainer, batch[OTHER_PAIR]), []
     for n in range(3):
-        chosen, rejected = own.ids[n], own.ids[n + 3]
-        shared = next(k for k in range(9) if chosen[: k + 1] != rejected[: k + 1])
-        m, r, v = (
-            sum(((3.0 if place >= shared else 1.0) * one for place, one in enumerate(ratios)), torch.tensor(0.0))
-            for ratios in (own.ratios[n], own.ratios[n + 3], noisy.ratios[n])
-        )
+        m, r, v = by_segment(own, n, own.ratios[n], own.ratios[n + 3], noisy.ratios[n])
         losses.append(-logsigmoid(0.3 * (m - r + 0.5 * (m - v) - 0.2 * (own.kl[n + 3] - own.kl[n].detach()))))
     return torch.stack(losses).mean()
 
@@ -120,6 +131,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "hsa-dpo": (hsa_dpo, {}),
     "dama": (dama, {}),
     "token-dpo": (token_dpo, {}),
+    "token-dpo without columns": (segments, {"segment": 3.0}),
     "chip": (chip, {"segment": 3.0, "visual": 0.5, "token": 0.2, "noise_steps": 300}),
     "symmpo": (symmpo, {"symmetric": 0.7, "anchor": 0.4, "consistency": 0.1}),
 }
@@ -128,12 +140,14 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 def as_made(name: str, settings: Any) -> list[dict[str, Any]]:
     """Rows as the method's trainer collates them."""
     made = [{**row, ROW: number} for number, row in enumerate(rows())]
-    method = METHODS.get(name)
+    method = METHODS.get(name.split()[0])
     if name in ("hsa-dpo", "dama"):
         weights = method.weigh(settings, pa.array(SEVERITIES).to_numpy())
         return [{**row, ROW_WEIGHT: weight} for row, weight in zip(made, weights, strict=True)]
     if name == "token-dpo":
         return [{**row, "rejected_weights": spans} for row, spans in zip(made, SPANS, strict=True)]
+    if name == "token-dpo without columns":
+        return made
     if name == "chip":
         return [dict(row) for row in NoiseSource(SourceContext(None, 0, lambda _: ()), settings)(made, 4).rows]  # type: ignore[arg-type]
     others = [*made[1:], made[0]]
@@ -151,7 +165,7 @@ def as_made(name: str, settings: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_is_the_naive_one(name: str, share: bool, tmp_path: Path) -> None:
     naive, values = CASES[name]
-    policy, method = tiny("llava_next"), METHODS.get(name)
+    policy, method = tiny("llava_next"), METHODS.get(name.split()[0])
     settings = method.settings(beta=0.3, **values)
     ours = make(
         PreferenceTrainer,
@@ -238,13 +252,27 @@ def test_weights_are_read_only_where_they_are_asked_for(preferences: Path, tmp_p
     with pytest.raises(InputError, match="bad-weight"):
         collect_pairs(tables, tmp_path / "bad", image_token="<image>", weights=["chosen_weights"])
     (tmp_path / "plain").mkdir()
+    spans = ["chosen_weights", "rejected_weights"]
     with pytest.raises(InputError, match=r"No row of .* has any chosen_weights or rejected_weights"):
-        collect_pairs(
-            [open_table(str(preferences))],
-            tmp_path / "plain",
-            image_token="<image>",
-            weights=["chosen_weights", "rejected_weights"],
-        )
+        collect_pairs([open_table(str(preferences))], tmp_path / "plain", image_token="<image>", weights=spans)
+
+
+def test_words_that_differ_weigh_more_in_pairs_without_weights(preferences: Path, tmp_path: Path) -> None:
+    block = {"learning_rate": 1e-3, "max_steps": 2, "per_device_train_batch_size": 2}
+    recipe = TrainRecipe(
+        MODEL,
+        (str(preferences),),
+        "token-dpo",
+        lora=LoraSettings(2, 4),
+        limit=8,
+        trainer=block,
+        loss={"segment": 5.0},
+    )
+    manifest = train(recipe, tmp_path / "run", write_card=write_model_card)
+    assert manifest["steps"] == 2
+    assert "weighted by columns" not in (tmp_path / "run/README.md").read_text()
+    with pytest.raises(InputError, match="has any chosen_weights"):
+        train(dataclasses.replace(recipe, loss={}), tmp_path / "plain")
 
 
 @pytest.mark.parametrize(

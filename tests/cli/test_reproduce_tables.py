@@ -1,4 +1,4 @@
-"""The paper's tables by ``mmpref reproduce``: dry runs at both scales offline, and one row for real."""
+"""Tables by ``mmpref reproduce``, of the paper and of the field: dry runs at both scales offline, and rows for real."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from mmpref.cli.main import COMMANDS, program
 from mmpref.study import plan as plans
 
-NAMES = [name for name in plans.names() if name.startswith(("table", "figure"))]
+NAMES = [name for name in plans.names() if name.startswith(("table", "figure", "rivals"))]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,8 @@ def test_a_dry_run_prints_commands_that_parse(name: str, scale: str, tmp_path: P
         scale == "paper" and name not in ("table8", "table9", "table11")
     )
     assert ("Hours are an estimate, not a measurement" in done.stdout) == (scale == "paper")
+    published = [row for row in plans.load(name, scale if more else None).rows.values() if row.paper]
+    assert done.stdout.count("\n  published: ") == len(published)
 
 
 def test_a_dry_run_as_json(tmp_path: Path) -> None:
@@ -104,3 +107,29 @@ rows:
     assert all(cell.replace(".", "").isdigit() for cell in others), "POPE, the first, needs all of its splits"
     again = CliRunner().invoke(program, [*words, "--json"], catch_exceptions=False)
     assert json.loads(again.stdout)["left"] == 0
+
+
+@pytest.mark.long
+def test_every_row_of_the_field_runs_on_the_testbed(tmp_path: Path) -> None:
+    """All rows of "rivals" from the plan as it stands, but for their sizes."""
+    plan = plans.load("rivals")
+    sizes = {
+        "extends": str(plan.path),
+        "bases": [0],
+        "seeds": 1,
+        "measure": ["test"],
+        "kl": "none",
+        "grid": {"search": {"trainer.learning_rate": [1e-4]}},
+        "data": {name: {"limit": 24, "block_size": 24} for name in plan.data}
+        | {"hide-object": {"limit": 96}},  # of which few rows make a pair that continues a context
+        "train": {name: {"trainer": {"max_steps": 1, "per_device_train_batch_size": 2}} for name in plan.train},
+        "evaluate": {name: {"limit": 2} for name in ("dev", "test")},
+        "claims": None,
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(sizes))
+    words = ["reproduce", str(path), "--output", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(program, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (result["runs"], result["left"], result["failures"]) == (len(plan.rows), 0, [])

@@ -26,7 +26,8 @@ from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
-from mmpref.study.plan import Plan, load
+from mmpref.study.plan import load
+from mmpref.study.plan_types import Plan
 from mmpref.study.schedule import Schedule, Target
 from mmpref.synonyms import Synonyms
 from tests.study.ledgers import claim, measured, plan_of

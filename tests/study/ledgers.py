@@ -12,7 +12,8 @@ import yaml
 from mmpref.bench.scoring import chair, pope
 from mmpref.run.results import ALL, Key
 from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
-from mmpref.study.plan import Plan, load
+from mmpref.study.plan import load
+from mmpref.study.plan_types import Plan
 from mmpref.synonyms import Synonyms
 
 IMAGES = 60

@@ -50,6 +50,10 @@ def test_hours_of_a_build() -> None:
     hidden = build_recipe(recipe=RECIPE, source=("rows",))
     seen = build_recipe(recipe=RECIPE, source=("rows",), rho_th=0.0)
     published = build_recipe(recipe=RECIPE, method="povid")
+    ranked = build_recipe(recipe=RECIPE, method="candidates", source=("rows",), annotator="me/judge")
+    mismatched = build_recipe(recipe=RECIPE, method="mismatched", source=("rows",))
+    assert estimate.build_hours(ranked, 100) == pytest.approx(400 * FORWARD), "four answers where nobody says how many"
+    assert estimate.build_hours(mismatched, 100) == 0
     assert estimate.build_hours(hidden, 306_000) == pytest.approx(1 / 0.4)
     assert estimate.build_hours(seen, 100) == pytest.approx(200 * FORWARD)
     assert estimate.build_hours(published, 17_184) == 0

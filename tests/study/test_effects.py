@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.run.results import ALL, Key
 from mmpref.study.effects import Effects
-from mmpref.study.plan import Row
+from mmpref.study.plan_types import Row
 from tests.study.ledgers import IMAGES, measured, plan_of
 
 CHAIR, F1 = Key("chair", "chair_i", ALL), Key("pope", "f1", "adversarial")

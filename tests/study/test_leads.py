@@ -18,7 +18,8 @@ from mmpref.study import runner
 from mmpref.study.bases import Start
 from mmpref.study.conclude import conclude
 from mmpref.study.measurement import Ledger, Measurement
-from mmpref.study.plan import Plan, load
+from mmpref.study.plan import load
+from mmpref.study.plan_types import Plan
 from mmpref.study.schedule import Schedule
 from mmpref.study.steps import Composer
 from tests.study.conftest import PLAN

@@ -77,3 +77,9 @@ def test_a_page_says_what_stands_in() -> None:
     assert "Ours is the mean of 1 run a row." in page
     assert "Ours were judged by somebody/0a1b/t0/single." in page
     assert "* ppo: RLOO in the place of PPO, which mmpref does not have." in page
+
+
+def test_a_page_says_where_figures_are_from() -> None:
+    page = paper_table(plans.load("rivals", "paper"), [], ["base", "sentinel"]).markdown()
+    assert "| sentinel | paper | 4.3 (S) | 2.6 (S) | 2.9 (S) |" in page
+    assert "(S) arXiv 2507.12455, table 1" in page

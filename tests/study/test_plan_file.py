@@ -8,7 +8,7 @@ import pytest
 
 from mmpref.errors import InputError, UsageError
 from mmpref.study import plan as plans
-from mmpref.study.plan_file import over, read_extended
+from mmpref.study.plan_file import find, over, read_extended
 
 COMMON = """
 data: {pairs: {method: corrupt, builder: {rho_th: 0.9}}}
@@ -67,3 +67,11 @@ def test_a_file_that_is_extended_must_be_there(path: Path) -> None:
     path.write_text(PLAN.replace("_common", "_other"))
     with pytest.raises(InputError, match="_other"):
         read_extended(path)
+
+
+def test_a_plan_may_have_no_rows_but_those_of_the_one_that_it_extends(path: Path) -> None:
+    smaller = path.with_name("smaller.yaml")
+    smaller.write_text(f"extends: {path.name}\ntrain: {{ipo: {{trainer: {{max_steps: 1}}}}}}\n")
+    assert find(str(smaller)) == smaller
+    assert list(plans.load(str(smaller)).rows) == ["base", "arm", "built"]
+    assert find(str(path.with_name("_common.yaml"))) is None

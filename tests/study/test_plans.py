@@ -14,10 +14,12 @@ from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.plan import load_plan, resolve_settings
 from mmpref.bench.replies import Replies
 from mmpref.bench.score import score_replies
+from mmpref.data.builder import BUILDERS
 from mmpref.run.results import Key
 from mmpref.study.choice import points
 from mmpref.study.named import named
-from mmpref.study.plan import Plan, load
+from mmpref.study.plan import load
+from mmpref.study.plan_types import Plan
 from mmpref.study.steps import Composer
 
 PLANS = sorted((Path(mmpref.study.__file__).parent / "plans").glob("[!_]*.yaml"))
@@ -74,6 +76,29 @@ def test_rows_of_a_claim_are_measured_where_it_looks(plan: Plan) -> None:
         for effect in claim.effects:
             for name in (effect.row, effect.against or "base"):
                 assert effect.split in plan.rows[name].evaluate, (claim.id, name)
+
+
+def test_the_field_goes_on_with_what_the_study_has_done(tmp_path: Path) -> None:
+    """Rows of the same name are the same work, so that both may have one folder."""
+    study, rivals = load("study"), load("rivals")
+    composers = Composer(study, tmp_path), Composer(rivals, tmp_path)
+    shared = set(study.rows) & set(rivals.rows)
+    assert len(shared) == 13
+    for name in shared:
+        rows = study.rows[name], rivals.rows[name]
+        assert rows[0].grid == rows[1].grid
+        point = {name: points(rows[0].grid)[0]} if rows[0].grid else {}
+        first, second = (one.job(row, 0, 0, point) for one, row in zip(composers, rows, strict=True))
+        assert first.hashes == second.hashes
+
+
+def test_the_field_has_every_builder_and_every_claim_three_seeds() -> None:
+    plan = load("rivals")
+    methods = {values["method"] for values in plan.data.values()}
+    made = {name for name in BUILDERS.names() if BUILDERS.get(name).origin is None}
+    left = {"masking", "other-image", "reversed", "mix", "opa-dpo"}
+    assert made - methods == left, "a row of the paper, controls, a union, a published set"
+    assert all(plan.rows[effect.row].seeds >= 3 for claim in plan.claims for effect in claim.effects)
 
 
 def test_the_study_has_every_claim_and_every_control() -> None:

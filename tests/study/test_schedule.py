@@ -14,7 +14,7 @@ from mmpref.run.results import Key
 from mmpref.study import plan
 from mmpref.study.bases import Start
 from mmpref.study.measurement import Measurement, MetricValue
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 from mmpref.study.schedule import Schedule, Unit, select
 from mmpref.study.steps import BASE, content_identity
 from tests.study.conftest import PLAN, WritePlan
@@ -295,3 +295,23 @@ def test_adapters_of_points_go_and_those_of_runs_stay(write_plan: WritePlan) -> 
     [leftover] = schedule.leftovers(chosen)
     assert leftover != chosen.training.folder
     assert leftover.is_dir()
+
+
+def test_pairs_made_by_a_rows_adapter_take_what_its_grid_chose(write_plan: WritePlan) -> None:
+    """The adapter of the base's own first seed, whatever the seed of the run; through a part of other pairs too."""
+    data = {
+        **PLAN["data"],
+        "sifted": {"method": "iris", "builder": {"adapter": {"row": "bdhs"}}},
+        "kept": {"method": "mix", "source": [{"data": "sifted"}]},
+    }
+    rows = {**PLAN["rows"], "iris": {"data": "kept", "train": "dpo", "grid": "none", "seeds": 2}}
+    schedule = _schedule(write_plan(rows=rows, data=data, bases=BASES), "iris")
+    done = _run(schedule)
+    assert schedule.missing() == []
+    last_point = "bdhs, base 0, seed 0 trainer.learning_rate=0.01 (grid)"
+    assert done.index(last_point) < done.index("the pairs 'sifted' on base 0")
+    jobs = [job for target in schedule.targets if (job := schedule.job(target))]
+    assert len(jobs) == 4
+    for job in jobs:
+        needed = [step.call for step in job.steps if step.command == "train" and step is not job.training]
+        assert [(call.options["seed"], call.set["trainer"]["learning_rate"]) for call in needed if call] == [(0, 1e-3)]

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,16 +21,14 @@ from mmpref.align.loss_settings import BetaSettings, no_trl_loss
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, under_other_images
 from mmpref.align.preference_data import NOISE, OTHER_PAIR, ROW
+from mmpref.align.segments import segment_weights
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 
 if TYPE_CHECKING:
     import torch
 
-    from mmpref.align.pair_log_probs import PairLogProbs, PairTokens, Pairwise
-
-_SHARED_RUN = 3
-"""Tokens that answers must have in common in a row to count as shared."""
+    from mmpref.align.pair_log_probs import PairLogProbs, Pairwise
 
 
 @dataclass(frozen=True)
@@ -67,20 +64,6 @@ class NoiseSource:
     def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         noise = (self._steps, stream(self._seed, step, int(rows[0][ROW]), "noise"))
         return SampledPairs([{**row, OTHER_PAIR: under_other_images(row, row["images"]), NOISE: noise} for row in rows])
-
-
-def segment_weights(tokens: PairTokens, weight: float) -> torch.Tensor:
-    """The weights [2B, T] of tokens: `weight` outside of the runs that chosen and rejected answer share, 1 in them."""
-    weights = tokens.mask.float() * weight
-    lengths, half = tokens.mask.sum(1).tolist(), len(tokens.mask) // 2
-    for row in range(half):
-        chosen, rejected = (tokens.ids[place, : lengths[place]].tolist() for place in (row, row + half))
-        matcher = difflib.SequenceMatcher[int](None, chosen, rejected, autojunk=False)
-        for block in matcher.get_matching_blocks():
-            if block.size >= _SHARED_RUN or block.a == block.b == 0:  # theirs goes on from the prompt
-                weights[row, block.a : block.a + block.size] = 1
-                weights[row + half, block.b : block.b + block.size] = 1
-    return weights
 
 
 def _pairwise(settings: Settings) -> Pairwise:

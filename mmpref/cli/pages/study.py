@@ -18,7 +18,7 @@ from mmpref.study.claims import Compared, Verdict
 from mmpref.study.conclude import FACTS, Concluded, Conclusions, GridPoint, GridResult, conclude
 from mmpref.study.effects import Effect
 from mmpref.study.lead_curves import LeadCurve
-from mmpref.study.plan import Plan
+from mmpref.study.plan_types import Plan
 
 HTML, MARKDOWN = "study.html", "study.md"
 RULE = (

@@ -236,6 +236,7 @@ def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
             else ""
         )
         for column, facts in weights.items()
+        if facts["rows"]
     ]
     return f"The loss is weighted by columns of the data: {'; '.join(parts)}." if parts else ""
 

@@ -1,4 +1,4 @@
-"""The base of a study's seed, trained into the folder that a plan gives it (`mmpref.study.plan.Bases`)."""
+"""The base of a study's seed, trained into the folder that a plan gives it (`mmpref.study.bases.Bases`)."""
 
 from __future__ import annotations
 
