@@ -13,7 +13,8 @@ An effect's ``direction`` is a side of a bound, or both: ``lower`` than 0, ``hig
 higher`` than the margin, ``not lower`` than minus the margin, ``equal`` (between both). It **holds** where its 95 %
 interval lies wholly there, and **does not** where the interval lies wholly outside: for ``lower`` and ``higher`` also
 where it lies within the margin around 0, an effect too small to matter. Else it **cannot be told**, and where a row has
-not been measured it is **not run**. Of several effects a claim needs ``all`` (the default) or ``any``.
+not been measured it is **not run**. An interval of no width, of images that are all alike, tells nothing. Of several
+effects a claim needs ``all`` (the default) or ``any``.
 """
 
 from __future__ import annotations
@@ -151,6 +152,8 @@ def read(compared: Compared, estimate: Estimate | None) -> Reading:
         return Reading("not run")
     if math.isnan(estimate.value):  # a model that mentions nothing has no share of false mentions
         return Reading("cannot be told")
+    if estimate.low == estimate.high:  # every image is alike, such as of an adapter that writes what the base writes:
+        return Reading("cannot be told")  # resampling them cannot tell how many others would differ
     low, high, margin = estimate.low, estimate.high, compared.margin
     small = -margin <= low and high <= margin and margin > 0
     below, above = estimate.p_below, estimate.p_above

@@ -65,6 +65,14 @@ def test_what_was_not_measured_is_not_run() -> None:
     assert read(_compared("lower"), None).outcome == "not run"
 
 
+@pytest.mark.parametrize("direction", ["higher", "not higher", "equal"])
+def test_images_that_are_all_alike_tell_nothing_of_others(direction: Direction) -> None:
+    alike = estimate(np.zeros((1, 101)), 0)
+    assert (alike.low, alike.high) == (0, 0)
+    reading = read(_compared(direction, margin=1.0), alike)
+    assert (reading.outcome, reading.p_for, reading.p_against) == ("cannot be told", 1, 1)
+
+
 def test_what_is_undefined_cannot_be_told() -> None:
     reading = read(_compared("lower"), estimate(np.full((1, 3), np.nan), 0))
     assert (reading.outcome, reading.p_for, reading.p_against) == ("cannot be told", 1, 1)
