@@ -124,6 +124,7 @@ def test_every_row_of_the_field_runs_on_the_testbed(tmp_path: Path) -> None:
         | {"hide-object": {"limit": 96}},  # of which few rows make a pair that continues a context
         "train": {name: {"trainer": {"max_steps": 1, "per_device_train_batch_size": 2}} for name in plan.train},
         "evaluate": {name: {"limit": 2} for name in ("dev", "test")},
+        "show": ["chair chair_i"],
         "claims": None,
     }
     path = tmp_path / "small.yaml"
