@@ -111,7 +111,7 @@ rows:
 
 @pytest.mark.long
 def test_every_row_of_the_field_runs_on_the_testbed(tmp_path: Path) -> None:
-    """All rows of "rivals" from the plan as it stands, but for their sizes."""
+    """All rows of "rivals" from the plan as it stands, but for their sizes and one method."""
     plan = plans.load("rivals")
     sizes = {
         "extends": str(plan.path),
@@ -121,7 +121,8 @@ def test_every_row_of_the_field_runs_on_the_testbed(tmp_path: Path) -> None:
         "kl": "none",
         "grid": {"search": {"trainer.learning_rate": [1e-4]}},
         "data": {name: {"limit": 24, "block_size": 24} for name in plan.data}
-        | {"hide-object": {"limit": 96}},  # of which few rows make a pair that continues a context
+        | {"hide-object": {"limit": 96}},  # of which few rows make a pair, and fewer one that continues a context:
+        "rows": {"hide-object": {"train": "dpo"}},  # without one c-dpo refuses them
         "train": {name: {"trainer": {"max_steps": 1, "per_device_train_batch_size": 2}} for name in plan.train},
         "evaluate": {name: {"limit": 2} for name in ("dev", "test")},
         "show": ["chair chair_i"],
