@@ -142,8 +142,8 @@ def _served_folder(name: str) -> str | None:
 
 
 def _has_form_of_path(value: str) -> bool:
-    """Absolute, beginning with ``.`` or ``~``, a ``file:`` URL, or of more parts than the id of anything has; of a judged
-    metric the judge."""
+    """Absolute, beginning with ``.`` or ``~``, a ``file:`` URL, or of more parts than the id of anything has; of a
+    judged metric, its judge."""
     if judged := _JUDGED.fullmatch(value):
         value = judged[1]
     several = value.count("/") > 1 and "://" not in value and not re.search(r"\s|pkg:", value)
