@@ -33,12 +33,10 @@ def main() -> None:
     here, there = ledger.bases(), run.bases()
     if others := sorted(name for name in here.keys() & there.keys() if here[name] != there[name]):
         sys.exit(f"{args.run} has other weights of {', '.join(others)} than {ledger.folder} has measurements of.")
-    shutil.copytree(run.folder, ledger.folder, dirs_exist_ok=True)
+    ledger.take(run)
     for name in there:
-        shutil.copytree(args.run / "bases" / name, page.parent / "bases" / name, dirs_exist_ok=True)
-    for one in Ledger.read(run.folder):  # what had failed before
-        if not run.failure_of(one).is_file():
-            ledger.failure_of(one).unlink(missing_ok=True)
+        if (args.run / "bases" / name).is_dir():  # a run that goes on from a ledger alone may not need it
+            shutil.copytree(args.run / "bases" / name, page.parent / "bases" / name, dirs_exist_ok=True)
     if stale := Schedule(plan, page.parent, list(plan.rows)).stale():
         sys.exit(f"{ledger.folder} has what {plan.path} does not give: {', '.join(one.name for one in stale)}.")
     conclusions = conclude(plan, Ledger.read(ledger.folder), ledger.failures())

@@ -1,5 +1,6 @@
 """The share of pairs that are ranked right. Ties count half, as in the area under a ROC curve: before the first update
-all pairs are ties, which is neither right nor wrong, and chance is 0.5 from the first row of a log on."""
+all pairs are ties, which is neither right nor wrong, and chance is 0.5 from the first row of a log on. Of what TRL has
+counted, that is known of batches that are all ties; in others it has them as wrong."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def verify_saved_adapter(
     else:
         adapted = PeftModel.from_pretrained(base, str(path))
     loaded = logits(placement.move(adapted), batch)
-    start = _logits_with(adapted, began, batch) if began else None
+    start = logits_from(adapted, began, batch) if began else None
     changes = (loaded - (before if start is None else start)).abs().max().item()
     differs = (loaded - trained).abs().max().item()
     # Same weights, same operations: equal up to the order of sums, which a GPU does not fix. In 8 bits activations are
@@ -345,12 +345,13 @@ def verify_saved_adapter(
     return facts
 
 
-def _logits_with(adapted: Any, adapter: tuple[str, str | None], batch: Mapping[str, Any]) -> torch.Tensor | None:
+def logits_from(adapted: Any, adapter: tuple[str, str | None], batch: Mapping[str, Any]) -> torch.Tensor | None:
     """The logits with another adapter's weights, of the same form, in the place of its own; None where that is gone,
     which no training must be lost for."""
     try:
-        load_weights(adapted, *adapter)
-    except (OSError, ValueError, MmprefError) as error:
+        with load_errors(f"adapter {adapter[0]}"):
+            load_weights(adapted, *adapter)
+    except MmprefError as error:
         logger.warning("Warning: how far %s was moved could not be measured: %s.", adapter[0], reason_of(error)[:200])
         return None
     return logits(adapted, batch)

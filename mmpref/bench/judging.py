@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from mmpref import reasoning
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score
 from mmpref.errors import ModelError, UsageError
+from mmpref.hub_ids import name_for_others
 from mmpref.judges import replay
 from mmpref.judges.chat import ChatSettings, Query, Reply, count_usage
 from mmpref.judges.final_replies import FinalReplies
@@ -86,12 +87,13 @@ class Judge:
         return self.prompt or task.instruction
 
     def named(self, metric: Metric, task: JudgedTask) -> Metric:
-        """The metric under this judge's name: ``score@MODEL/PROMPT/tTEMPERATURE/ORDER``, the prompt as a hash."""
+        """The metric under this judge's name: ``score@MODEL/PROMPT/tTEMPERATURE/ORDER``, the prompt as a hash, a folder
+        by its own name."""
         facts = self.chat.identity
         prompt = hashlib.sha256(f"{task.system}{self.instruction(task)}".encode()).hexdigest()[:8]
         temperature = facts.get("temperature", 0)
         sampled = "default" if temperature is None else f"{temperature:g}"
-        tag = f"{facts['model']}/{prompt}/t{sampled}/{task.order}"
+        tag = f"{name_for_others(facts['model'])}/{prompt}/t{sampled}/{task.order}"
         return dataclasses.replace(metric, name=f"{metric.name}{JUDGED_BY}{tag}")
 
     def facts(self, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ _NO_PATHS = ("pkg:", "memory:", "http://", "https://")
 """How names begin that are neither paths nor of the Hub: of packages, of what is in memory, of endpoints."""
 _ENDPOINT = re.compile(r"https?://[^#\s]*#(.+)")
 """``URL#MODEL``: a model behind a server, whose name there may be the folder that it was loaded from."""
+_JUDGED = re.compile(r"[\w-]+@(.+)/[0-9a-f]{8}/t[\w.+-]+/[\w-]+")
+"""The name of a judged metric, which holds its judge's (`mmpref.run.results.JUDGED_BY`)."""
 _TRACKED = re.compile(r"https?://[^#\s]*/#/experiments/\w+/runs/\w+")
 """The page of a run at an MLflow server."""
 LEFT_OUT = "(left out: it names a folder of the machine)"
@@ -140,7 +142,10 @@ def _served_folder(name: str) -> str | None:
 
 
 def _has_form_of_path(value: str) -> bool:
-    """Absolute, beginning with ``.`` or ``~``, a ``file:`` URL, or of more parts than the id of anything has."""
+    """Absolute, beginning with ``.`` or ``~``, a ``file:`` URL, or of more parts than the id of anything has; of a
+    judged metric, its judge."""
+    if judged := _JUDGED.fullmatch(value):
+        value = judged[1]
     several = value.count("/") > 1 and "://" not in value and not re.search(r"\s|pkg:", value)
     return bool(_PATH_START.match(value)) or several
 

@@ -11,6 +11,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import shutil
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -308,6 +309,19 @@ class Ledger:
         """
         bases = {**self.bases(), name: weights}
         write_atomic(self.folder / BASES, json.dumps(bases, indent=1, sort_keys=True) + "\n")
+
+    def take(self, other: Ledger) -> None:
+        """Take in another ledger of the study: its measurements in place of those of the same names, whose runs have
+        not failed any more, and what both know of bases and times."""
+        bases = {**self.bases(), **other.bases()}
+        timings = [row for ledger in (self, other) for row in JsonLines(ledger.folder / TIMINGS).rows()]
+        shutil.copytree(other.folder, self.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BASES, TIMINGS))
+        for name, weights in bases.items():
+            self.write_base(name, weights)
+        JsonLines(self.folder / TIMINGS).write({json.dumps(row): row for row in timings}.values())
+        for one in Ledger.read(other.folder):
+            if not other.failure_of(one).is_file():
+                self.failure_of(one).unlink(missing_ok=True)
 
     def write_failure(self, failure: Failure) -> None:
         self._write(failure.name, dataclasses.asdict(failure))

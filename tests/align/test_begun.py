@@ -16,7 +16,7 @@ from peft import PeftModel
 from trl import DPOTrainer
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import lora_config
+from mmpref.align.adapter import logits_from, lora_config
 from mmpref.align.begun import began_facts
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.preference_data import ROW
@@ -130,6 +130,16 @@ def test_it_begins_as_its_reference_and_survives_a_restart(first: Path, preferen
     assert not whole["remarks"] or "barely" not in whole["remarks"][0]
     weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, tmp_path / "whole")]
     assert weights[0] != weights[1]
+
+
+def test_an_adapter_that_was_cut_since_costs_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapter = an_adapter(tmp_path)
+    adapted = PeftModel.from_pretrained(tiny("llava_next").base_model, adapter)
+    weights = adapter / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with caplog.at_level("WARNING", "mmpref"):
+        assert logits_from(adapted, (str(adapter), None), {}) is None
+    assert f"how far {adapter} was moved could not be measured" in caplog.text
 
 
 def test_what_was_learned_is_measured_from_where_it_began(first: Path, preferences: Path, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from starlette.responses import JSONResponse
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.bench.records import read_resamples
 from mmpref.cli.format import print_results
 from mmpref.errors import ModelError, UsageError
+from mmpref.hub.private import public
 from mmpref.recipes import resolve
 from mmpref.run.results import Results
 from tests.judges.server import ChatServer, fault, text_of
@@ -86,6 +88,22 @@ def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert [counts[name] for name in ("requests", "failed", "unreadable", "missing")] == [4, 0, 0, 0]
     assert counts["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("served", "shown"), [("gpt-x", "gpt-x"), ("me/judge", "me/judge"), ("/data/alice/client-acme/judge", "judge")]
+)
+def test_published_metrics_keep_their_names_which_give_no_folder_away(
+    mmhal: dict[str, Any], tmp_path: Path, served: str, shown: str
+) -> None:
+    """Who tests another run against a published one finds its metrics by their names, resampled ones too."""
+    with ChatServer(lambda *_: "Rating: 5") as server:
+        found = judged("mmhal", mmhal, f"{server.url}#{served}", tmp_path / "run")
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    published = Results.from_dict(public(results, found)).by_key("base")
+    assert published.keys() == Results.from_dict(results).by_key("base").keys()
+    assert {key.judge.rsplit("/", 3)[0] for key in published} == {shown}
+    assert read_resamples(tmp_path / "run", "base").keys() <= published.keys()
 
 
 def test_repeats_give_the_judges_noise_and_the_first_scores(

@@ -9,7 +9,7 @@ import pytest
 
 from mmpref.errors import RunError
 from mmpref.run.results import Key
-from mmpref.study.measurement import Failure, ImageCounts, Ledger, Measurement, MetricValue
+from mmpref.study.measurement import TIMINGS, Failure, ImageCounts, Ledger, Measurement, MetricValue
 
 
 def _measurement(row: str = "bdhs", **changes: object) -> tuple[Measurement, list[str]]:
@@ -72,6 +72,24 @@ def test_a_failure_goes_when_the_run_is_measured(tmp_path: Path) -> None:
     assert (ledger.failures(), Ledger.read(tmp_path)) == ([failure], [])
     ledger.write(one)
     assert (ledger.failures(), Ledger.read(tmp_path)) == ([], [one])
+
+
+def test_a_ledger_takes_in_another_and_loses_nothing_of_its_own(tmp_path: Path) -> None:
+    kept, run = Ledger(tmp_path / "kept"), Ledger(tmp_path / "run")
+    (first, images), (second, _), (failed, _) = _measurement(), _measurement("dpo"), _measurement("ipo")
+    kept.write(first, [images])
+    kept.write_base("1-aa", "11")
+    kept.write_failure(Failure("ipo", 0, 1, {}, False, "no memory"))
+    run.write(second, [images])
+    run.write(failed, [images])
+    run.write_base("2-bb", "22")
+    for _ in range(2):
+        kept.take(run)
+        assert Ledger.read(kept.folder) == [first, second, failed]
+        assert [one.seconds for one in Ledger.read(kept.folder)] == [{"train": 1.5}] * 3
+        assert len((kept.folder / TIMINGS).read_text().splitlines()) == 3
+        assert kept.bases() == {"1-aa": "11", "2-bb": "22"}
+        assert kept.failures() == []
 
 
 def test_a_file_that_is_no_measurement_is_named(tmp_path: Path) -> None:
