@@ -349,6 +349,27 @@ def _refuse_unknown_token(recipe: TrainRecipe, token: str) -> None:
     refuse_unknown_token(token, tokenizer, recipe.model)
 
 
+def refuse_no_columns(recipe: Recipe, made: Collection[str] = ()) -> None:
+    """See that the rows of this machine that a recipe builds from or trains on have the columns that it names.
+
+    Args:
+        made: as of `refuse_absent`.
+
+    Raises:
+        UsageError: a name that is no part of a row.
+        InputError: a column that a table has not, or rows that cannot be read.
+    """
+    from mmpref.tables.columns import own_columns
+    from mmpref.tables.open import open_table
+
+    if isinstance(recipe, EvaluateRecipe) or not recipe.columns:
+        return  # benchmarks look for theirs, as `open_data` does
+    for one in named(recipe):
+        if one.kind == "table" and one.key in ("source", "dataset") and one.key not in made:
+            local = (spec for spec in one.values if not _is_remote_table(one.key, spec, recipe.split))
+            own_columns([open_table(spec, recipe.split) for spec in local], recipe.columns, None)
+
+
 def open_data(recipe: Recipe) -> None:
     """Read what the benchmarks of a recipe ask about, as their evaluation will: for a step that is not the first.
 

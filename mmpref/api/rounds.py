@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.api.build import run_build
 from mmpref.api.chain import Chain
-from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
+from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent, refuse_no_columns
 from mmpref.api.evaluate import run_evaluate
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
@@ -66,6 +66,7 @@ def check_chain(chain: Chain, absent: Callable[..., Any] = refuse_absent) -> Non
         with in_section(chain.name, step):
             absent(one, made)
             look_up(one, made)
+            refuse_no_columns(one, made)
             if step != "build-dataset":
                 open_data(one)
     refuse_metric(chain.settings.metric, _metrics(recipe.dev, chain.settings.metric.partition("/")[0]))

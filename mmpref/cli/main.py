@@ -62,8 +62,8 @@ class _Contents(click.Group):
 def program() -> None:
     """Preference data, alignment and evaluation for vision-language models.
 
-    Every command without options runs on the testbed: a small world of drawn scenes and a small real
-    vision-language model that ship with the package. Name your own with --model and --source.
+    build-dataset, train and evaluate run on the testbed where nothing else is named: a small world of drawn
+    scenes and a small real vision-language model that ship with the package. Name your own with --model and --source.
 
     \b
     Examples:

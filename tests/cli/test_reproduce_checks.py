@@ -93,3 +93,15 @@ def test_nothing_is_begun(changes: dict[str, Any], says: str, tmp_path: Path) ->
 
     said = refused(changes, tmp_path)
     assert re.search(says, said), said
+
+
+def test_columns_that_the_rows_lack_are_told_at_once(tmp_path: Path) -> None:
+    rows = tmp_path / "mine.csv"
+    rows.write_text("Bilddatei;Beschreibung\na.png;A cup.\n", encoding="utf-8")
+    columns = {"image": "Bild", "answer": "Beschreibung"}
+    said = refused({"build-dataset": {"source": str(rows), "columns": columns}}, tmp_path)
+    assert "build-dataset: " in said
+    assert "has no column 'Bild'" in said
+    assert "Did you mean 'Bilddatei'" in said
+    said = refused({"build-dataset": {"source": str(rows), "columns": {"imgae": "Bilddatei"}}}, tmp_path)
+    assert "columns names 'imgae', which no row has. Did you mean 'image'" in said
