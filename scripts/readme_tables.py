@@ -94,13 +94,19 @@ def families() -> str:
     )
 
 
+def spread(ends: Sequence[float]) -> str:
+    """Of the rounds of a measurement; with one round there is none."""
+    low, high = ends
+    return f"{low:.2f} to {high:.2f}" if low < high else "one round"
+
+
 def speed() -> str:
     found = json.loads((ROOT / "scripts/bench_bdhs.json").read_text(encoding="utf-8"))
     rows = [
         (
             text,
             f"{found[key]:.2f}x" if found[key] < 10 else f"{found[key]:.0f}x",
-            "{:.2f} to {:.2f}".format(*found["spread"][key]),
+            spread(found["spread"][key]),
         )
         for key, text in SPEED.items()
     ]
@@ -113,9 +119,7 @@ def speed() -> str:
 
 def measured(file: str, against: str, what: dict[str, str]) -> str:
     found = json.loads((ROOT / "scripts" / file).read_text(encoding="utf-8"))
-    rows = [
-        (text, f"{found[key]:.2f}x", "{:.2f} to {:.2f}".format(*found["spread"][key])) for key, text in what.items()
-    ]
+    rows = [(text, f"{found[key]:.2f}x", spread(found["spread"][key])) for key, text in what.items()]
     return table((f"against {against}", "median", "spread"), rows)
 
 
