@@ -33,7 +33,7 @@ def _judged(row: str, base: int, scores: list[int], metric: str = SCORE) -> Meas
 def test_a_claim_on_a_judged_metric_needs_no_judge_in_its_name(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", **QUALITY})])
     runs = [_judged("base", base, [4, 5, 6, 5] * 5) for base in range(3)]
-    runs += [_judged("bdhs", base, [7, 8, 9, 8] * 5) for base in range(3)]
+    runs += [_judged("bdhs", base, [7, 9, 9, 7] * 5) for base in range(3)]
     concluded = conclude(plan, runs)
     (effect,) = concluded.claims[0].effects
     assert effect is not None
