@@ -1,4 +1,4 @@
-"""What a dataset card says in general is true of every method: who wrote the answers, what bounds them, what to cite."""
+"""What a dataset card says in general is true of every method: who wrote the answers, what bounds them, its source."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ def _rho_choice(choice: Mapping[str, Any] | None) -> str:
 
 
 def _statistics_table(report: Mapping[str, Any], second: bool) -> str:
-    """Spreads of lengths and differences, and the ratio of the mean lengths, which builds and inspections also print; of
+    """Spreads of lengths and differences, and the ratio of mean lengths that builds and inspections print, too; of
     sets with a second rejected answer the similarity is that one's."""
     words = {f"words, {column}": report["words"][column] for column in ("chosen", "rejected")}
     measures = {
