@@ -51,7 +51,7 @@ def test_limits_are_true_of_the_method(tmp_path: Path, method: str) -> None:
     assert ("generated" in said) == bool(written and somebody)
     assert ("one model" in said.lower()) == builder.uses_model
     assert not ("annotator" in said and not builder.needs_annotator)
-    assert ("No model wrote" in said) == (only_rejected and not somebody)
+    assert ("No model was asked" in said) == (only_rejected and not somebody)
     assert ("chosen answers are the source's" in said) == only_rejected
     assert ("the source says" in said) == (not written and method != "reversed")
     assert ("this control's doing" in said) == (method == "reversed")

@@ -69,8 +69,8 @@ def _of_rejected_answers(making: Making) -> list[str]:
         source.append("The answers in `rejected` are the source's too, and that they are worse is its judgement.")
     if not (making.model or making.annotator):
         return [
-            f"No model wrote the {answers}: the method made them without one. Some may be true of the image all the "
-            "same; nobody looked at them.",
+            f"No model was asked for the {answers}: the method made them without one. Some may be true of the image "
+            "all the same; nobody looked at them.",
             *source,
             f"The {answers} do not show what a model hallucinates: for every model they are off-policy.",
         ]
