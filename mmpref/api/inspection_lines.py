@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmpref.run.build_report import LENGTH_RATIO
 from mmpref.run.results_text import spread_texts
 
 
@@ -22,7 +23,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if bias["chosen_longer"] is not None:
         yield "rows whose chosen answer is longer", f"{bias['chosen_longer']:.1%}"
     if bias["ratio"] is not None:
-        yield "length of rejected answers over chosen ones", f"{bias['ratio']:.3f}"
+        yield LENGTH_RATIO, f"{bias['ratio']:.3f}"
     for warning in report["warnings"]:
         yield "WARNING", warning
     if similarity["measured"]:

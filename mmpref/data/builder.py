@@ -178,5 +178,11 @@ class Builder:
             return ["chosen", "rejected"]
         return ["rejected"] if self.uses_model or self.needs_annotator or not self.needs_pairs else []
 
+    @property
+    def answer_facts(self) -> dict[str, Any]:
+        """What a run's manifest says of how the answers came about."""
+        marks = {"corrected": self.corrects, "rewritten": self.rewrites, "painted": self.paints}
+        return {"written": self.written_columns, **{name: True for name, is_so in marks.items() if is_so}}
+
 
 BUILDERS: Registry[Builder] = Registry("dataset method", "mmpref.builders", "BUILDER")

@@ -22,6 +22,7 @@ from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
+from mmpref.run.build_report import LENGTH_RATIO
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.embedders import embedder_facts
@@ -145,10 +146,7 @@ def finish(
         "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
         **({"masking": report["masking"]} if "masking" in report else {}),
         "length_ratio": report["length_bias"]["ratio"],
-        "written": made_by.builder.written_columns,
-        **({"corrected": True} if made_by.builder.corrects else {}),
-        **({"rewritten": True} if made_by.builder.rewrites else {}),
-        **({"painted": True} if made_by.builder.paints else {}),
+        **made_by.builder.answer_facts,
         **(sampling_facts(settings, {} if served else pinned.get("generation")) if model else {}),
         **({"splits": _rows_of(files, masks)} if splits.validation else {}),
         **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),
@@ -253,7 +251,7 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if masking := manifest.get("masking"):
         noted.append(("image tokens visible in the mean", masking_text(masking)))
     ratio = manifest.get("length_ratio")
-    lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
+    lengths = [(LENGTH_RATIO, f"{ratio:.3f}")] if ratio is not None else []
     server = [("answers are from a server", _server_line(manifest["server"]))] if manifest.get("server") else []
     return [
         *server,

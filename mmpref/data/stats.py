@@ -25,6 +25,9 @@ def build_report(
 ) -> dict[str, Any]:
     """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths.
 
+    ``length_bias`` and ``words`` are in words; ``characters`` and ``length_ratio`` (pair by pair, rejected over chosen)
+    in characters.
+
     Args:
         iterations: tries that the method allows.
         threshold: a pair whose similarity is not below it was kept unresolved when the tries ran out.

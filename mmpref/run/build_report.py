@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
+LENGTH_RATIO = "length of rejected answers over chosen ones, in words"
+"""What ``length_bias.ratio`` is called."""
+
 
 def resolved_shares(report: Mapping[str, Any]) -> list[float]:
     """Of the pairs that are in the dataset, the share that is resolved by each try. What was tried and left out since

@@ -23,7 +23,7 @@ from mmpref.study.plan_types import Plan
 FACTS = {
     "pairs": "pairs",
     "differing_words": "words that differ",
-    "length_ratio": "length of rejected over chosen",
+    "length_ratio": "length of rejected over chosen, in words",
     "similarity": "similarity",
     "resolved_first": "resolved at the first try",
     "resolved": "resolved",

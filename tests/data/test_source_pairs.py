@@ -231,7 +231,7 @@ def test_lengths_that_differ_are_warned_of_everywhere(
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert report["length_bias"]["ratio"] == manifest["length_ratio"] == 1.04
     assert [warning.partition(" than")[0] for warning in report["warnings"]] == [longer, shorter]
-    assert dict(summary_rows(manifest))["length of rejected answers over chosen ones"] == "1.040"
+    assert dict(summary_rows(manifest))["length of rejected answers over chosen ones, in words"] == "1.040"
     card = (tmp_path / "run/README.md").read_text()
     for said in (longer, shorter):
         assert f"Warning: {said}" in caplog.text

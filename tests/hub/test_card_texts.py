@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from mmpref.data.finalize import summary_rows
 from mmpref.hub.cards.add_results import add_results
 from mmpref.hub.cards.dataset import dataset_card
-from mmpref.hub.cards.markdown import table
+from mmpref.hub.cards.markdown import marked_pair, table
 from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.run.results import Results
 from tests.hub.runs import adapter_manifest, dataset_run, evaluation
@@ -97,3 +99,38 @@ def test_columns_of_text_stand_to_the_left() -> None:
     rows = [("a", "b", "1")]
     assert table(("x", "y", "n"), rows).splitlines()[1] == "| --- | ---: | ---: |"
     assert table(("x", "y", "n"), rows, texts=(1,)).splitlines()[1] == "| --- | --- | ---: |"
+
+
+def test_lengths_are_in_words_as_the_build_prints_them(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    report = tmp_path / "run" / "report.json"
+    facts = json.loads(report.read_text(encoding="utf-8"))
+    facts["length_bias"]["ratio"], facts["length_ratio"] = 1.4286, {"mean": 1.6489}  # in words, in characters
+    report.write_text(json.dumps(facts), encoding="utf-8")
+    statistics = dataset_card(tmp_path / "run", manifest).partition("## Statistics")[2].partition("## Sample")[0]
+    [(name, ratio)] = [row for row in summary_rows({**manifest, "length_ratio": 1.4286}) if "over chosen" in row[0]]
+    assert (name, ratio) == ("length of rejected answers over chosen ones, in words", "1.429")
+    assert f"\n{name[0].upper()}{name[1:]}: {ratio}.\n" in statistics
+    assert "1.649" not in statistics, "characters beside words"
+    facts["length_bias"]["ratio"] = None
+    report.write_text(json.dumps(facts), encoding="utf-8")
+    assert "over chosen" not in dataset_card(tmp_path / "run", manifest)
+
+
+def test_marks_are_explained_as_places(tmp_path: Path) -> None:
+    """Words of a marked run may stand elsewhere in the other answer too."""
+    assert marked_pair("a cat, a dog", "a dog, a cat", 100)[1] != "a dog, a cat"
+    card = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run"))
+    assert "In **bold**: where the rejected answer differs. <u>Underlined</u>: where the chosen answer differs." in card
+    assert "only the rejected answer says" not in card
+
+
+@pytest.mark.parametrize(
+    ("method", "title"),
+    [("mismatched", "Mismatched"), ("other-image", "Other-image"), ("mdpo", "mDPO"), ("bdhs", "BDHS")],
+)
+def test_a_datasets_title_begins_with_a_capital_but_where_a_name_is_spelled_otherwise(
+    tmp_path: Path, method: str, title: str
+) -> None:
+    card = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", method=method))
+    assert f"# {title} preference pairs from sft-set\n" in card

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.hub.cards import snippets
+from mmpref.hub.cards.limits import Making, limits
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields, size_category
 from mmpref.hub.cards.preview import preview
@@ -32,7 +33,7 @@ from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
 from mmpref.reasons import REASONS
-from mmpref.run.build_report import resolved_shares
+from mmpref.run.build_report import LENGTH_RATIO, resolved_shares
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import spread_texts
 
@@ -61,7 +62,7 @@ _COLUMN_TEXTS = {
 _CONTEXT_TEXTS = {
     "prompt": "the conversation up to the answers (role, content); where its last turn is the assistant's, that is the "
     "beginning of an answer, and both answers continue it",
-    "chosen": "the better answer, or what continues one, as one assistant turn",
+    "chosen": "the answer, or what continues one, to train towards, as one assistant turn",
     "rejected": "the answer, or what continues one, to train away from",
 }
 """Of a set with such rows."""
@@ -119,12 +120,14 @@ def card_and_pictures(
     splits = list(manifest.get("splits") or [recipe["split"]])
     facts = preview(path / "data", splits)
     named = [portable(entry["id"]) for entry in source.get("sources") or [source]]
+    of_what = " + ".join(map(last_part, named))
     second = bool(recipe.get("keep_rejected"))
+    making = _making(manifest)
     licence = licence_fields(source.get("licence"), _source_link(source))
     fields: dict[str, Any] = {**licence, **({"language": ["en"]} if facts.english else {})}
     data = DatasetCardData(
         **fields,
-        pretty_name=plain_name(f"{method_title(manifest)} preference pairs from {' + '.join(map(last_part, named))}"),
+        pretty_name=plain_name(f"{_begin(method_title(manifest))} preference pairs from {of_what}"),
         task_categories=[TASK],
         size_categories=[size_category(facts.rows)],
         tags=_tags(manifest, facts.methods),
@@ -159,15 +162,17 @@ def card_and_pictures(
         adapter=_adapter_text(manifest.get("adapter")),
         server=code(manifest["server"]["model"]) if manifest.get("server") else "",
         keep_rejected=second,
-        written=_written(manifest),
-        chosen_written="chosen" in manifest.get("written", []),
-        corrected=bool(manifest.get("corrected")),
-        rewritten=bool(manifest.get("rewritten")),
+        written=making.written,
+        chosen_written="chosen" in making.written,
+        corrected=making.corrected,
+        rewritten=making.rewritten,
+        limits=limits(making),
+        cited=_cited(manifest) if making.written else "",
         painted=bool(manifest.get("painted")),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),
-        columns=[(code(name), _column_text(name, facts.contexts, second)) for name in facts.columns],
+        columns=[(code(name), _column_text(name, facts.contexts, making)) for name in facts.columns],
         contexts=f"{facts.contexts:,}" if facts.contexts else "",
         statistics=_statistics_table(report, second),
         warnings=[text(warning) for warning in report.get("warnings", ())],
@@ -195,9 +200,38 @@ def card_and_pictures(
     return card, {name: content for sample in facts.samples for name, content in sample.pictures.items()}
 
 
-def _column_text(name: str, contexts: int, second: bool) -> str:
-    if second and name in _SECOND_TEXTS:
+def _begin(title: str) -> str:
+    """A title with a capital at its beginning, but where a name is spelled otherwise, such as mDPO."""
+    return title[0].upper() + title[1:] if title.partition("-")[0].islower() else title
+
+
+def _making(manifest: Mapping[str, Any]) -> Making:
+    recipe = manifest["recipe"]
+    return Making(
+        written=tuple(_written(manifest)),
+        model=bool(manifest["model"]),
+        annotator=bool(manifest.get("annotator")),
+        threshold="similarity_threshold" in (recipe.get("builder") or {}),
+        corrected=bool(manifest.get("corrected")),
+        rewritten=bool(manifest.get("rewritten")),
+        second=bool(recipe.get("keep_rejected")),
+        control=_is_control(method_name(manifest)),
+    )
+
+
+def _cited(manifest: Mapping[str, Any]) -> str:
+    """The arXiv id that the method's first line names; "" where it names none."""
+    found = re.search(r"arXiv (\d{4}\.\d{4,5})", summary_of("build-dataset", method_name(manifest)))
+    return found[1] if found else ""
+
+
+def _column_text(name: str, contexts: int, making: Making) -> str:
+    if making.second and name in _SECOND_TEXTS:
         return _SECOND_TEXTS[name]
+    # Neither own answers nor those that a control moved there are the source's chosen ones.
+    others = "chosen" in making.written or (making.control and not making.written)
+    if name == "chosen" and others and not contexts:
+        return "the answer to train towards, as one assistant turn"
     return (_CONTEXT_TEXTS if contexts and name in _CONTEXT_TEXTS else _COLUMN_TEXTS).get(name, "")
 
 
@@ -225,7 +259,7 @@ def _adapter_text(adapter: Mapping[str, Any] | None) -> str:
 def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:
     """What the set is searched by: its form, its method, whether a model wrote answers here, and whether it is there to
     compare with."""
-    is_control = summary_of("build-dataset", method_name(manifest)).startswith(CONTROL)
+    is_control = _is_control(method_name(manifest))
     kind = ["control"] if is_control or _controls(methods) else []
     topic = [] if is_control else ["hallucination"]
     here = bool(manifest["model"] or manifest.get("annotator"))
@@ -243,7 +277,11 @@ def _written(manifest: Mapping[str, Any]) -> Sequence[str]:
 
 def _controls(methods: Mapping[str, int]) -> list[str]:
     """Those of the methods that are there to compare with."""
-    return [method for method in methods if summary_of("build-dataset", method).startswith(CONTROL)]
+    return [method for method in methods if _is_control(method)]
+
+
+def _is_control(method: str) -> bool:
+    return summary_of("build-dataset", method).startswith(CONTROL)
 
 
 def _source_link(source: Mapping[str, Any]) -> str | None:
@@ -293,13 +331,15 @@ def _rho_choice(choice: Mapping[str, Any] | None) -> str:
 
 
 def _statistics_table(report: Mapping[str, Any], second: bool) -> str:
-    """Spreads of lengths and differences; of sets with a second rejected answer the similarity is that one's."""
+    """Spreads of lengths and differences, and the ratio of mean lengths that builds and inspections print, too; of
+    sets with a second rejected answer the similarity is that one's."""
     words = {f"words, {column}": report["words"][column] for column in ("chosen", "rejected")}
     measures = {
-        "length of rejected / chosen": report["length_ratio"],
         "share of words that differ": report["differing_words"],
         f"cosine similarity{', second rejected' if second else ''}": report["similarity"],
     }
     spreads = (words | measures).items()
     rows = [(name, *(spread_texts(spread, counts=name in words) or ["–"] * 4)) for name, spread in spreads]
-    return table(("", "mean", "median", "min", "max"), rows)
+    ratio = report["length_bias"]["ratio"]
+    length = "" if ratio is None else f"\n\n{LENGTH_RATIO[0].upper()}{LENGTH_RATIO[1:]}: {ratio:.3f}."
+    return table(("", "mean", "median", "min", "max"), rows) + length

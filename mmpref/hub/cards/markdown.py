@@ -52,7 +52,7 @@ def clip(value: str, limit: int) -> str:
 
 
 def marked_pair(chosen: str, rejected: str, limit: int) -> tuple[str, str]:
-    """Both answers as Markdown: what only the rejected one says in bold, what only the chosen one says underlined.
+    """Both answers as Markdown: in bold where the rejected one differs, underlined where the chosen one does.
 
     Of long answers, `limit` characters are shown, from a little before the first difference.
     """
