@@ -257,4 +257,4 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = math.na
     import numpy as np
 
     top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    return np.divide(top, bottom, out=np.full(top.shape, empty), where=bottom > 0)
+    return np.divide(top, bottom, out=np.full(top.shape, empty), where=bottom != 0)

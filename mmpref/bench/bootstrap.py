@@ -83,7 +83,8 @@ def percentile_interval(values: np.ndarray) -> Interval:
 
 def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
     """A metric in the data [0] and in every resample of images [1:]; NaN where there is nothing that it is over,
-    such as in a resample without any of a small part. Those of two models on the same images are paired: the same seed draws the same."""
+    such as in a resample without any of a small part. Those of two models on the same images are paired: the same seed
+    draws the same."""
     import numpy as np
 
     sums = clusters.resampled(seed)

@@ -284,6 +284,7 @@ class _Evaluation:
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
         results.write(run.path)
         mended, served = run.pinned(_MENDED), self._served.items()
+        remarks = [*remarks_on(equal, differences), *undefined(values, empty)]
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             **({"model_weights": weights} if (weights := self._identity["weights"]) else {}),
@@ -295,7 +296,7 @@ class _Evaluation:
             "missing": missing,
             "processes": num_processes(),
             **({"equal_answers": equal} if equal else {}),
-            **({"remarks": remarks} if (remarks := [*remarks_on(equal, differences), *undefined(values, empty)]) else {}),
+            **({"remarks": remarks} if remarks else {}),
             **({"judge": self._judge.facts(verdicts)} if self._judge else {}),
         }
         return {**run.finish(facts), **results.as_dict()}

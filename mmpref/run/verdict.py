@@ -2,8 +2,8 @@
 
 A line is about a metric that claims are made on (a benchmark's headline metric; its first one, where it has none). It
 has what the metric was and became, the paired difference with its 95 % interval, and better, worse, no clear change, or
-cannot tell where it is undefined (`mmpref.run.results.Difference.verdict`). Other metrics of the same part whose interval excludes 0 are named below it:
-fewer hallucinations with less recall are not simply better.
+cannot tell where it is undefined (`mmpref.run.results.Difference.verdict`). Other metrics of the same part whose
+interval excludes 0 are named below it: fewer hallucinations with less recall are not simply better.
 """
 
 from __future__ import annotations

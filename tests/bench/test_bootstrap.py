@@ -62,7 +62,10 @@ def test_a_ratio_without_a_denominator_is_undefined() -> None:
 
 def test_a_rate_over_nothing_has_no_value_and_no_interval() -> None:
     clusters = Clusters.of(["a", "b"], [Score("", {"wrong": 0.0, "mentions": 0.0})] * 2)
-    for metric in (rate("chair_i", "all", "wrong", "mentions"), Metric("x", "all", lambda sums: sums["wrong"], "mentions")):
+    for metric in (
+        rate("chair_i", "all", "wrong", "mentions"),
+        Metric("x", "all", lambda sums: sums["wrong"], "mentions"),
+    ):
         values = replicates(clusters, metric, 0)
         assert np.isnan(values).all()
         assert np.isnan(percentile_interval(values)).all()

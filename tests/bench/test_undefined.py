@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_chair_of_captions_without_a_known_object_is_undefined(run: Path) -> Non
         if value.key == CHAIR_I:
             assert value.n == 0
             assert all(map(math.isnan, (value.value, value.low, value.high)))
-        elif value.metric in ("chair_s", "recall", "mentions"):
+        elif value.benchmark == "chair" and value.metric in ("chair_s", "recall", "mentions"):
             assert value.value == 0, "captions and objects there are"
     change = results.differences_by_key()[CHAIR_I]
     assert (change.p, change.test, change.p_holm, change.verdict) == (None, None, None, "cannot tell")
@@ -72,12 +73,9 @@ def test_its_file_is_json_without_nan(run: Path) -> None:
 
 def test_it_is_said_why(run: Path) -> None:
     remarks = json.loads((run / "run.json").read_text())["remarks"]
-    for model in ("base", "adapter"):
-        assert any(
-            f"chair_i of the {model} cannot be told" in remark and "none of the answers names" in remark
-            for remark in remarks
-        ), remarks
-    assert not any("pope" in remark and "cannot be told" in remark for remark in remarks)
+    [said] = [remark for remark in remarks if "cannot be told" in remark]
+    assert said.startswith("chair: chair_i, ")
+    assert "of base and adapter: none of the answers names any" in said
 
 
 def test_comparing_tests_what_has_a_value(run: Path) -> None:
@@ -94,7 +92,7 @@ def test_comparing_tests_what_has_a_value(run: Path) -> None:
 def test_cards_have_a_dash_and_no_number(run: Path) -> None:
     results = Results.read(run)
     block = results_block(lines_of(results))
-    row = next(line for line in block.splitlines() if line.startswith("|") and "chair\\_i" in line)
+    row = next(line for line in block.splitlines() if line.startswith("|") and "chair_i " in html.unescape(line))
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["–", "–", "–"]
     assert len(read_lines(block)) == len(lines_of(results))
     index = json.dumps(model_index("me/vlm", results))

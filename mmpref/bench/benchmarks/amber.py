@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import NO_MENTION, PLACE, Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.benchmark import (
+    NO_MENTION,
+    PLACE,
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+)
 from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope

@@ -18,7 +18,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import NO_MENTION, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
+from mmpref.bench.benchmark import (
+    NO_MENTION,
+    Benchmark,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+    rate,
+    ratio,
+)
 from mmpref.bench.cells import image_cell, text_cell
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.errors import UsageError
@@ -109,7 +119,15 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            rate("response_hallucination", ALL, "with_hallucination", "with_mention", False, headline=True, empty=NO_MENTION),
+            rate(
+                "response_hallucination",
+                ALL,
+                "with_hallucination",
+                "with_mention",
+                False,
+                headline=True,
+                empty=NO_MENTION,
+            ),
             rate("mention_hallucination", ALL, "hallucinated", "mentions", False, empty=NO_MENTION),
             rate("recall", ALL, "found", "objects"),
             Metric("f1", ALL, _f1, "objects", empty=NO_MENTION),
