@@ -189,7 +189,8 @@ def _effect(arm: str, against: str | None, key: Key, units: Units, value: Value)
     of_seeds = grid.mean(1)  # [seeds, 1 + R]
     judge_means = grid[:, :, 0].mean(0)
     found = estimate(of_seeds, 0)
-    p = None if against is None else (found.p_above(0.0) if found.value > 0 else found.p_below(0.0))
+    tested = against is not None and not math.isnan(found.value)
+    p = None if not tested else (found.p_above(0.0) if found.value > 0 else found.p_below(0.0))
     return ArmEffect(
         arm,
         against,

@@ -10,6 +10,7 @@ metric looks its sums up by the same keys.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 PLACE = {"place": True, **names("path")}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
+
+NOTHING = "no sample that it is over was scored."
+NO_MENTION = (
+    "none of the answers names any of the benchmark's objects. Is its table of words (synonyms) that of these data, "
+    "and in the language of the answers?"
+)
+"""Why a metric is over nothing (`Metric.empty`)."""
 
 
 class CountKey(NamedTuple):
@@ -126,6 +134,7 @@ class Metric:
         of: the two counts whose sums' quotient it is, where it is one.
         binary: each sample counts 0 or 1 in the first and 1 in the second: it is tested by McNemar's test.
         headline: claims are made on it, so that it takes part in the correction for several benchmarks.
+        empty: why there may be nothing that it is over, as a sentence: it is undefined then (NaN).
     """
 
     name: str
@@ -136,6 +145,7 @@ class Metric:
     of: tuple[CountKey | str, CountKey | str] | None = None
     binary: bool = False
     headline: bool = False
+    empty: str = NOTHING
 
 
 def rate(
@@ -148,13 +158,14 @@ def rate(
     scale: float = 1.0,
     binary: bool = False,
     headline: bool = False,
+    empty: str = NOTHING,
 ) -> Metric:
-    """The metric ``scale x sum of top / sum of bottom``."""
+    """The metric ``scale x sum of top / sum of bottom``; undefined where the second is 0."""
 
     def value(sums: Sums) -> np.ndarray:
         return scale * ratio(sums[top], sums[bottom])
 
-    return Metric(name, part, value, bottom, higher_is_better, (top, bottom), binary, headline)
+    return Metric(name, part, value, bottom, higher_is_better, (top, bottom), binary, headline, empty)
 
 
 class Task(Protocol):
@@ -237,9 +248,13 @@ class Benchmarks(Registry[Benchmark]):
 BENCHMARKS = Benchmarks("benchmark", "mmpref.benchmarks", "BENCHMARK")
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element-wise quotient; 0 where the denominator is 0."""
+def ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = math.nan) -> np.ndarray:
+    """Element-wise quotient.
+
+    Args:
+        empty: what it is where the denominator is 0; NaN, undefined, unless the official scorer says otherwise.
+    """
     import numpy as np
 
     top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom > 0)
+    return np.divide(top, bottom, out=np.full(top.shape, empty), where=bottom != 0)

@@ -70,22 +70,26 @@ class Clusters:
 
 
 def percentile_interval(values: np.ndarray) -> Interval:
-    """From the value in the data [0] and in the resamples [1:]; those in which it is undefined are left out."""
+    """From the value in the data [0] and in the resamples [1:]; those in which it is undefined are left out.
+    NaN where it is undefined in the data."""
     import numpy as np
 
+    if np.isnan(values[0]):
+        return Interval(np.nan, np.nan, np.nan)
     defined = values[1:][~np.isnan(values[1:])]
     low, high = np.quantile(defined if len(defined) else values[:1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values[0]), float(low), float(high))
 
 
 def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
-    """A metric in the data [0] and in every resample of images [1:]; NaN where a resample has nothing that it is over,
-    none of a small part, say. Those of two models on the same images are paired: the same seed draws the same."""
+    """A metric in the data [0] and in every resample of images [1:]; NaN where there is nothing that it is over,
+    such as in a resample without any of a small part. Those of two models on the same images are paired: the same seed
+    draws the same."""
     import numpy as np
 
     sums = clusters.resampled(seed)
     values = np.asarray(metric.value(sums), float)
-    return np.concatenate([values[:1], np.where(sums[metric.n][1:] > 0, values[1:], np.nan)])
+    return np.where(sums[metric.n] > 0, values, np.nan)
 
 
 def paired_replicates(first: Clusters, second: Clusters, metric: Metric, seed: int) -> np.ndarray:

@@ -60,7 +60,8 @@ class Comparison:
             "models": self.models,
             "rows": [(key, [value and value.as_dict() for value in values]) for key, values in self.rows],
             "tests": [
-                [test and {name: getattr(test, name) for name in names} for test in tests] for tests in self.tests
+                [test and {name: row[name] for row in [test.as_dict()] for name in names} for test in tests]
+                for tests in self.tests
             ],
             "warnings": self.warnings,
             "missing": self.missing,

@@ -29,6 +29,7 @@ from mmpref.bench.results import Outcome, metric_difference, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
 from mmpref.bench.score import Scorer, verdict_facts
 from mmpref.bench.significance import with_holm
+from mmpref.bench.undefined import undefined
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
 from mmpref.judges.chat import ChatSettings
@@ -240,6 +241,7 @@ class _Evaluation:
         reasoning: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
         equal: dict[str, float] = {}
+        empty: dict[Key, str] = {}
         for plan in self._plans:
             answers = self._answers(plan, counter)
             outcomes, judged = self._outcomes(plan, answers, scorer)
@@ -261,6 +263,7 @@ class _Evaluation:
                 for metric in metrics:
                     value = metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind)
                     values.append(value)
+                    empty[value.key] = metric.empty
                     resamples[model, value.key] = replicates(clusters, metric, recipe.seed)
             if recipe.adapter:
                 # Where a judge failed on one model's answer, the pair is missing.
@@ -281,6 +284,7 @@ class _Evaluation:
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
         results.write(run.path)
         mended, served = run.pinned(_MENDED), self._served.items()
+        remarks = [*remarks_on(equal, differences), *undefined(values, empty)]
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             **({"model_weights": weights} if (weights := self._identity["weights"]) else {}),
@@ -292,7 +296,7 @@ class _Evaluation:
             "missing": missing,
             "processes": num_processes(),
             **({"equal_answers": equal} if equal else {}),
-            **({"remarks": remarks} if (remarks := remarks_on(equal, differences)) else {}),
+            **({"remarks": remarks} if remarks else {}),
             **({"judge": self._judge.facts(verdicts)} if self._judge else {}),
         }
         return {**run.finish(facts), **results.as_dict()}

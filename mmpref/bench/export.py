@@ -21,7 +21,7 @@ def save(results: Results, folder: Path) -> list[Path]:
     contents: dict[tuple[str, str], dict[str, Any]] = {}
     for value in results.values:
         content = contents.setdefault((value.model, value.benchmark), {})
-        content[value.metric if value.part == ALL else f"{value.metric}/{value.part}"] = value.value
+        content[value.metric if value.part == ALL else f"{value.metric}/{value.part}"] = value.as_dict()["value"]
         content |= dataclasses.asdict(results.models[value.model])
         content |= {"dataset": value.data.get("id"), "dataset_revision": value.data.get("revision")}
     with disk_errors(folder):

@@ -35,7 +35,8 @@ class AgainstMargin:
 
     def as_dict(self) -> dict[str, Any]:
         """As ``mmpref compare --json`` prints it."""
-        estimate = {name: getattr(self.difference, name) for name in ("value", "low", "high")}
+        row = self.difference.as_dict()
+        estimate = {name: row[name] for name in ("value", "low", "high")}
         names = {"benchmark": self.difference.benchmark, "metric": self.difference.metric, "part": self.difference.part}
         return {**names, "model": self.model, **estimate, "margin": self.margin, "verdict": self.verdict}
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 
-from mmpref.bench.benchmark import CountKey, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import NOTHING, CountKey, Metric, Sample, Score, rate
 from mmpref.run.results import ALL
 
 
@@ -35,10 +35,11 @@ def part_rate(
     scale: float = 1.0,
     binary: bool = False,
     headline: bool = False,
+    empty: str = NOTHING,
 ) -> Metric:
     """As `rate`, of two counts of the metric's own part."""
     keys = CountKey(part, top), CountKey(part, bottom)
-    return rate(name, part, *keys, higher_is_better, scale=scale, binary=binary, headline=headline)
+    return rate(name, part, *keys, higher_is_better, scale=scale, binary=binary, headline=headline, empty=empty)
 
 
 def group_keys(kind: CountKey | str) -> tuple[CountKey, CountKey]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark
 from mmpref.bench.finished_model import first_with, headlines, read_finished
 from mmpref.errors import InputError, UsageError
+from mmpref.log import logger
 from mmpref.run.results import LEVEL, Key
 
 POWER = 0.8
@@ -109,6 +110,8 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
     second set against the first; of a model without another, or whose others answered all alike, its own variance
     twice, which is a bound.
 
+    A metric that says nothing of any spread is left out, with a warning that says why.
+
     Raises:
         RunError: a directory is no finished run.
         InputError: a run of another command, one that kept no resamples, or answers that say nothing of any spread.
@@ -126,9 +129,12 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
             for other, change in pairs
         ]
         alone = first.resamples.get(key)
-        if alone is not None and not any(spread.variance for spread in made):
+        if alone is not None and not any(spread.variance > 0 for spread in made):
             made = [Spread(key, first.name, 2 * images * _variance(alone), images, True, unit)]
-        found += [spread for spread in made if spread.variance > 0]
+        kept = [spread for spread in made if spread.variance > 0]
+        if not kept:
+            logger.warning("Warning: %s of %s is left out: %s.", key.name, first.name, _why_none(made))
+        found += kept
     if not found:
         raise InputError(
             "No run has resamples of a metric that claims are made on, and that differs from image to image.",
@@ -144,7 +150,18 @@ def _unit(label: str) -> str:
 
 
 def _variance(values: object) -> float:
-    """Over the resamples [1:] that it is defined in."""
+    """Over the resamples [1:] that it is defined in; NaN where these are fewer than two."""
     import numpy as np
 
-    return float(np.nanvar(np.asarray(values)[1:]))
+    resamples = np.asarray(values)[1:]
+    defined = resamples[~np.isnan(resamples)]
+    return float(defined.var()) if len(defined) > 1 else math.nan
+
+
+def _why_none(made: Sequence[Spread]) -> str:
+    """Why none of a metric's spreads says how many images it takes."""
+    if not made:
+        return "its run kept no resamples"
+    if any(math.isnan(spread.variance) for spread in made):
+        return "it is undefined, as there is nothing that it is over"
+    return "it is the same whichever images are drawn"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,9 +100,12 @@ def _settings_hash(settings: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _judge_noise(metric: Metric, outcome: Outcome) -> JudgeNoise:
-    """Of a metric, over the times that the judge was asked the same."""
-    values = [float(replicates(repeat.clusters, metric, 0)[0]) for repeat in (outcome, *outcome.repeats)]
+def _judge_noise(metric: Metric, outcome: Outcome) -> JudgeNoise | None:
+    """Of a metric, over the times that the judge was asked the same; None where it is defined in fewer than two."""
+    every = [float(replicates(repeat.clusters, metric, 0)[0]) for repeat in (outcome, *outcome.repeats)]
+    values = [value for value in every if not math.isnan(value)]
+    if len(values) < 2:
+        return None
     return JudgeNoise(len(values), statistics.stdev(values), min(values), max(values))
 
 

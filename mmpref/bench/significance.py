@@ -73,14 +73,17 @@ def paired_difference(
     Args:
         change: second minus first, in the data [0] and in the resamples [1:].
         gains: of a binary metric, right answers of the second model minus those of the first, by image.
+
+    Where either model's metric is undefined nothing is tested: there is no p-value, and no part in a correction.
     """
+    tested = not math.isnan(change[0])
     return Difference(
         **key._asdict(),
         **percentile_interval(change)._asdict(),
         higher_is_better=higher_is_better,
         headline=headline,
-        p=bootstrap_p(change) if gains is None else mcnemar(gains),
-        test="bootstrap" if gains is None else "McNemar",
+        p=None if not tested else bootstrap_p(change) if gains is None else mcnemar(gains),
+        test=None if not tested else "bootstrap" if gains is None else "McNemar",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,8 +84,8 @@ class PeriodicEvaluator:
             outcome = self._outcome(policy, plan, images)
             clusters = outcome.clusters
             for metric in plan.task.metrics([score for _, score in outcome.answered]):
-                if metric.part == ALL and clusters.sums[:, clusters.names.index(metric.n)].sum() > 0:
-                    value = float(replicates(clusters, metric, 0)[0])
+                value = float(replicates(clusters, metric, 0)[0])
+                if metric.part == ALL and not math.isnan(value):
                     values[f"{plan.label}/{metric.name}"] = MetricValue(value, metric.higher_is_better)
         self._warned = True
         return values

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.run.results import ADAPTER, ALL
-from mmpref.run.results_text import decimals
+from mmpref.run.results_text import decimals, interval_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -186,7 +186,7 @@ def _difference_cells(test: Difference | None, digits: int, brief: bool) -> list
     if test is None:
         return [""] if brief else ["", "", ""]
     if brief:
-        return [f"{test.value:+.{digits}f} {test.mark}".rstrip()]
+        return [f"{interval_text(test.value, None, None, signed=True, digits=digits)} {test.mark}".rstrip()]
     return [test.text(signed=True, digits=digits), test.mark, test.p_text]
 
 

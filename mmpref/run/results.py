@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,13 +104,19 @@ class _Estimate:
         return interval_text(self.value, self.low, self.high, signed=signed, digits=digits)
 
     @property
+    def is_defined(self) -> bool:
+        """Whether there is a value: there is none of a rate over nothing."""
+        return not math.isnan(self.value)
+
+    @property
     def number(self) -> str:
         """The value alone, with its `decimals`."""
         return interval_text(self.value, None, None, digits=decimals(self.value))
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """As it stands in the file: of the three numbers one that is undefined is null, as JSON has no NaN."""
         row = dataclasses.asdict(self)  # type: ignore[call-overload]
+        row |= {name: None for name in ("value", "low", "high") if math.isnan(row[name])}
         return {"split" if name == "part" else name: value for name, value in row.items()}
 
 

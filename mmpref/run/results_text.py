@@ -61,7 +61,10 @@ def direction_of(low: float | None, high: float | None, higher_is_better: bool |
 
 def verdict_of(low: float | None, high: float | None, higher_is_better: bool | None, p: float | None) -> str:
     """What can be claimed of a difference, the same on screens and in cards: ``no clear change`` where 0 is inside the
-    interval, else its direction; after ``perhaps`` where `p`, corrected for all claims, is not below 0.05."""
+    interval, else its direction; after ``perhaps`` where `p`, corrected for all claims, is not below 0.05. Of a
+    difference that is undefined (NaN) ``cannot tell``."""
+    if low is not None and math.isnan(low):
+        return "cannot tell"
     direction = direction_of(low, high, higher_is_better)
     if not direction:
         return "no clear change"

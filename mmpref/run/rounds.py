@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.run.results import Difference, Value
-from mmpref.run.results_text import decimals
+from mmpref.run.results_text import decimals, interval_text
 
 Outcome = Literal["kept", "no better", "not clearly better", "too far"]
 """What becomes of a round; too far is from the base."""
@@ -127,7 +127,7 @@ def test_folder(chain: Path, kept: int) -> Path:
 def table(base: Value, rounds: Sequence[Round]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of text that 80 columns hold: the base, then a row for each round."""
     digits = decimals(base.value)
-    lines = [["base", "", "", f"{base.value:.{digits}f}", "", "", ""]]
+    lines = [["base", "", "", interval_text(base.value, None, None, digits=digits), "", "", ""]]
     for one in rounds:
         change = one.difference.text(signed=True, digits=digits) if one.difference else "–"
         lines.append(
@@ -135,7 +135,7 @@ def table(base: Value, rounds: Sequence[Round]) -> tuple[list[str], list[list[st
                 str(one.number),
                 f"{one.pairs:,}",
                 f"{one.steps:,}",
-                f"{one.value.value:.{digits}f}",
+                interval_text(one.value.value, None, None, digits=digits),
                 change,
                 "–" if one.kl is None else f"{one.kl:.3f}",
                 one.outcome,

@@ -1,9 +1,9 @@
 """The verdict of an evaluation: a line for each benchmark that fits a screen, made before all tables of details.
 
 A line is about a metric that claims are made on (a benchmark's headline metric; its first one, where it has none). It
-has what the metric was and became, the paired difference with its 95 % interval, and better, worse or no clear change
-(`mmpref.run.results.Difference.verdict`). Other metrics of the same part whose interval excludes 0 are named below it:
-fewer hallucinations with less recall are not simply better.
+has what the metric was and became, the paired difference with its 95 % interval, and better, worse, no clear change, or
+cannot tell where it is undefined (`mmpref.run.results.Difference.verdict`). Other metrics of the same part whose
+interval excludes 0 are named below it: fewer hallucinations with less recall are not simply better.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmpref.run.results_text import decimals, interval_text
 TITLE = "verdict: difference [95 % interval]"
 LEGEND = (
     "better, worse: the interval of the difference excludes 0; perhaps: it does, and p, corrected for all claims, is "
-    "not below 0.05. ↑ more is better, ↓ less is."
+    "not below 0.05; cannot tell: a model has no value. ↑ more is better, ↓ less is."
 )
 UNTESTED = "not tested"
 
@@ -41,7 +41,7 @@ class Line:
         arrow: to where better is; empty where neither is.
         first, second: what it was and became; of one model alone ``first`` has the interval, and ``second`` is empty.
         difference: with its interval.
-        verdict: better, worse, no clear change, not tested; empty of one model alone.
+        verdict: better, worse, no clear change, cannot tell, not tested; empty of one model alone.
         also: other metrics of the benchmark that have changed for sure; empty where none has.
     """
 

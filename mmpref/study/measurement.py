@@ -11,6 +11,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 import zlib
 from collections.abc import Iterable, Mapping
@@ -186,7 +187,8 @@ class Measurement:
         row = dataclasses.asdict(dataclasses.replace(self, counts={}))
         del row["seconds"]
         values = [
-            {**value.key._asdict(), "value": value.value, "n": value.n, "higher_is_better": value.higher_is_better}
+            {**value.key._asdict(), "value": None if math.isnan(value.value) else value.value}
+            | {"n": value.n, "higher_is_better": value.higher_is_better}
             | ({"of": list(value.of)} if value.of else {})
             for value in self.values
         ]
@@ -197,7 +199,7 @@ class Measurement:
         values = tuple(
             MetricValue(
                 Key(value["benchmark"], value["metric"], value["part"]),
-                value["value"],
+                math.nan if value["value"] is None else value["value"],
                 value["n"],
                 value["higher_is_better"],
                 tuple(value["of"]) if value.get("of") else None,

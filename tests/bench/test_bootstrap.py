@@ -54,8 +54,21 @@ def test_paired_differences_are_narrower_than_either() -> None:
     assert change.high - change.low < 0.1 * (alone.high - alone.low)
 
 
-def test_a_ratio_without_a_denominator_is_zero() -> None:
-    assert ratio(np.array([1.0, 2.0]), np.array([0.0, 4.0])).tolist() == [0.0, 0.5]
+def test_a_ratio_without_a_denominator_is_undefined() -> None:
+    """But where an official scorer says otherwise."""
+    assert str(ratio(np.array([0.0, 2.0]), np.array([0.0, 4.0])).tolist()) == "[nan, 0.5]"
+    assert ratio(np.array([0.0, 2.0]), np.array([0.0, 4.0]), 0.0).tolist() == [0.0, 0.5]
+
+
+def test_a_rate_over_nothing_has_no_value_and_no_interval() -> None:
+    clusters = Clusters.of(["a", "b"], [Score("", {"wrong": 0.0, "mentions": 0.0})] * 2)
+    for metric in (
+        rate("chair_i", "all", "wrong", "mentions"),
+        Metric("x", "all", lambda sums: sums["wrong"], "mentions"),
+    ):
+        values = replicates(clusters, metric, 0)
+        assert np.isnan(values).all()
+        assert np.isnan(percentile_interval(values)).all()
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,9 @@ def test_hallucinated_mentions_are_told_apart_where_the_usual_is_known(coco: Pat
 
 
 def test_no_object_mentioned_is_no_error(coco: Path) -> None:
-    assert chair.scores(["nothing"], [["dog"]], Synonyms.read(str(coco)))["chair_i"] == 0
+    found = chair.scores(["nothing"], [["dog"]], Synonyms.read(str(coco)))
+    assert math.isnan(found["chair_i"]), "of no mention no share is hallucinated"
+    assert (found["chair_s"], found["recall"]) == (0, 0)
 
 
 def test_a_missing_table_is_said(tmp_path: Path) -> None:

@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import PLACE, Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.benchmark import (
+    NO_MENTION,
+    PLACE,
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+)
 from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
@@ -153,7 +163,7 @@ class _Amber(QuestionTask[AmberSettings]):
         metrics = []
         if CAPTION in parts:
             metrics += [
-                part_rate("chair_lexical", CAPTION, "hallucinated", "mentions", False, headline=True),
+                part_rate("chair_lexical", CAPTION, "hallucinated", "mentions", False, headline=True, empty=NO_MENTION),
                 part_rate("cover_lexical", CAPTION, "covered", "objects"),
                 part_rate("no_hal_lexical", CAPTION, "clean", binary=True),
                 part_rate("cog_lexical", CAPTION, "conjured", "imagined", False),

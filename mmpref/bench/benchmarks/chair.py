@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
+from mmpref.bench.benchmark import NO_MENTION, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
 from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, optional_text, value_of
 from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
@@ -124,8 +124,8 @@ class _Chair(QuestionTask[ChairSettings]):
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         split = bool(scores) and all("typical" in score.counts for score in scores)
         return [
-            rate("chair_i", ALL, *chair.RATES["chair_i"], False, headline=True),
-            *(rate(name, ALL, *counts, False) for name, counts in chair.PARTS.items() if split),
+            rate("chair_i", ALL, *chair.RATES["chair_i"], False, headline=True, empty=NO_MENTION),
+            *(rate(name, ALL, *counts, False, empty=NO_MENTION) for name, counts in chair.PARTS.items() if split),
             rate("chair_s", ALL, *chair.RATES["chair_s"], False, binary=True),
             rate("recall", ALL, *chair.RATES["recall"]),
             rate("mentions", ALL, *chair.RATES["mentions"], None),

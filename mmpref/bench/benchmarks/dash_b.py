@@ -48,7 +48,7 @@ def parse(answer: str) -> str:
 
 def _harmonic_mean(sums: Sums) -> np.ndarray:
     positive, negative = ratio(sums["right_yes"], sums["yes"]), ratio(sums["right_no"], sums["no"])
-    return ratio(2 * positive * negative, positive + negative)
+    return ratio(2 * positive * negative, positive + negative, 0.0)
 
 
 class _Dash(QuestionTask[DashSettings]):

@@ -18,7 +18,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
+from mmpref.bench.benchmark import (
+    NO_MENTION,
+    Benchmark,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+    rate,
+    ratio,
+)
 from mmpref.bench.cells import image_cell, text_cell
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.errors import UsageError
@@ -56,7 +66,7 @@ class ObjectHalbenchSettings(QuestionSettings):
 def _f1(sums: Sums) -> np.ndarray:
     recall = ratio(sums["found"], sums["objects"])
     right = ratio(sums["mentions"] - sums["hallucinated"], sums["mentions"])
-    return ratio(2 * recall * right, recall + right)
+    return ratio(2 * recall * right, recall + right, 0.0)
 
 
 class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
@@ -109,10 +119,18 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            rate("response_hallucination", ALL, "with_hallucination", "with_mention", False, headline=True),
-            rate("mention_hallucination", ALL, "hallucinated", "mentions", False),
+            rate(
+                "response_hallucination",
+                ALL,
+                "with_hallucination",
+                "with_mention",
+                False,
+                headline=True,
+                empty=NO_MENTION,
+            ),
+            rate("mention_hallucination", ALL, "hallucinated", "mentions", False, empty=NO_MENTION),
             rate("recall", ALL, "found", "objects"),
-            Metric("f1", ALL, _f1, "objects"),
+            Metric("f1", ALL, _f1, "objects", empty=NO_MENTION),
             rate("mentions", ALL, "mentions", "n", None),
             rate("words", ALL, "words", "n", None),
         ]

@@ -28,7 +28,8 @@ from mmpref.text_files import read_text
 Similar = Callable[[str, str], bool]
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 EPSILON = 1e-3
-"""Where the original's denominators begin (`data/metrics.txt`)."""
+"""Where the original's denominators begin (`data/metrics.txt`), so that its F1 and AMBER score have a value over
+nothing too. Rates alone are made without it, and have none."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Rule: LisaAnne/Hallucination `utils/chair.py` (commit 6e4d33c); which objects a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mmpref.synonyms import Synonyms
@@ -18,7 +19,7 @@ RATES = {
     "mentions": ("mentions", "n"),
     "words": ("words", "n"),
 }
-"""Quotients of sums of counts; 0 where the second is 0."""
+"""Quotients of sums of counts; NaN where the second is 0, where the original divides by 0."""
 PARTS = {"chair_i_typical": ("typical", "mentions"), "chair_i_other": ("other", "mentions")}
 """Of chair_i, where it is known what is usual in an image. Not in the original."""
 
@@ -53,7 +54,7 @@ def count(
 
 
 def scores(predictions: Sequence[str], references: Sequence[Sequence[str]], synonyms: Synonyms) -> dict[str, float]:
-    """chair_i, chair_s, recall, mentions and words a caption.
+    """chair_i, chair_s, recall, mentions and words a caption; NaN what is over nothing.
 
     Raises:
         ValueError: there are no captions.
@@ -64,4 +65,4 @@ def scores(predictions: Sequence[str], references: Sequence[Sequence[str]], syno
     for caption, truth in zip(predictions, references, strict=True):
         for name, value in count(caption, truth, synonyms).items():
             sums[name] = sums.get(name, 0.0) + value
-    return {name: sums[top] / sums[bottom] if sums[bottom] else 0.0 for name, (top, bottom) in RATES.items()}
+    return {name: sums[top] / sums[bottom] if sums[bottom] else math.nan for name, (top, bottom) in RATES.items()}

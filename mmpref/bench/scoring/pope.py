@@ -21,12 +21,13 @@ _YES = re.compile(r"\byes\b", re.IGNORECASE)
 COUNTS = ("tp", "fp", "fn", "tn", "n")
 RATES: Mapping[str, Callable[[Mapping[str, Any]], np.ndarray]] = {
     "accuracy": lambda sums: ratio(sums["tp"] + sums["tn"], sums["n"]),
-    "precision": lambda sums: ratio(sums["tp"], sums["tp"] + sums["fp"]),
-    "recall": lambda sums: ratio(sums["tp"], sums["tp"] + sums["fn"]),
-    "f1": lambda sums: ratio(2 * sums["tp"], 2 * sums["tp"] + sums["fp"] + sums["fn"]),
+    "precision": lambda sums: ratio(sums["tp"], sums["tp"] + sums["fp"], 0.0),
+    "recall": lambda sums: ratio(sums["tp"], sums["tp"] + sums["fn"], 0.0),
+    "f1": lambda sums: ratio(2 * sums["tp"], 2 * sums["tp"] + sums["fp"] + sums["fn"], 0.0),
     "yes_ratio": lambda sums: ratio(sums["tp"] + sums["fp"], sums["n"]),
 }
-"""From sums of counts, or arrays of them; a rate without a denominator is 0."""
+"""From sums of counts, or arrays of them. Of a model that never says yes precision and F1 are 0, and so is recall where
+nothing is there, as lmms-eval has it (`tasks/pope/utils.py`); the authors' own file divides by 0 there."""
 
 
 def parse(answer: str) -> str:

@@ -69,7 +69,7 @@ def _planes(columns: Sequence[FinishedModel]) -> list[tuple[str, Any]]:
             axes = figure.subplots()
             for column in columns:
                 x, y = (column.values.get(Key(benchmark, metric, part)) for metric in (across, up))
-                if not x or not y:
+                if not (x and y and x.is_defined and y.is_defined):
                     continue
                 axes.errorbar(
                     x.value, y.value, xerr=error_bars(x), yerr=error_bars(y), fmt="o", capsize=3, label=column.name

@@ -73,7 +73,7 @@ def _plane(results: Results) -> bytes:
     for model in (BASE, ADAPTER):
         values = results.by_key(model)
         across, up = (values.get(Key("chair", metric, ALL)) for metric in ("recall", "chair_i"))
-        if across and up:
+        if across and up and across.is_defined and up.is_defined:
             axes.errorbar(
                 across.value,
                 up.value,

@@ -146,7 +146,8 @@ def test_rates_are_over_responses_that_mention_an_object(settings: dict[str, Any
 
 def test_nothing_mentioned_at_all_is_no_error(settings: dict[str, Any]) -> None:
     found = _rates(settings, [("a b c d", "[]")] * 3)
-    assert [found[name] for name in ("response_hallucination", "mention_hallucination", "f1")] == [0, 0, 0]
+    of_mentions = [found[name] for name in ("response_hallucination", "mention_hallucination", "f1")]
+    assert str(of_mentions) == "[nan, nan, nan]", "the authors' file divides by 0 here"
 
 
 def test_the_judge_reads_question_and_answer(settings: dict[str, Any], tmp_path: Path) -> None:
