@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mmpref.run.results import Key, Results
 from mmpref.study import plan
-from mmpref.study.effects import Effects
+from mmpref.study.effects import Effect, Effects
 from mmpref.study.measurement import Ledger
 from mmpref.vlm.families import FAMILIES
 
@@ -141,13 +141,15 @@ def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
 
 
 def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
-    """The base's values, and differences to them with their intervals; nothing where none were recorded."""
+    """The base's values, and differences to them with their intervals, of the first metric on each base too; nothing
+    where none were recorded."""
     if not ledger.exists():
         return ""
     measured = Ledger.read(ledger)
     effects = Effects(plan.load("study"), measured)
     keys = [Key.of(name) for name in CONTROL_METRICS]
-    rows = [("base", "", *(f"{effect.value:.3f}" for key in keys if (effect := effects.value("base", key, "test"))))]
+    of_base = [effect for key in keys if (effect := effects.value("base", key, "test"))]
+    rows = [("base", "", on_each_base(of_base[0], ""), *(f"{effect.value:.3f}" for effect in of_base))]
     found = {row: [effects.difference(row, "base", key, "test") for key in keys] for row in CONTROLS}
     numbers = {row: next((one.number for one in differences if one), "") for row, differences in found.items()}
     alike = set(numbers.values()) - {""}
@@ -155,9 +157,17 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
         rates = {one.point["trainer.learning_rate"] for one in measured if one.row == row and not one.is_grid_point}
         shown = (difference.text() if difference else "not run" for difference in found[row])
         over = f" ({numbers[row]})" if len(alike) > 1 and numbers[row] else ""
-        rows.append((f"{title}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), *shown))
+        each = on_each_base(found[row][0], "+")
+        rows.append((f"{title}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), each, *shown))
     head = f"{'; '.join(alike) if len(alike) == 1 else ''}; below the base: difference to it [95 %]".removeprefix("; ")
-    return table((head, "learning rate", *CONTROL_METRICS.values()), rows)
+    first, *others = CONTROL_METRICS.values()
+    return table((head, "learning rate", f"{first} on each base", first, *others), rows)
+
+
+def on_each_base(effect: Effect | None, sign: str) -> str:
+    """The mean of each base; nothing where there is one."""
+    means = effect.estimate.of_units if effect and len(effect.bases) > 1 else ()
+    return ", ".join(f"{mean:{sign}.3f}" for mean in means)
 
 
 def results(run: Path) -> str:
