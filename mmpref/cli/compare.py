@@ -89,7 +89,8 @@ def command(
     from mmpref.api.evaluate import compare
 
     count = len(runs) + sum(map(len, (arms or {}).values()))
-    click.echo(f"Reading {count} {'run' if count == 1 else 'runs'}.", err=True)
+    if count:
+        click.echo(f"Reading {count} {'run' if count == 1 else 'runs'}.", err=True)
     comparison = compare(*runs, baseline=baseline, arms=arms, margin=margin or None).comparison
     for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -119,7 +119,8 @@ def _diagnose(
 ) -> None:
     from mmpref.api.inspect import inspect
 
-    click.echo(f"Asking {model or 'the model'} about up to {rows} rows.", err=True)
+    if model:  # without one it refuses
+        click.echo(f"Asking {model} about up to {rows} rows.", err=True)
     found = inspect(model=model, source=source, rows=rows, synonyms=synonyms, **where)
 
     def table() -> None:
