@@ -85,7 +85,10 @@ def test_the_wheel_renders_cards_from_its_own_templates(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("name", ["ci", "reproduce", "publish"])
+WORKFLOWS = sorted(path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflows_pin_actions_grant_little_and_store_no_token(name: str) -> None:
     text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text()
     workflow = yaml.safe_load(text)
@@ -95,3 +98,43 @@ def test_workflows_pin_actions_grant_little_and_store_no_token(name: str) -> Non
     assert all(re.fullmatch(r"[\w./-]+@(v\d+|release/v\d+)", step["uses"]) for step in steps if "uses" in step)
     for script in re.findall(r"bash (scripts/\S+)", text):
         assert (ROOT / script).is_file(), f"{name}.yml runs {script}, which is not there"
+
+
+def test_a_schedule_goes_on_with_the_study_and_keeps_what_it_has_measured_whatever_fails() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "study.yml").read_text())
+    assert "schedule" in workflow[True], "YAML reads the key `on` so"
+    job = workflow["jobs"]["study"]
+    minutes = next(re.search(r"run_study.sh .* (\d+)$", step["run"]) for step in job["steps"] if "run" in step)
+    assert minutes is not None
+    assert int(minutes[1]) + 30 < job["timeout-minutes"], "a run that was begun ends in time"
+    kept = [step for step in job["steps"] if "cache/save" in step.get("uses", "") or "upload" in step.get("uses", "")]
+    assert [step["if"] for step in kept] == ["always()", "always()"]
+    restored = next(step for step in job["steps"] if "cache/restore" in step.get("uses", ""))
+    assert restored["with"]["path"] == kept[0]["with"]["path"] == "runs"
+
+
+def test_a_study_goes_on_from_what_the_repository_has(tmp_path: Path) -> None:
+    """`scripts/run_study.sh` where nothing was run, and again: with a Python that says what it was asked for."""
+    for name in ("run_study.sh", "_setup.sh", "constraints.txt"):
+        (tmp_path / "scripts").mkdir(exist_ok=True)
+        (tmp_path / "scripts" / name).write_bytes((ROOT / "scripts" / name).read_bytes())
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (tmp_path / "model_cards" / "study" / "ledger").mkdir(parents=True)
+    (tmp_path / "model_cards" / "study" / "ledger" / "bases.json").write_text("{}")
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/usr/bin/env bash\necho "$@"\n')
+    python.chmod(0o755)
+    for found in ("{}", "mine"):
+        done = subprocess.run(
+            ["bash", "scripts/run_study.sh", "study", "7"],
+            cwd=tmp_path,
+            env={**os.environ, "MMPREF_VENV": str(python.parents[1])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "-m mmpref reproduce study --output runs/reproduce-study --minutes 7" in done.stdout
+        ledger = tmp_path / "runs" / "reproduce-study" / "ledger" / "bases.json"
+        assert ledger.read_text() == found
+        ledger.write_text("mine")

@@ -125,6 +125,25 @@ def test_named_recipes_and_files(tmp_path: Any) -> None:
         resolve.load(str(tmp_path / "broken.yaml"))
 
 
+def test_a_recipe_goes_over_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "below.yaml").write_text("extends: paper\ntrain: {lora: {r: 8}}\n")
+    (tmp_path / "mine.yaml").write_text("extends: below.yaml\ntrain: {method: ipo}\nevaluate:\n")
+    paper, mine = resolve.load("paper"), resolve.load(str(tmp_path / "mine.yaml"))
+    assert mine["train"] == {**paper["train"], "method": "ipo", "lora": {**paper["train"]["lora"], "r": 8}}
+    assert {name: mine[name] for name in ("build-dataset", "evaluate")} == {
+        name: paper[name] for name in ("build-dataset", "evaluate")
+    }
+    (tmp_path / "below.yaml").write_text("extends: mine.yaml\n")
+    with pytest.raises(InputError, match="extends itself"):
+        resolve.load(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(("size", "words"), [("13b", "vicuna-13b"), ("34b", "34b")])
+def test_the_other_sizes_of_llava_differ_in_the_model_alone(size: str, words: str) -> None:
+    large, small = resolve.load(f"llava-1.6-{size}"), resolve.load("llava-1.6-7b")
+    assert large == {name: {**values, "model": f"llava-hf/llava-v1.6-{words}-hf"} for name, values in small.items()}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

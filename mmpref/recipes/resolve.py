@@ -32,6 +32,7 @@ COMMANDS = ("build-dataset", "train", "evaluate")
 ITERATE = "iterate"
 """The section that says how these are repeated."""
 _SECTIONS = (*COMMANDS, ITERATE)
+_EXTENDS = "extends"
 
 
 def names() -> list[str]:
@@ -42,10 +43,16 @@ def names() -> list[str]:
 def load(name_or_path: str) -> dict[str, Any]:
     """Read a named recipe or a YAML file: one mapping a command, each of that command's keys to values.
 
+    ``extends: NAME`` in it puts it over another recipe: a named one, or a file, from the folder of its own.
+
     Raises:
         UsageError: no recipe of that name and no such file.
-        InputError: not YAML, not a mapping, or a section of no command.
+        InputError: not YAML, not a mapping, a section of no command, or it extends itself.
     """
+    return _load(name_or_path, ())
+
+
+def _load(name_or_path: str, extending: tuple[Path, ...]) -> dict[str, Any]:
     known = package_files(GROUP, ".yaml")
     path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
@@ -57,12 +64,19 @@ def load(name_or_path: str) -> dict[str, Any]:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping from commands to settings.")
+    below = content.pop(_EXTENDS, None)
+    if path.resolve() in extending:
+        raise InputError(f"The recipe {path} extends itself.")
     for command, section in content.items():
         if command not in _SECTIONS:
             raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(_SECTIONS)))
         if not isinstance(section, Mapping | None):
             raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
-    return content
+    if below is None:
+        return content
+    said = {command: section for command, section in content.items() if section is not None}
+    name = str(below) if str(below) in known else str(path.parent / Path(str(below)).expanduser())
+    return merge(_load(name, (*extending, path.resolve())), said)
 
 
 def section(name: str | None, command: str) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmpref.bench.intervals import Estimate
@@ -30,6 +30,15 @@ FACTS = {
     "tempting": "tempting objects a pair",
 }
 """Facts of data by what tables call them; others stand behind them under their own names."""
+TRAINING = {
+    "steps": "steps",
+    "accuracy": "pairs told apart",
+    "chosen_logp": "log-probability of the chosen answer",
+    "rejected_logp": "of the rejected one",
+    "chosen_kl": "KL on the chosen answer",
+    "rejected_kl": "on the rejected one",
+}
+"""What a training has come to in its end, by what tables call it."""
 _HIDDEN = {("chair", "mentions"), ("chair", "chair_s")}
 _OF_PARTS = {"pope": "accuracy"}
 """Benchmarks of which one metric is shown, in every part."""
@@ -133,6 +142,7 @@ class Conclusions:
         runs: measured runs, without points of grids; by how many the plan has in all.
         warnings: runs that were left out, and why; metrics that the plan names and no evaluation gives.
         leads: with the points that were measured.
+        training: by row, means over its bases of what its training has come to.
     """
 
     plan: Plan
@@ -144,6 +154,7 @@ class Conclusions:
     warnings: tuple[str, ...]
     failures: tuple[Failure, ...]
     leads: tuple[LeadCurve, ...] = ()
+    training: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence[Failure] = ()) -> Conclusions:
@@ -178,6 +189,7 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         (*effects.warnings, *_unanswerable(plan, effects)),
         tuple(failures),
         lead_curves(plan, effects),
+        {row: facts for row in plan.rows if (facts := _training(effects, row, splits))},
     )
 
 
@@ -291,6 +303,20 @@ def _facts(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, float
     names = dict.fromkeys(name for data in of_bases.values() for name in data)
     ordered = [name for name in FACTS if name in names] + [name for name in names if name not in FACTS]
     return {name: statistics.fmean(data[name] for data in of_bases.values() if name in data) for name in ordered}
+
+
+def _training(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, float]:
+    """Of a row's trainings, the mean over bases of the means over seeds."""
+    runs = {(run.base, run.seed): run.training for split in splits for run in effects.runs(row, split)}
+    found = {}
+    for name in TRAINING:
+        of_bases: dict[int, list[float]] = {}
+        for (base, _), training in runs.items():
+            if name in training:
+                of_bases.setdefault(base, []).append(training[name])
+        if of_bases:
+            found[name] = statistics.fmean(map(statistics.fmean, of_bases.values()))
+    return found
 
 
 def _kl(runs: Sequence[Measurement]) -> float | None:

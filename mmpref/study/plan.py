@@ -37,6 +37,7 @@ A plan of two rows::
       POPE: {metric: pope mean_f1, times: 100}
     scales:                              # --scale paper: the same plan with these keys merged over it; null takes
       paper: {recipe: paper, bases: [0]} # one away, and what stands in for something is said anew
+      13b: {extends: paper, recipe: mine} # over another scale, with published figures of its own only
 
 ``extends: FILE`` names a file beside it with the same keys, which the plan's own are merged over: parts that several
 plans have in common. A file whose name begins with ``_`` is for that only.
@@ -103,10 +104,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     content = read_extended(path)
     scales = content.pop("scales", None) or {}
     if scale is not None:
-        if scale not in scales:
-            raise UsageError(f"{path} has no scale {scale!r}.", suggest(scale, list(scales)))
-        content["rows"] = {name: over(row or {}, {"stands_in": None}) for name, row in content["rows"].items()}
-        content = over(content, scales[scale] or {})
+        content = _at(scale, content, scales, path)
     file = build(_File, expand(content, str(path)), str(path))
     plan = Plan(
         name=name_or_path,
@@ -130,6 +128,24 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     plan = dataclasses.replace(plan, rows=rows)
     check_names(plan)
     return plan
+
+
+def _at(scale: str, content: dict[str, Any], scales: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A plan's content at a scale, and at the one that this extends before.
+
+    Raises:
+        UsageError: there is no such scale.
+    """
+    if scale not in scales:
+        raise UsageError(f"{path} has no scale {scale!r}.", suggest(scale, list(scales)))
+    others = {name: values for name, values in scales.items() if name != scale}
+    own = dict(scales[scale] or {})
+    below = own.pop("extends", None)
+    if below is not None:
+        content = _at(str(below), content, others, path)
+    anew = "stands_in" if below is None else "paper"
+    rows = {name: over(row or {}, {anew: None}) for name, row in content["rows"].items()}
+    return over({**content, "rows": rows}, own)
 
 
 def _bases(value: Any, path: Path) -> Bases:

@@ -28,7 +28,14 @@ def find(name_or_path: str) -> Path | None:
     if known := package_files(GROUP, ".yaml").get(name_or_path):
         return known
     path = Path(name_or_path).expanduser()
-    return path if path.is_file() and not {"rows", "extends"}.isdisjoint(read_file(path)) else None
+    return path if path.is_file() and _has_rows(path) else None
+
+
+def _has_rows(path: Path, extending: tuple[Path, ...] = ()) -> bool:
+    """Of its own, or by a file that it extends; a recipe may extend another recipe."""
+    content = read_file(path)
+    below = (path.parent / str(content.get("extends", ""))).resolve()
+    return "rows" in content or (below.is_file() and below not in extending and _has_rows(below, (*extending, below)))
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -46,16 +53,21 @@ def read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_extended(path: Path) -> dict[str, Any]:
+def read_extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The content of a plan's file, over that of the file that it extends, and so on.
 
+    Args:
+        extending: files that this one is read for.
+
     Raises:
-        InputError: one of them is not there, or no mapping in YAML.
+        InputError: one of them is not there, no mapping in YAML, or extends itself.
     """
+    if path.resolve() in extending:
+        raise InputError(f"The plan {path} extends itself.")
     content = read_file(path)
     if (name := content.pop("extends", None)) is None:
         return content
-    return over(read_extended(path.parent / str(name)), content)
+    return over(read_extended(path.parent / str(name), (*extending, path.resolve())), content)
 
 
 def over(content: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from transformers import GenerationConfig, LlavaNextConfig, LlavaNextForConditio
 from mmpref.registry import resolve_path
 from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training import build
-from mmpref.testbed.training.language import Batcher, Mixture, features, image_order, turns
+from mmpref.testbed.training.eyes import LlavaNextEyes
+from mmpref.testbed.training.language import Batcher, Mixture, features, turns
 from mmpref.testbed.training.tower import labels
 from mmpref.testbed.world import Scene, scene
 
@@ -109,7 +110,7 @@ def teach(
     folder.mkdir(parents=True, exist_ok=True)
     core = model.model
     truths = [scene("train", index) for index in range(lengths.scenes)]
-    cached = _once(folder / "features.pt", lambda: features(model, processor, truths))
+    cached = _once(folder / "features.pt", lambda: features(LlavaNextEyes(model, processor), truths))
     projector = core.multi_modal_projector
     state = _once(folder / "aligned.pt", lambda: _aligned(model, processor, cached, truths, lengths.align, seed, say))
     projector.load_state_dict(state)
@@ -210,8 +211,8 @@ class _Stages:
     ) -> None:
         self.model, self.folder, self.cached, self.truths = model, folder, cached, truths
         self.batch, self.seed, self.say = batch, seed, say
-        self.order = image_order(model, cached.shape[1], cached.shape[2])
-        self.batcher = Batcher(processor, len(self.order))
+        self.eyes = LlavaNextEyes(model, processor)
+        self.order, self.batcher = self.eyes.order(), Batcher(self.eyes)
         self.mixture = Mixture(questions=("exists", "where"))
         tokenizer = processor.tokenizer
         self.weights = torch.ones(len(tokenizer))
@@ -248,15 +249,12 @@ class _Stages:
                 self.say(f"{stage} {step + 1}/{steps}: loss {np.mean(losses[-25:]):.3f}, {each:.2f} CPU s a step")
 
     def _loss(self, rng: np.random.Generator) -> torch.Tensor:
-        core = self.model.model
         chosen = rng.integers(0, len(self.truths), self.batch)
         drawn = [turns(self.truths[number], self.mixture, rng) for number in chosen]
         ids, targets, positions, mask = self.batcher(drawn, rng)
-        seen = core.multi_modal_projector(self.cached[torch.from_numpy(chosen)].float().flatten(1, 2))
-        seen = torch.where((self.order < 0)[:, None], core.image_newline, seen[:, self.order.clamp(min=0)])
-        embeds, image = core.language_model.embed_tokens(ids), self.batcher.image
-        embeds = torch.cat([embeds[:, : image.start], seen, embeds[:, image.stop :]], dim=1)
-        hidden = core.language_model(
+        seen = self.eyes.in_order(self.eyes.project(self.cached[torch.from_numpy(chosen)].float()), self.order)
+        embeds = self.eyes.language.embed_tokens(ids).index_copy(1, self.batcher.image, seen)
+        hidden = self.eyes.language(
             inputs_embeds=embeds,
             position_ids=positions,
             attention_mask={"full_attention": mask, "sliding_attention": mask},  # no text is as long as its window

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_a_dry_run_prints_commands_that_parse(name: str, scale: str, tmp_path: P
     assert ("Hours are an estimate, not a measurement" in done.stdout) == (scale == "paper")
     published = [row for row in plans.load(name, scale if more else None).rows.values() if row.paper]
     assert done.stdout.count("\n  published: ") == len(published)
+
+
+@pytest.mark.parametrize(("scale", "model"), [("13b", "llava-v1.6-vicuna-13b-hf"), ("34b", "llava-v1.6-34b-hf")])
+def test_a_dry_run_of_another_size(scale: str, model: str, tmp_path: Path) -> None:
+    words = ["reproduce", "table5", "--scale", scale, "--only", "baseline", "--only", "bdhs-povid", "--dry-run"]
+    done = CliRunner().invoke(program, [*words, "--output", str(tmp_path / "out")], catch_exceptions=False)
+    commands = [line.strip() for line in done.stdout.splitlines() if line.startswith("  mmpref ")]
+    steps = Counter(shlex.split(line)[1] for line in commands)
+    assert (steps["build-dataset"], steps["train"]) == (2, 1), "POVID's pairs, and BDHS on their chosen answers"
+    for line in commands:
+        _parse(line)
+    assert model in done.stdout
+    assert "7b" not in done.stdout
+    assert done.stdout.count("\n  published: ") == 1
 
 
 def test_a_dry_run_as_json(tmp_path: Path) -> None:

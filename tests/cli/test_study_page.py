@@ -41,11 +41,22 @@ CLAIMS = [
 ]
 
 
+_END = {"steps": 98.0, "chosen_logp": -7.25, "loss": 0.5}
+
+
 def _ledger(bases: int = 3) -> list[Measurement]:
     rows = {"base": 0.2, "bdhs": 0.1, "sft": 0.2, HOSTILE: 0.15}
     kls = {"base": None, "bdhs": 0.02, "sft": 0.001, HOSTILE: 0.05}
     runs = [
-        measured(row, rate, base, noise=7 * (row == "sft"), kl=kls[row], data={"pairs": 100.0, "odd_one": 0.5})
+        measured(
+            row,
+            rate,
+            base,
+            noise=7 * (row == "sft"),
+            kl=kls[row],
+            data={"pairs": 100.0, "odd_one": 0.5},
+            training=_END if kls[row] else {},
+        )
         for row, rate in rows.items()
         for base in range(bases)
     ]
@@ -82,6 +93,7 @@ def test_conclusions(conclusions: Conclusions) -> None:
     assert [point.chosen for point in grid.points] == [False, True]
     assert grid.base is not None
     assert conclusions.facts["bdhs"] == {"pairs": 100, "odd_one": 0.5}
+    assert conclusions.training == {row: {"steps": 98.0, "chosen_logp": -7.25} for row in ("bdhs", "sft", HOSTILE)}
     assert conclusions.runs == (12, 15)
 
 
@@ -138,6 +150,8 @@ def test_the_page_holds_every_verdict_and_row(conclusions: Conclusions, html: st
     assert "mmpref reproduce plan.yaml" in parsed.text
     assert "script" not in parsed.elements
     assert HOSTILE in parsed.text, "shown, as text"
+    assert "log-probability of the chosen answer" in parsed.text
+    assert "-7.250" in parsed.text
     assert parsed.text.index("Verdicts") < parsed.text.index("On test")
     assert parsed.elements.count("img") == 5, "three forests and two frontiers"
 
@@ -236,15 +250,14 @@ def test_scenes_of_two_evaluations(tmp_path: Path) -> None:
     assert wrong[0] > wrong[1], "captions that gained come first"
 
 
-def _varied(folder: Path, each: dict[str, list[Any]]) -> Conclusions:
+def _varied(folder: Path, each: dict[str, list[Any]]) -> tuple[Plan, list[Measurement]]:
     """Of a family that is measured but for its last row."""
     plan = plan_of(folder, ["bdhs"])
     content = yaml.safe_load(plan.path.read_text())
     content["rows"]["seen$"] = {"data": "pairs", "train": "dpo", "each": each}
     plan.path.write_text(yaml.safe_dump(content, sort_keys=False))
     plan = load(str(plan.path))
-    runs = [measured(row, 0.1 + 0.01 * place) for place, row in enumerate(list(plan.rows)[:-1])]
-    return conclude(plan, runs)
+    return plan, [measured(row, 0.1 + 0.01 * place) for place, row in enumerate(list(plan.rows)[:-1])]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +271,8 @@ def _varied(folder: Path, each: dict[str, list[Any]]) -> Conclusions:
 def test_rows_that_differ_in_settings_are_drawn_side_by_side(
     tmp_path: Path, each: dict[str, list[Any]], panels: int
 ) -> None:
-    conclusions = _varied(tmp_path, each)
+    plan, runs = _varied(tmp_path, each)
+    conclusions = conclude(plan, runs)
     figures = families(conclusions)
     assert figures[0][0].startswith("seen$: chair chair_i on test by limit")
     axes = figures[0][1].axes
@@ -271,11 +285,16 @@ def test_rows_that_differ_in_settings_are_drawn_side_by_side(
     )
     assert sorted(drawn) == [pytest.approx(value, abs=6e-4) for value in sorted(one.value for one in values if one)]
     assert "Rows that differ in a setting" in page(conclusions)
+    by_part = families(conclude(dataclasses.replace(plan, show=("pope accuracy adversarial",)), runs))
+    assert [title.partition(" on ")[0] for title, _ in by_part] == [
+        *(title.partition(" on ")[0] for title, _ in figures),
+        "seen$: pope accuracy adversarial",
+    ]
 
 
 def test_figures_compare_rows_on_the_bases_that_each_was_run_on(tmp_path: Path) -> None:
     """Two rows that change nothing, one of them run on the worse base alone, are drawn alike."""
-    varied = _varied(tmp_path, {"limit": [1, 2]}).plan
+    varied, _ = _varied(tmp_path, {"limit": [1, 2]})
     runs = [measured(row, rate, base) for row in ("base", "seen$-1") for base, rate in ((0, 0.1), (1, 0.4))]
     runs = [dataclasses.replace(run, kl=0.1 if run.row != "base" else None) for run in runs]
     conclusions = conclude(varied, [*runs, measured("seen$-2", 0.4, 1, kl=0.2)])

@@ -108,6 +108,23 @@ def test_figures_stand_in_their_rows(name: str, scale: str | None) -> None:
     assert list(plan.columns) == list(known["baseline"])
 
 
+BASELINES = {
+    "13b": [86.23, 3.23, 3.18, 86.10, 65.70, 64.80, 48.26, 68.13],
+    "34b": [87.73, 3.50, 3.46, 88.35, 69.50, 67.10, 53.90, 71.17],
+}
+"""The paper's figures of the other sizes, in the order of columns."""
+
+
+@pytest.mark.parametrize("size", BASELINES)
+@pytest.mark.parametrize("name", NAMES)
+def test_other_sizes_have_the_figures_of_their_baselines_only(name: str, size: str) -> None:
+    small, plan = plans.load(name, "paper"), plans.load(name, size)
+    assert list(plan.rows) == list(small.rows)
+    assert (plan.recipe, plan.data) == (f"llava-1.6-{size}", small.data)
+    wanted = dict(zip(plan.columns, BASELINES[size], strict=True)) if "baseline" in plan.rows else {}
+    assert [row.paper for row in plan.rows.values()] == [wanted, *({} for _ in list(plan.rows)[1:])]
+
+
 def test_the_figures_hold_what_tells_the_runs_apart() -> None:
     known = _figures()
     assert len(known) == 22

@@ -11,6 +11,7 @@ from mmpref.testbed.language import CAPTION_PROMPTS, ask_exists, caption, senten
 from mmpref.testbed.render import image
 from mmpref.testbed.training import measure
 from mmpref.testbed.training.build import IMAGE_TOKENS
+from mmpref.testbed.training.eyes import LlavaNextEyes
 from mmpref.testbed.world import scene
 
 from .conftest import ROOT
@@ -89,7 +90,7 @@ def test_it_sees_and_hallucinates(model, processor):
 
 
 def test_without_the_image_it_still_writes_captions(model, processor):
-    blind = measure.blind(model, processor, "test", 20)
+    blind = measure.blind(LlavaNextEyes(model, processor), "test", 20)
     assert blind["fluent"] >= 0.9
     assert blind["distinct"] >= 0.5
 

@@ -1,28 +1,37 @@
-"""Training: equal seeds give equal weights, and packed turns are what the model reads one by one."""
+"""Training: equal seeds give equal weights, and packed turns are what a model of any architecture reads one by one."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 import torch
 
+from mmpref.api.models import load_policy
 from mmpref.testbed.language import ask_where, caption
-from mmpref.testbed.render import image
-from mmpref.testbed.training import build
-from mmpref.testbed.training.language import Batcher, features, image_order, train_language
+from mmpref.testbed.render import image, pixels
+from mmpref.testbed.training import architectures, build
+from mmpref.testbed.training.base import train_base
+from mmpref.testbed.training.eyes import Eyes, LlavaNextEyes
+from mmpref.testbed.training.idefics3 import Idefics3Eyes
+from mmpref.testbed.training.language import Batcher, features, train_language
 from mmpref.testbed.training.looking import GuidedAttention
+from mmpref.testbed.training.qwen2_5_vl import Qwen25VlEyes
 from mmpref.testbed.training.tower import train_tower
 from mmpref.testbed.world import COLUMNS, ROWS, scene
+from mmpref.types import Message
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
 
 
 def _trained(seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    processor = build.processor()
-    model = build.model(processor.tokenizer)
-    train_tower(model, processor, steps=20, batch=4, seed=seed, log=len)
+    eyes = architectures.EYES["llava-next"](build.SIZES["0.5M"])
+    train_tower(eyes, steps=20, batch=4, seed=seed, log=len)
     stages = {"align_steps": 20, "finding_steps": 6, "reading_steps": 6, "plain_scenes": 24}
-    train_language(model, processor, steps=12, scenes=24, seed=seed, log=len, **stages)
-    return model.state_dict()
+    train_language(eyes, steps=12, scenes=24, seed=seed, log=len, **stages)
+    return eyes.model.state_dict()
 
 
 @pytest.mark.long
@@ -32,22 +41,77 @@ def test_equal_seeds_give_equal_weights():
     assert not torch.equal(one["lm_head.weight"], other["lm_head.weight"])
 
 
+@pytest.fixture(scope="module", params=architectures.EYES)
+def eyes(request, model, processor) -> Eyes:
+    """The checkpoint that ships, and models of the other architectures that have learned nothing."""
+    if request.param == architectures.LLAVA_NEXT:
+        return LlavaNextEyes(model, processor)
+    torch.manual_seed(0)
+    made = architectures.EYES[request.param](build.SIZES["0.5M"])
+    made.model.eval()
+    return made
+
+
+TOKENS = {LlavaNextEyes: (46, 6), Idefics3Eyes: (10, 0), Qwen25VlEyes: (9, 0)}
+"""Tokens of an image, and how many of these end a line."""
+
+
+def test_its_tower_takes_what_the_processor_makes_of_a_picture(eyes):
+    truths = [scene("test", index) for index in range(2)]
+    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe the image."}]}]
+    text = eyes.processor.apply_chat_template(asked, add_generation_prompt=True)
+    inputs = eyes.processor(text=[text] * 2, images=[image(truth) for truth in truths], return_tensors="pt")
+    taken = eyes.inputs([pixels(truth) for truth in truths])
+    if not eyes.gist:
+        torch.testing.assert_close(taken.flatten(0, 1), inputs["pixel_values"])
+        return
+    order = eyes.order().div(eyes.tokens, rounding_mode="floor")
+    regions = torch.unique_consecutive(order[order >= 0]) if eyes.line_end is None else torch.arange(10)
+    torch.testing.assert_close(taken[:, regions], inputs["pixel_values"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ["idefics3", "qwen2.5-vl"])
+def test_a_base_of_another_architecture_is_one_that_mmpref_loads(architecture, tmp_path):
+    if architecture == "qwen2.5-vl":
+        pytest.importorskip("torchvision", reason="its processors import it")
+    lengths = {"tower_steps": 2, "plain_scenes": 24, "align_steps": 3, "finding_steps": 2, "reading_steps": 2}
+    lengths |= {"language_steps": 2, "language_scenes": 24, "measured": 1}
+    folder = tmp_path / "base"
+    train_base(seed=0, output=folder, lengths=lengths, architecture=architecture)
+    policy = load_policy(str(folder))
+    assert policy.family.model_type == architecture.replace("-", "_").replace(".", "_")
+    asked = Request((Message("user", "Describe the image."),), (image(scene("test", 0)),))
+    seen = generate(policy, [asked], Decoding(max_new_tokens=4))
+    assert len(seen) == 1
+    assert json.loads((folder / "TRAINING.json").read_text())["architecture"] == architecture
+
+
 @torch.no_grad()
-def test_packed_turns_equal_turns_read_alone(model, processor):
-    truth = scene("test", 0)
-    order = image_order(model, 10, 4)
-    assert len(order) == build.IMAGE_TOKENS
-    assert (order < 0).sum() == 6
-    batcher = Batcher(processor, build.IMAGE_TOKENS)
+def test_every_cell_has_its_tokens(eyes):
+    """A thing that is changed changes the tower's output of its cell the most, and that is where `cells` says it is."""
+    order, cells = eyes.order(), eyes.cells()
+    assert (len(order), int((order < 0).sum())) == TOKENS[type(eyes)]
+    assert torch.equal(torch.bincount(cells[cells >= 0]), torch.full((9,), eyes.tokens))
+    before = np.zeros((96, 96, 3), np.uint8)
+    for cell in range(9):
+        after = before.copy()
+        after[cell // 3 * 32 : cell // 3 * 32 + 32, cell % 3 * 32 : cell % 3 * 32 + 32] = 255
+        one, other = (eyes.in_order(eyes.project(eyes.hidden(eyes.inputs([it]))), order)[0] for it in (before, after))
+        moved = torch.where(cells >= 0, (one - other).norm(dim=-1), -1)
+        assert cells[moved.argmax()] == cell
+
+
+@torch.no_grad()
+def test_packed_turns_equal_turns_read_alone(eyes):
+    truth, processor = scene("test", 0), eyes.processor
+    batcher = Batcher(eyes)
     asked = ask_where(truth.things[0])
     turns = [("Describe the image.", caption(truth), 0.0), (*asked.turn(short=True), 0.0)]
     ids, labels, positions, mask = batcher([turns], np.random.default_rng(1))
-    core = model.model
-    seen = core.multi_modal_projector(features(model, processor, [truth]).float().flatten(1, 2))
-    seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
-    embeds = core.language_model.embed_tokens(ids)
-    embeds[:, batcher.image] = seen
-    packed = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask).last_hidden_state
+    seen = eyes.in_order(eyes.project(features(eyes, [truth]).float()), eyes.order())
+    embeds = eyes.language.embed_tokens(ids).index_copy(1, batcher.image, seen)
+    packed = eyes.language(inputs_embeds=embeds, position_ids=positions, attention_mask=mask).last_hidden_state
     at = len(batcher.prefix)
     for prompt, answer, _ in turns:
         branch, asked = batcher.branch(prompt, answer, " ")
@@ -55,24 +119,31 @@ def test_packed_turns_equal_turns_read_alone(model, processor):
         assert torch.equal(ids[0, at : at + len(branch)], alone_ids[0, len(batcher.prefix) :])
         assert (labels[0, at : at + asked] == -100).all()
         assert (labels[0, at + asked : at + len(branch)] >= 0).all()
-        pixels = processor.image_processor([image(truth)], return_tensors="pt")
-        alone = core(input_ids=alone_ids, **pixels).last_hidden_state[0, len(batcher.prefix) :]
+        said = processor.apply_chat_template(_turn(prompt, answer))
+        inputs = processor(text=[said], images=[image(truth)], return_tensors="pt")
+        assert torch.equal(inputs["input_ids"], alone_ids)
+        alone = eyes.model.model(**inputs).last_hidden_state[0, len(batcher.prefix) :]
         torch.testing.assert_close(packed[0, at : at + len(branch)], alone, atol=5e-3, rtol=1e-2)
         at += len(branch)
 
 
+def _turn(prompt: str, answer: str) -> list[dict]:
+    asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
+    return [asked, {"role": "assistant", "content": answer}]
+
+
 def test_guided_attention_wants_the_tiles_of_what_is_named(model, processor):
     truths = [scene("plain", 0), scene("plain", 1)]
-    order = image_order(model, 10, 4)
-    batcher = Batcher(processor, len(order))
+    eyes = LlavaNextEyes(model, processor)
+    batcher = Batcher(eyes)
     thing = truths[1].things[2]
     assert thing.name not in truths[0].names
-    guide = GuidedAttention(processor.tokenizer, truths, order, batcher.image)
+    guide = GuidedAttention(processor.tokenizer, truths, eyes.cells(), batcher.image)
     word = processor.tokenizer(thing.name, add_special_tokens=False)["input_ids"][:1]
     ids = torch.tensor([batcher.prefix + word] * 2)
     length, asked = ids.shape[1], ids.shape[1] - 1
     cell = ROWS.index(thing.row) * COLUMNS + truths[1].columns[2]
-    tiles = [batcher.image.start + place for place, patch in enumerate(order.tolist()) if patch // 4 == cell + 1]
+    tiles = batcher.image[eyes.cells() == cell].tolist()
     assert len(tiles) == 4
     nothing = torch.full_like(ids, -100)
 

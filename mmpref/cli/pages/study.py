@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mmpref.hub.cards.markdown import text as escaped
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import p_value_text
 from mmpref.study.claims import Compared, Verdict
-from mmpref.study.conclude import FACTS, Concluded, Conclusions, GridPoint, GridResult, conclude
+from mmpref.study.conclude import FACTS, TRAINING, Concluded, Conclusions, GridPoint, GridResult, conclude
 from mmpref.study.effects import Effect
 from mmpref.study.lead_curves import LeadCurve
 from mmpref.study.plan_types import Plan
@@ -75,7 +75,6 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
         ("What it costs: the frontier against KL from the base", frontiers(conclusions)),
     ]
     grids = conclusions.grids
-    names = dict.fromkeys(name for facts in conclusions.facts.values() for name in facts)
     return render(
         "study.html.j2",
         plan=conclusions.plan,
@@ -97,11 +96,22 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
         grid_split=", ".join(dict.fromkeys(grid.grid.split for grid in grids)),
         grid_best=", ".join(dict.fromkeys(grid.grid.best for grid in grids)),
         grid_keep=", ".join(dict.fromkeys(grid.grid.keep for grid in grids if grid.grid.keep)),
-        fact_columns=["row", *(FACTS.get(name, name) for name in names)],
         facts=[
-            [row, *(_number(facts.get(name)) for name in names)] for row, facts in conclusions.facts.items() if facts
+            (title, *_facts(names, facts))
+            for title, names, facts in (
+                ("The data of each row", FACTS, conclusions.facts),
+                ("The end of each row's training", TRAINING, conclusions.training),
+            )
+            if facts
         ],
     )
+
+
+def _facts(titles: Mapping[str, str], facts: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """The heading and the lines of a table of what is known of rows."""
+    names = dict.fromkeys(name for of_row in facts.values() for name in of_row)
+    lines = [[row, *(_number(of_row.get(name)) for name in names)] for row, of_row in facts.items()]
+    return ["row", *(titles.get(name, name) for name in names)], lines
 
 
 def markdown(conclusions: Conclusions) -> str:

@@ -56,9 +56,11 @@ def forests(table: MetricTable) -> list[tuple[str, Any]]:
 
 def families(conclusions: Conclusions) -> list[tuple[str, Any]]:
     """Rows that differ in some settings only, less the base: against one setting a line, against more heat maps, a
-    figure a metric. Values of rows would not do: while runs are to come they are of other bases than each other's."""
+    figure a metric: the first two, and those of the plan's that are of a part of a benchmark (a kind of question).
+    Values of rows would not do: while runs are to come they are of other bases than each other's."""
     by_family: dict[str, list[Line]] = {}
     plan, figures = conclusions.plan, []
+    parts = [key for key in map(Key.of, plan.show) if key.part != ALL]
     for table in conclusions.tables[:1]:
         for line in table.lines:
             if plan.rows[line.row].family:
@@ -66,7 +68,7 @@ def families(conclusions: Conclusions) -> list[tuple[str, Any]]:
         for family, lines in by_family.items():
             levels = [plan.rows[line.row].levels for line in lines]
             draw = _curve if len(levels[0]) == 1 else _heat_maps
-            for key in (key for key in _FORESTS[:2] if key in table.keys):
+            for key in (key for key in (*_FORESTS[:2], *parts) if key in table.keys):
                 column = table.keys.index(key)
                 changes = [line.changes[column] for line in lines]
                 known = [(level, change) for level, change in zip(levels, changes, strict=True) if change]

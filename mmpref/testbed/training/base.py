@@ -17,7 +17,8 @@ def train_base(*, seed: int, output: Path, lengths: Mapping[str, int] | None = N
 
     Args:
         lengths: of parts of the training, where they are not the usual ones.
-        options: ``size``, ``kind_first``, ``unclear`` and ``members`` of `mmpref.testbed.training.run.train`.
+        options: ``size``, ``architecture``, ``kind_first``, ``unclear`` and ``members`` of
+            `mmpref.testbed.training.run.train`.
     """
     with contextlib.redirect_stdout(sys.stderr):  # what a command prints there is its result
         figures = train(output, seed=seed, with_embedder=False, lengths=Lengths(**(lengths or {})), **options)

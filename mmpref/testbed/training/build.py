@@ -1,9 +1,14 @@
-"""The untrained parts: word-level tokenizer, chat template, processor, and a small LlavaNext in one of three sizes."""
+"""The untrained parts: word-level tokenizer, chat template, processor, and a small LlavaNext in one of three sizes.
+
+What other architectures are made of is beside it, in `idefics3` and `qwen2_5_vl`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -63,15 +68,27 @@ CHAT_TEMPLATE = """{{- bos_token -}}
 """
 
 
-def word_tokenizer(extra: tuple[str, ...] = (), bos: bool = True) -> PreTrainedTokenizerFast:
+def chat_template(image: str = IMAGE) -> str:
+    """The chat template, with what stands for an image in a prompt."""
+    return CHAT_TEMPLATE.replace(f"'{IMAGE}'", f"'{image}'")
+
+
+def word_tokenizer(
+    named: Mapping[str, str] | None = None, extra: Sequence[str] = (), bos: bool = True
+) -> PreTrainedTokenizerFast:
     """Build a word-level tokenizer of the world's words.
 
     A word carries the space before it; marks of punctuation and line breaks stand alone. So decoding gives the
     text back as it was written. Words that may open a line are also known without a space.
+
+    Args:
+        named: special tokens that are attributes, such as ``image_token``.
+        extra: other special tokens.
     """
+    named = named or {}
     words = sorted({word for text in sentences() for word in re.findall(r"\w+", text)} | set(_EXTRA))
     pieces = [".", ",", "?", ":", "\n", "▁", *("▁" + word for word in words), *sorted(_OPENERS)]
-    vocabulary = {token: number for number, token in enumerate([PAD, BOS, EOS, UNK, *extra, *pieces])}
+    vocabulary = {token: number for number, token in enumerate([PAD, BOS, EOS, UNK, *named.values(), *extra, *pieces])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -80,12 +97,13 @@ def word_tokenizer(extra: tuple[str, ...] = (), bos: bool = True) -> PreTrainedT
         ]
     )
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.add_special_tokens(list(extra))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNK,
         **({"bos_token": BOS, "eos_token": EOS} if bos else {}),
-        extra_special_tokens={"image_token": IMAGE} if IMAGE in extra else {},
+        extra_special_tokens=dict(named),
         model_max_length=MAX_POSITIONS,
         clean_up_tokenization_spaces=False,
         padding_side="left",
@@ -104,7 +122,7 @@ def processor() -> LlavaNextProcessor:
     )
     return LlavaNextProcessor(
         image_processor=images,
-        tokenizer=word_tokenizer((IMAGE,)),
+        tokenizer=word_tokenizer({"image_token": IMAGE}),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE,
@@ -125,13 +143,42 @@ class Size:
 SIZES = {"0.5M": Size(), "1.5M": Size(96, 3, 160, 4), "4M": Size(128, 4, 256, 5)}
 
 
-def model(tokenizer: PreTrainedTokenizerFast, size: Size = SIZES["0.5M"]) -> LlavaNextForConditionalGeneration:
-    """Build the untrained model for a tokenizer; weights come from torch's global generator."""
-    ids = {
+def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Settings of a text model and of generation."""
+    return {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
+
+
+def text_settings(tokenizer: PreTrainedTokenizerFast, size: Size) -> dict[str, Any]:
+    """Settings of the language model, but for its positions."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.language,
+        "intermediate_size": 3 * size.language,
+        "num_hidden_layers": size.language_layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": MAX_POSITIONS,
+        "tie_word_embeddings": True,
+        "initializer_range": SPREAD,
+        **special_ids(tokenizer),
+    }
+
+
+def llama(tokenizer: PreTrainedTokenizerFast, size: Size) -> LlamaConfig:
+    """The language model of LLaVA-NeXT and Idefics3."""
+    return LlamaConfig(
+        **text_settings(tokenizer, size),
+        head_dim=max(32, size.language // 4),
+        rope_parameters={"rope_type": "default", "rope_theta": ROTATION},
+    )
+
+
+def model(tokenizer: PreTrainedTokenizerFast, size: Size = SIZES["0.5M"]) -> LlavaNextForConditionalGeneration:
+    """Build the untrained model for a tokenizer; weights come from torch's global generator."""
     config = LlavaNextConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=size.tower,
@@ -142,20 +189,7 @@ def model(tokenizer: PreTrainedTokenizerFast, size: Size = SIZES["0.5M"]) -> Lla
             patch_size=PATCH,
             projection_dim=size.tower,
         ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=size.language,
-            intermediate_size=3 * size.language,
-            num_hidden_layers=size.language_layers,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            head_dim=max(32, size.language // 4),
-            rope_parameters={"rope_type": "default", "rope_theta": ROTATION},
-            max_position_embeddings=MAX_POSITIONS,
-            tie_word_embeddings=True,
-            initializer_range=SPREAD,
-            **ids,
-        ),
+        text_config=llama(tokenizer, size),
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
@@ -164,5 +198,5 @@ def model(tokenizer: PreTrainedTokenizerFast, size: Size = SIZES["0.5M"]) -> Lla
         tie_word_embeddings=True,
     )
     network = LlavaNextForConditionalGeneration(config)
-    network.generation_config = GenerationConfig(**ids)
+    network.generation_config = GenerationConfig(**special_ids(tokenizer))
     return network

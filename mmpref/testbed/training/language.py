@@ -10,20 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from mmpref.testbed.language import CAPTION_PROMPTS, KIND_FIRST_RATE, caption, draw_question
 from mmpref.testbed.reference import description
 from mmpref.testbed.render import SIDE, pixels
 from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training import looking
+from mmpref.testbed.training.eyes import Eyes
 from mmpref.testbed.training.looking import GuidedAttention
-from mmpref.testbed.training.tower import crops, labels
+from mmpref.testbed.training.tower import labels
 from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, in_world, scene, with_unclear, world_of
 
 _CHUNK = 100
@@ -56,25 +58,12 @@ class Mixture:
 
 
 @torch.no_grad()
-def features(
-    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, scenes: list[Scene]
-) -> torch.Tensor:
-    """Return what the tower makes of scenes: float16 of shape (scenes, 10 crops, 4 patches, hidden)."""
+def features(eyes: Eyes, scenes: list[Scene]) -> torch.Tensor:
+    """Return what the tower makes of scenes: float16 of shape (scenes, regions, patches, hidden)."""
     parts = []
     for first in range(0, len(scenes), _CHUNK):
-        values = crops(processor, [pixels(truth) for truth in scenes[first : first + _CHUNK]])
-        hidden = model.model.vision_tower(values.flatten(0, 1), output_hidden_states=True).hidden_states[-1][:, 1:]
-        parts.append(hidden.unflatten(0, values.shape[:2]).half())
+        parts.append(eyes.hidden(eyes.inputs([pixels(truth) for truth in scenes[first : first + _CHUNK]])).half())
     return torch.cat(parts)
-
-
-def image_order(model: LlavaNextForConditionalGeneration, crops: int, patches: int) -> torch.Tensor:
-    """Return for each image token the number of the patch it shows, -1 for row ends, as the model itself packs them."""
-    numbers = torch.arange(crops * patches, dtype=torch.float32).reshape(1, crops, patches, 1)
-    packed, _ = model.model.pack_image_features(
-        list(numbers), torch.tensor([[SIDE, SIDE]]), "default", image_newline=torch.tensor([-1.0])
-    )
-    return packed[0][:, 0].long()
 
 
 def turns(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tuple[str, str, float]]:
@@ -99,33 +88,47 @@ def _questions(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list
 
 
 class Batcher:
-    """Turns scenes into (ids, labels, positions, mask) with the image's tokens up front."""
+    """Turns scenes into (ids, labels, positions, mask) with the image up front.
 
-    def __init__(self, processor: LlavaNextProcessor, image_tokens: int) -> None:
-        self.processor = processor
-        ids = self._ids("", "")
-        image_id = processor.image_token_id
-        self.prefix = ids[: ids.index(image_id)] + [image_id] * image_tokens
-        self.image = slice(ids.index(image_id), len(self.prefix))
+    Args:
+        image: where its tokens are.
+    """
 
-    def _ids(self, prompt: str, answer: str, glue: str = " ") -> list[int]:
-        content = f"<image>{glue}{prompt}" if prompt else "<image>"
-        turn = [{"role": "user", "content": content}]
+    def __init__(self, eyes: Eyes) -> None:
+        self.processor = eyes.processor
+        text, written = self._text("", ""), self._ids("", "")
+        self.skipped = written.index(eyes.image_token) + 1
+        blank = Image.new("RGB", (SIDE, SIDE))
+        inputs = self.processor(text=[text], images=[blank], add_special_tokens=False, return_tensors="pt")
+        length = inputs["input_ids"].shape[1] - (len(written) - self.skipped)
+        self.prefix = inputs["input_ids"][0, :length].tolist()
+        self.image = (inputs["input_ids"][0, :length] == eyes.image_token).nonzero()[:, 0]
+        self.placed = eyes.positions(inputs)[..., 0, :length]
+        """Positions of the prefix: (length,), or (3, length) where an image has height and width."""
+
+    def _text(self, prompt: str, answer: str, glue: str = " ") -> str:
+        content = [{"type": "image"}, *([{"type": "text", "text": glue + prompt}] if prompt else [])]
+        turn: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if answer:
             turn.append({"role": "assistant", "content": answer})
-        text = self.processor.apply_chat_template(turn, add_generation_prompt=not answer)
-        return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return str(self.processor.apply_chat_template(turn, add_generation_prompt=not answer))
+
+    def _ids(self, prompt: str, answer: str, glue: str = " ") -> list[int]:
+        ids: list[int] = self.processor.tokenizer(self._text(prompt, answer, glue), add_special_tokens=False)[
+            "input_ids"
+        ]
+        return ids
 
     def branch(self, prompt: str, answer: str, glue: str) -> tuple[list[int], int]:
         """Return what follows the image, and how many of its tokens come before the answer."""
-        start = self.image.start + 1
-        asked = self._ids(prompt, "", glue)[start:]
-        return self._ids(prompt, answer, glue)[start:], len(asked)
+        asked = self._ids(prompt, "", glue)[self.skipped :]
+        return self._ids(prompt, answer, glue)[self.skipped :], len(asked)
 
     def __call__(
         self, drawn: list[list[tuple[str, str, float]]], rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pack one row a scene: int64 (rows, length) three times, and a float mask (rows, 1, length, length)."""
+        """Pack one row a scene: int64 (rows, length) three times, of positions (3, rows, length) where an image has
+        height and width, and a float mask (rows, 1, length, length)."""
         packed = []
         for scene_turns in drawn:
             branches = []
@@ -138,22 +141,23 @@ class Batcher:
         rows = len(packed)
         ids = torch.full((rows, length), self.processor.tokenizer.pad_token_id)
         labels = torch.full((rows, length), -100)
-        positions = torch.zeros((rows, length), dtype=torch.long)
+        positions = torch.zeros((*self.placed.shape[:-1], rows, length), dtype=torch.long)
+        behind = int(self.placed.max()) + 1
         visible = torch.zeros((rows, length, length), dtype=torch.bool)
         visible |= torch.eye(length, dtype=torch.bool)
         triangle = torch.ones((length, length), dtype=torch.bool).tril()
         for row, branches in enumerate(packed):
             ids[row, :base] = torch.tensor(self.prefix)
-            positions[row, :base] = torch.arange(base)
+            positions[..., row, :base] = self.placed
             visible[row, :base, :base] = triangle[:base, :base]
             at = base
             for tokens, asked, hidden in branches:
                 end = at + len(tokens)
                 ids[row, at:end] = torch.tensor(tokens)
                 labels[row, at + asked : end] = ids[row, at + asked : end]
-                positions[row, at:end] = torch.arange(base, base + end - at)
+                positions[..., row, at:end] = torch.arange(behind, behind + end - at)
                 shown = torch.ones(base, dtype=torch.bool)
-                shown[self.image] = torch.from_numpy(rng.random(self.image.stop - self.image.start) >= hidden)
+                shown[self.image] = torch.from_numpy(rng.random(len(self.image)) >= hidden)
                 visible[row, at:end, :base] = shown
                 visible[row, at:end, at:end] = triangle[: end - at, : end - at]
                 at = end
@@ -162,8 +166,7 @@ class Batcher:
 
 
 def align_projector(
-    model: LlavaNextForConditionalGeneration,
-    processor: LlavaNextProcessor,
+    eyes: Eyes,
     cached: torch.Tensor,
     truths: list[Scene],
     *,
@@ -172,23 +175,22 @@ def align_projector(
     rate: float = 3e-3,
     seed: int = 0,
 ) -> float:
-    """Bring what the projector makes of a patch near the words of what is there and where it is.
+    """Bring what the projector makes of a cell near the words of what is there and where it is.
 
     LLaVA, too, first aligns its projector. A thing's word competes with all but those of places; of these, rows compete
     among themselves, and so do sides.
 
     Returns:
-        the share of patches that hold a thing and are nearest to its word, in the last tenth of the steps.
+        the share of tokens that show a thing and are nearest to its word, in the last tenth of the steps.
     """
-    core = model.model
-    embeddings = core.language_model.embed_tokens.weight
-    trained = [*core.multi_modal_projector.parameters(), embeddings]
+    embeddings = eyes.language.embed_tokens.weight
+    trained = [*eyes.projector.parameters(), embeddings]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
     thing_words, kind_words, row_words, side_words = (
-        torch.tensor([processor.tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names])
+        torch.tensor([eyes.processor.tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names])
         for names in (THINGS, KINDS, ROWS, SIDES)
     )
     of_places = torch.zeros(len(embeddings), dtype=torch.bool)
@@ -200,10 +202,10 @@ def align_projector(
     right: list[float] = []
     for _ in range(steps):
         chosen = torch.from_numpy(rng.integers(0, len(truths), batch))
-        hidden = F.normalize(core.multi_modal_projector(cached[chosen].float()), dim=-1)
+        hidden = F.normalize(eyes.project(cached[chosen].float()), dim=-1)
         words = SHARPNESS * F.normalize(embeddings, dim=-1)
         there = classes[chosen] < len(THINGS)
-        patches = hidden[:, 1:][there]
+        patches = hidden[:, int(eyes.gist) :][there]
         logits = (patches @ words.T).masked_fill(of_places, torch.finfo(torch.float32).min)
         target, row, column = (
             part[:, None].expand(-1, patches.shape[1])
@@ -213,8 +215,11 @@ def align_projector(
                 columns.expand(batch, -1)[there],
             )
         )
-        gist = hidden[:, 0] @ words.T
-        place = kind_words[kinds[chosen]][:, None].expand(-1, gist.shape[1])
+        if eyes.gist:
+            gist, kind = hidden[:, 0] @ words.T, kind_words[kinds[chosen]]
+        else:  # every token tells the kind of place, which competes with other kinds alone
+            gist, kind = hidden.flatten(1, 2) @ words[kind_words].T, kinds[chosen]
+        place = kind[:, None].expand(-1, gist.shape[1])
         sided = column != 1
         losses = (
             F.cross_entropy((patches @ words[row_words].T).flatten(0, 1), row.flatten()),
@@ -231,8 +236,7 @@ def align_projector(
 
 
 def train_language(
-    model: LlavaNextForConditionalGeneration,
-    processor: LlavaNextProcessor,
+    eyes: Eyes,
     *,
     steps: int,
     scenes: int,
@@ -257,17 +261,17 @@ def train_language(
         the mean loss of the last tenth of the last stage's steps.
     """
     mixture = mixture or Mixture()
-    core = model.model
+    model, tokenizer = eyes.model, eyes.processor.tokenizer
     plain = [scene(in_world("plain", members), index) for index in range(plain_scenes)]
-    cached = features(model, processor, plain)
-    near = align_projector(model, processor, cached, plain, steps=align_steps, seed=seed)
-    log(f"projector: {near:.3f} of the patches are nearest to their word")
-    order = image_order(model, cached.shape[1], cached.shape[2])
-    batcher = Batcher(processor, len(order))
-    trained = [*core.multi_modal_projector.parameters(), core.image_newline, *core.language_model.parameters()]
+    cached = features(eyes, plain)
+    near = align_projector(eyes, cached, plain, steps=align_steps, seed=seed)
+    log(f"projector: {near:.3f} of the image tokens are nearest to their word")
+    order, batcher = eyes.order(), Batcher(eyes)
+    line_end = [] if eyes.line_end is None else [eyes.line_end]
+    trained = [*eyes.projector.parameters(), *line_end, *eyes.language.parameters()]
 
-    weights = torch.ones(len(processor.tokenizer))
-    weights[processor.tokenizer.convert_tokens_to_ids(["▁Yes", "▁No"])] = YES_NO_WEIGHT
+    weights = torch.ones(len(tokenizer))
+    weights[tokenizer.convert_tokens_to_ids(["▁Yes", "▁No"])] = YES_NO_WEIGHT
 
     def fit(
         stage: str,
@@ -291,11 +295,9 @@ def train_language(
                 shuffled = rng.permutation(len(cached))
             chosen = np.take(shuffled, range(step * batch, (step + 1) * batch), mode="wrap")
             ids, targets, positions, mask = batcher([draw(int(k), rng) for k in chosen], rng)
-            seen = core.multi_modal_projector(cached[torch.from_numpy(chosen)].float().flatten(1, 2))
-            seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
-            embeds = core.language_model.embed_tokens(ids)
-            embeds = torch.cat([embeds[:, : batcher.image.start], seen, embeds[:, batcher.image.stop :]], dim=1)
-            hidden = core.language_model(
+            seen = eyes.in_order(eyes.project(cached[torch.from_numpy(chosen)].float()), order)
+            embeds = eyes.language.embed_tokens(ids).index_copy(1, batcher.image, seen)
+            hidden = eyes.language(
                 inputs_embeds=embeds, position_ids=positions, attention_mask=mask, output_attentions=guide is not None
             )
             target = targets[:, 1:]
@@ -325,7 +327,7 @@ def train_language(
     def find(number: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
         return [(*draw_question(plain[number], kind, rng).turn(short=True), 0.0) for kind in _FINDING]
 
-    guide = GuidedAttention(processor.tokenizer, plain, order, batcher.image)
+    guide = GuidedAttention(tokenizer, plain, eyes.cells(), batcher.image)
     fit("finding", cached, find, finding_steps, 2e-3, guide)
     fit("reading", cached, read, reading_steps, 2e-3, guide)
     counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
@@ -335,7 +337,7 @@ def train_language(
         truths = [with_unclear(truth, unclear) if world_of(truth.split)[0] == "train" else truth for truth in truths]
     return fit(
         "language",
-        features(model, processor, truths),
+        features(eyes, truths),
         lambda number, rng: turns(truths[number], mixture, rng),
         steps,
         1.5e-3,

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from mmpref.testbed.things import THINGS
-from mmpref.testbed.training.tower import PATCHES, labels
+from mmpref.testbed.training.tower import labels
 from mmpref.testbed.world import Scene
 
 WEIGHT = 0.3
@@ -29,21 +29,20 @@ class GuidedAttention:
     the first token where none does. The first head of the second layer is taught where such a word comes next.
 
     Args:
-        order: of each image token, the number of the patch that it shows, -1 for a row's end.
+        cells: of each image token, the cell that it shows, -1 where it shows none or all.
         image: where the image's tokens are in a row.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, truths: list[Scene], order: torch.Tensor, image: slice
+        self, tokenizer: PreTrainedTokenizerFast, truths: list[Scene], cells: torch.Tensor, image: torch.Tensor
     ) -> None:
         self.image = image
         self.thing_of_word = torch.full((len(tokenizer),), -1)
         words = [tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in THINGS]
         self.thing_of_word[words] = torch.arange(len(THINGS))
-        cells = torch.tensor([labels(truth)[0] for truth in truths])
-        cell = order // PATCHES - 1  # the thumbnail's patches come first
+        things = torch.tensor([labels(truth)[0] for truth in truths])
         nothing = torch.full((len(truths), 1), len(THINGS))
-        self.shown = torch.cat([nothing, cells], dim=1)[:, (cell + 1).clamp(min=0)]
+        self.shown = torch.cat([nothing, things], dim=1)[:, cells + 1]
 
     def __call__(
         self, attentions: Sequence[torch.Tensor], ids: torch.Tensor, targets: torch.Tensor, chosen: torch.Tensor

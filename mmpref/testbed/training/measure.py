@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from mmpref.testbed.language import CAPTION_PROMPTS
 from mmpref.testbed.oracle import is_caption, judge, scene_of
 from mmpref.testbed.render import image
 from mmpref.testbed.tables import testbed_chair, testbed_pope
 from mmpref.testbed.things import FAMILY_OF
+from mmpref.testbed.training.eyes import Eyes
 from mmpref.testbed.world import Scene, scene
+
+_OF_TOKENS = ("input_ids", "attention_mask", "mm_token_type_ids")
 
 
 @torch.no_grad()
 def answers(
-    model: LlavaNextForConditionalGeneration,
-    processor: LlavaNextProcessor,
+    model: Any,
+    processor: Any,
     asked: list[tuple[Scene, str]],
     batch: int = 100,
     tokens: int = 64,
@@ -41,9 +44,7 @@ def answers(
     return replies
 
 
-def captions(
-    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, limit: int | None = None
-) -> dict[str, float]:
+def captions(model: Any, processor: Any, split: str, limit: int | None = None) -> dict[str, float]:
     """Measure captions of a split: recall, CHAIR, mentions, and how many hallucinations are the prior's doing.
 
     ``typical_share`` is of the hallucinations: usual at the place, and not there; ``lookalike_share``: of the family of
@@ -70,9 +71,7 @@ def captions(
     }
 
 
-def yes_no(
-    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, images: int | None = None
-) -> dict[str, dict[str, float]]:
+def yes_no(model: Any, processor: Any, split: str, images: int | None = None) -> dict[str, dict[str, float]]:
     """Measure POPE per category by the original rule: accuracy and the share of answers that say yes."""
     asked: dict[str, list[tuple[Scene, str, str]]] = {}
     for row in _questions(split, images):
@@ -91,28 +90,28 @@ def yes_no(
 
 
 @torch.no_grad()
-def blind(
-    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, limit: int
-) -> dict[str, float]:
+def blind(eyes: Eyes, split: str, limit: int) -> dict[str, float]:
     """Sample captions with every image token hidden: how many are fluent, and how many distinct ones there are.
 
     Image tokens are left out of the attention mask; all other tokens keep their positions.
     """
+    model, processor = eyes.model, eyes.processor
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": CAPTION_PROMPTS[0]}]}],
         add_generation_prompt=True,
     )
     pictures = [image(scene(split, index)) for index in range(limit)]
     inputs = processor(text=[prompt] * limit, images=pictures, return_tensors="pt")
-    ids = inputs["input_ids"]
-    allowed = torch.where(ids == processor.image_token_id, 0, 1)
+    ids, positions = inputs["input_ids"], eyes.positions(inputs)
+    shown = {name: value for name, value in inputs.items() if name not in _OF_TOKENS}
+    allowed = torch.where(ids == eyes.image_token, 0, 1)
     generator = torch.Generator().manual_seed(0)
     for _ in range(64):
-        positions = torch.arange(ids.shape[1]).expand_as(ids)
-        logits = model(**{**inputs, "input_ids": ids, "attention_mask": allowed, "position_ids": positions}).logits
+        logits = model(input_ids=ids, attention_mask=allowed, position_ids=positions, **shown).logits
         drawn = torch.multinomial(logits[:, -1].softmax(-1), 1, generator=generator)
         ids = torch.cat([ids, drawn], dim=1)
         allowed = torch.cat([allowed, torch.ones_like(drawn)], dim=1)
+        positions = torch.cat([positions, positions[..., -1:] + 1], dim=-1)
         if (ids[:, inputs["input_ids"].shape[1] :] == model.config.text_config.eos_token_id).any(dim=1).all():
             break
     end = processor.tokenizer.eos_token

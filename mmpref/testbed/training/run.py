@@ -15,7 +15,7 @@ import transformers
 
 from mmpref.testbed.language import KIND_FIRST_RATE
 from mmpref.testbed.tables import testbed_chair, testbed_pope
-from mmpref.testbed.training import build, embedder, measure
+from mmpref.testbed.training import architectures, build, embedder, measure
 from mmpref.testbed.training.language import Mixture, train_language
 from mmpref.testbed.training.tower import train_tower
 from mmpref.testbed.world import in_world
@@ -41,6 +41,7 @@ def train(
     *,
     seed: int = 0,
     size: str = "0.5M",
+    architecture: str = architectures.LLAVA_NEXT,
     kind_first: float = KIND_FIRST_RATE,
     unclear: float | None = None,
     members: int | None = None,
@@ -53,6 +54,7 @@ def train(
 
     Args:
         size: one of ``build.SIZES``.
+        architecture: one of ``architectures.EYES``.
         kind_first: share of captions that name the kind of place first, so that what is usual there can be told from
             the text before; in the others it can be told from the image alone.
         unclear: share of the things of captioned scenes that are seen badly, which teaches to trust in what is usual;
@@ -65,19 +67,18 @@ def train(
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
     start = time.process_time()
-    processor = build.processor()
-    model = build.model(processor.tokenizer, build.SIZES[size])
+    eyes = architectures.EYES[architecture](build.SIZES[size])
+    model, processor = eyes.model, eyes.processor
     seconds: dict[str, float] = {}
 
     def lap(name: str) -> None:
         seconds[name] = round(time.process_time() - start - sum(seconds.values()), 1)
         print(f"{name}: {seconds[name]} CPU seconds", flush=True)
 
-    seen = train_tower(model, processor, steps=lengths.tower_steps, seed=seed, log=_say)
+    seen = train_tower(eyes, steps=lengths.tower_steps, seed=seed, log=_say)
     lap("tower")
     loss = train_language(
-        model,
-        processor,
+        eyes,
         steps=lengths.language_steps,
         scenes=lengths.language_scenes,
         align_steps=lengths.align_steps,
@@ -93,7 +94,7 @@ def train(
     model.eval()
     folder = output / "model"
     model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    architectures.save_processor(processor, folder)
     splits = testbed_chair.WORLD if members is None else [in_world(split, members) for split in ("dev", "test")]
     limit = lengths.measured
     near = None
@@ -105,6 +106,7 @@ def train(
     figures = {
         "seed": seed,
         "size": size,
+        **({} if architecture == architectures.LLAVA_NEXT else {"architecture": architecture}),
         "kind_first": kind_first,
         "lengths": asdict(lengths),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -116,7 +118,7 @@ def train(
         **({} if members is None else {"members": members}),
         **{split: {"captions": measure.captions(model, processor, split, limit)} for split in splits},
         "pope": {split: measure.yes_no(model, processor, split, limit) for split in testbed_pope.SPLITS if not members},
-        "blind_test": measure.blind(model, processor, in_world("test", members), min(limit or 100, 100)),
+        "blind_test": measure.blind(eyes, in_world("test", members), min(limit or 100, 100)),
     }
     if with_embedder:
         figures["embedder_cosines"] = embedder.separation(output / "embedder")
@@ -132,17 +134,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder to write model/ and embedder/ into")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", choices=build.SIZES, default="0.5M", help="of the model, in parameters")
+    parser.add_argument("--architecture", choices=architectures.EYES, default=architectures.LLAVA_NEXT)
     parser.add_argument("--kind-first", type=float, default=KIND_FIRST_RATE, help="share of captions")
     parser.add_argument("--no-embedder", action="store_true", help="train the model alone")
     parser.add_argument("--report", type=Path, help="JSON file of what was measured (default: in the model's folder)")
     options = parser.parse_args(arguments)
     more = f" --size {options.size}" if options.size != "0.5M" else ""
+    more += f" --architecture {options.architecture}" if options.architecture != architectures.LLAVA_NEXT else ""
     more += f" --kind-first {options.kind_first:g}" if options.kind_first != KIND_FIRST_RATE else ""
     command = f"python scripts/train_testbed.py --output DIR --seed {options.seed}{more}"
     figures = train(
         options.output,
         seed=options.seed,
         size=options.size,
+        architecture=options.architecture,
         kind_first=options.kind_first,
         with_embedder=not options.no_embedder,
     )
