@@ -102,15 +102,14 @@ class BlockRunner:
         count = -(-len(source) // size)
         open_blocks = {number for number in range(index, count, of) if not self._blocks.done(number)}
         total = sum(min(size, len(source) - number * size) for number in open_blocks)
-        done = 0
-        for number, rows in self._preprocess_ahead(source.blocks(size, open_blocks.__contains__)):
+        ahead = self._preprocess_ahead(source.blocks(size, open_blocks.__contains__))
+        for done, (number, rows) in enumerate(ahead):
             if on_progress and not done:
                 on_progress(total, [])  # a block may take minutes, and the model is loaded
             of_rows = [[self._checked(one) for one in of_row] for of_row in self._outcomes(rows)]
             outcomes = [one for of_row in of_rows for one in of_row]
             notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}
             self._blocks.write(number, outcomes, notes)
-            done += 1
             if on_progress:
                 on_progress(total, [of_row[0] for of_row in of_rows])
         return count
