@@ -202,7 +202,7 @@ def replaced(text: str, name: str, content: str) -> str:
 def blocks() -> dict[str, dict[str, str]]:
     """What stands between marks, by file and name; `results` of the README apart, which needs a run."""
     return {
-        "README.md": {"controls": controls()},
+        "docs/studies.md": {"controls": controls()},
         "docs/data.md": {"near duplicates": near_duplicates()},
         "docs/training.md": {"training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING)},
         "docs/evaluation.md": {"evaluation": measured("bench_eval.json", "batched `generate`", EVALUATION)},
@@ -216,7 +216,7 @@ def main() -> None:
     options = parser.parse_args()
     made = blocks()
     if options.results:
-        made["README.md"]["results"] = results(options.results)
+        made["README.md"] = {"results": results(options.results)}
     for file, contents in made.items():
         text = (ROOT / file).read_text(encoding="utf-8")
         for name, content in contents.items():

@@ -168,6 +168,33 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
+def test_mistyped_keys_are_refused_without_torch() -> None:
+    """Which takes seconds to import: whoever mistypes is told at once."""
+    script = """
+import sys
+from click.testing import CliRunner
+from mmpref.cli.main import program
+train, says = ["train", "--model", "me/vlm", "--dataset", "me/pairs", "--set"], "Did you mean {}?".format
+for arguments, hint in (
+    ([*train, "trainer.learnin_rate=1"], says("'trainer.learning_rate'")),
+    ([*train, "trainer.alpha=8"], says("'lora.alpha'")),
+    ([*train, "trainer.xyzzy=8"], "`mmpref list settings train` names all."),
+    ([*train, "trainer.beta=1"], "--set loss.KEY=VALUE"),
+    ([*train, "learning_rate=1"], says("'trainer.learning_rate'")),
+    ([*train, "lora.rank=4"], "`mmpref list settings train` names all."),
+    (["build-dataset", "--set", "builder.rho=1"], says("'builder.rho_th'")),
+    (["build-dataset", "--set", "learning_rate=1"], "It is a setting of train: trainer.learning_rate."),
+    (["evaluate", "--set", "benchmark.pope.sufix=x"], says("'benchmark.pope.suffix'")),
+):
+    done = CliRunner().invoke(program, arguments)
+    assert hint in str(done.exception), (arguments, done.output, done.exception)
+    heavy = {"torch", "transformers", "datasets", "trl", "peft"} & set(sys.modules)
+    assert not heavy, (arguments, heavy)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_import_and_dir_need_no_torch() -> None:
     script = """
 import sys, mmpref

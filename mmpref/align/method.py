@@ -137,6 +137,11 @@ class Method:
     tags: tuple[str, ...] = ("preference", "dpo")
 
     @property
+    def takes_dpo_config(self) -> bool:
+        """Whether the class of TRL's configuration is `DPOConfig`."""
+        return self.config is _dpo_config
+
+    @property
     def samples_answers(self) -> bool:
         """Whether answers are sampled from the policy at every step."""
         return self.source is not None and not self.keeps_answers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,41 @@ _MOST_WORKERS = 4
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
-def free(kind: type[Any], method: Collection[str]) -> list[str]:
-    """The options of a class of configuration that a recipe can set.
+def names(kind: type[Any]) -> list[str]:
+    """The options of a class of configuration."""
+    return [field.name for field in dataclasses.fields(kind) if field.init]
+
+
+def free(known: Iterable[str], method: Collection[str]) -> list[str]:
+    """The options that a recipe can set, of those that there are.
 
     Args:
         method: those that the method decides.
     """
-    known = (field.name for field in dataclasses.fields(kind) if field.init)
     return [name for name in known if name not in _FIXED and name not in method]
+
+
+def refuse_names(trainer: Iterable[str], known: Sequence[str], method: Collection[str]) -> None:
+    """Refuse options by their names alone.
+
+    Args:
+        trainer: those of the recipe's block.
+        known: those that there are.
+        method: those that the method decides.
+
+    Raises:
+        UnknownSettingError: an option that TRL does not have.
+        UsageError: one that is decided elsewhere.
+    """
+    for name in trainer:
+        if name in _FIXED:
+            raise UsageError(f"trainer.{name} cannot be set: {_FIXED[name]}.")
+        if name in method:
+            raise UsageError(
+                f"trainer.{name} belongs to the method.", "Use the recipe's loss block: --set loss.KEY=VALUE."
+            )
+        if name not in known:
+            raise UnknownSettingError("trainer", name, [one for one in known if one not in _FIXED])
 
 
 def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any] | None = None) -> None:
@@ -92,17 +119,9 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
     from trl import DPOConfig
 
     kind = kind or DPOConfig
-    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    refuse_names(trainer, names(kind), method)
     types = type_hints(kind)
     for name, value in trainer.items():
-        if name in _FIXED:
-            raise UsageError(f"trainer.{name} cannot be set: {_FIXED[name]}.")
-        if name in method:
-            raise UsageError(
-                f"trainer.{name} belongs to the method.", "Use the recipe's loss block: --set loss.KEY=VALUE."
-            )
-        if name not in known:
-            raise UnknownSettingError("trainer", name, [one for one in known if one not in _FIXED])
         form = _KINDS.get(types[name])
         if form and not (isinstance(value, form.types) and isinstance(value, bool) == (bool in form.types)):
             raise UsageError(f"trainer.{name} is {value!r}; it must be {form.text}.")

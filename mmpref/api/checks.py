@@ -69,6 +69,17 @@ def _benchmarks(
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
 
 
+def _refuse_trainer_names(recipe: TrainRecipe) -> None:
+    """Refuse options that TRL does not have, without importing it, where their names can be known."""
+    from mmpref.align import trl_names, trl_options
+    from mmpref.align.method import METHODS
+
+    method = METHODS.get(recipe.method)
+    if recipe.trainer and method.takes_dpo_config and (known := trl_names.dpo_names()):
+        with advised("train", {"method": recipe.method}):
+            trl_options.refuse_names(recipe.trainer, known, method.trainer(build(method.settings, recipe.loss, "loss")))
+
+
 def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
     """Refuse options that TRL does not have.
 
@@ -124,6 +135,7 @@ def _refuse_contradictions(recipe: Recipe) -> None:
         from mmpref.align.method import METHODS
         from mmpref.align.recipe import refuse as refuse_training
 
+        _refuse_trainer_names(recipe)
         refuse_training(recipe, METHODS.get(recipe.method))
     else:
         from mmpref.bench.evaluate import refuse as refuse_evaluation

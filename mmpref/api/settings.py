@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import UsageError
 from mmpref.recipes.resolve import COMMANDS
 from mmpref.recipes.schema import UnknownSettingError
 from mmpref.recipes.settings import Setting, advice, settings_of
 from mmpref.registry import suggest
+
+if TYPE_CHECKING:
+    from mmpref.align.method import Method
 
 BUILDER_OPTIONS = {
     name: f"builder.{name}"
@@ -107,16 +110,38 @@ def _of_build(chosen: Mapping[str, Any]) -> list[Setting]:
     return settings_of(BuildRecipe, {"builder": builder.config()})
 
 
+def _keys(command: str, chosen: Mapping[str, Any]) -> list[Setting]:
+    """As `_settings`, but what TRL's options have beside their keys is left out where that spares importing it."""
+    from mmpref.align import trl_names, trl_options
+    from mmpref.align.method import METHODS
+    from mmpref.align.recipe import TrainRecipe
+
+    method = METHODS.get(chosen.get("method") or TrainRecipe.method) if command == "train" else None
+    known = trl_names.dpo_names() if method and method.takes_dpo_config else ()
+    if not (method and known):
+        return _settings(command, chosen)
+    free = trl_options.free(known, method.trainer_keys)
+    own = (one for one in _own_of_train(method, chosen) if one.key != "trainer")
+    return [*own, *(Setting(f"trainer.{name}", "", None, "") for name in free)]
+
+
+def _own_of_train(method: Method, chosen: Mapping[str, Any]) -> list[Setting]:
+    """All but TRL's options; ``trainer`` stands for them."""
+    from mmpref.align.recipe import TrainRecipe
+
+    own = settings_of(TrainRecipe, {"loss": method.settings})
+    benchmarks = _of_benchmarks((chosen.get("watch") or {}).get("benchmarks") or ())
+    return [*(one for one in own if one.key != "watch.benchmark"), *benchmarks]
+
+
 def _of_train(chosen: Mapping[str, Any]) -> list[Setting]:
     from mmpref.align import trl_options
     from mmpref.align.method import METHODS
     from mmpref.align.recipe import TrainRecipe
 
     method = METHODS.get(chosen.get("method") or TrainRecipe.method)
-    own = settings_of(TrainRecipe, {"loss": method.settings})
-    watched = [one for one in own if one.key != "watch.benchmark"]
-    benchmarks = _of_benchmarks((chosen.get("watch") or {}).get("benchmarks") or ())
-    free = trl_options.free(method.config(), method.trainer_keys)
+    own = _own_of_train(method, chosen)
+    free = trl_options.free(trl_options.names(method.config()), method.trainer_keys)
     defaults = {**trl_options.OWN_DEFAULTS, "learning_rate": method.rates.learning_rate}
     trainer = [
         dataclasses.replace(one, default=defaults.get(one.name, one.default))
@@ -125,8 +150,7 @@ def _of_train(chosen: Mapping[str, Any]) -> list[Setting]:
     ]
     rates = {"projector_learning_rate": method.rates.projector}
     return [
-        *(dataclasses.replace(one, default=rates.get(one.key, one.default)) for one in watched if one.key != "trainer"),
-        *benchmarks,
+        *(dataclasses.replace(one, default=rates.get(one.key, one.default)) for one in own if one.key != "trainer"),
         *trainer,
     ]
 
@@ -154,10 +178,10 @@ def advise(command: str, error: UnknownSettingError, values: Mapping[str, Any]) 
     """
     section = _section(error.where)
     with contextlib.suppress(UsageError):  # a method that there is not is told by itself
-        if said := advice(error.name, _settings(command, values), NAMES[command], section):
+        if said := advice(error.name, _keys(command, values), NAMES[command], section):
             return said
     for other in COMMANDS:
-        names = {one.name: one.key for one in _settings(other, {})} | NAMES[other]
+        names = {one.name: one.key for one in _keys(other, {})} | NAMES[other]
         if other != command and error.name in names:
             return f"It is a setting of {other}: {names[error.name]}."
         if other != command and any(key.startswith(f"{error.name}.") for key in names.values()):

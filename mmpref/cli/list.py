@@ -202,12 +202,12 @@ _LISTS: dict[str, Callable[[], Rows]] = {
 
 
 @click.command()
-@click.argument("what", type=click.Choice(KINDS))
+@click.argument("what", type=click.Choice(KINDS), metavar="WHAT")
 @click.argument("of", nargs=-1, metavar="[COMMAND [NAME]]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 def command(what: str, of: tuple[str, ...], as_json: bool) -> None:
-    """Name what exists: methods, datasets, benchmarks, recipes, studies, families, annotators or launchers; the
-    settings of a COMMAND, with those of the method or benchmark NAME; or the reasons that rows are skipped for.
+    """Name what exists. WHAT is methods, datasets, benchmarks, recipes, studies, families, annotators or launchers;
+    settings, of a COMMAND, with those of the method or benchmark NAME; or reasons, that rows are skipped for.
 
     \b
     Examples:

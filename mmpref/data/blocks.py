@@ -93,6 +93,7 @@ class BlockRunner:
 
         Args:
             size: rows of a block.
+            on_progress: told how many rows there are to do, of nothing before the first block, and then of each.
 
         Returns:
             How many blocks the source has.
@@ -101,7 +102,10 @@ class BlockRunner:
         count = -(-len(source) // size)
         open_blocks = {number for number in range(index, count, of) if not self._blocks.done(number)}
         total = sum(min(size, len(source) - number * size) for number in open_blocks)
-        for number, rows in self._preprocess_ahead(source.blocks(size, open_blocks.__contains__)):
+        ahead = self._preprocess_ahead(source.blocks(size, open_blocks.__contains__))
+        for done, (number, rows) in enumerate(ahead):
+            if on_progress and not done:
+                on_progress(total, [])  # a block may take minutes, and the model is loaded
             of_rows = [[self._checked(one) for one in of_row] for of_row in self._outcomes(rows)]
             outcomes = [one for of_row in of_rows for one in of_row]
             notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}

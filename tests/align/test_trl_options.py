@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmpref.align import trl_options
+from mmpref.align import trl_names, trl_options
 from mmpref.align.method import METHODS
 from mmpref.errors import UsageError
 
@@ -47,6 +47,14 @@ def test_refused(block: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         trl_options.check(block, DPO)
     assert message in str(caught.value)
+
+
+def test_the_names_that_the_source_text_has_are_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sorted(trl_names.dpo_names()) == sorted(trl_options.names(METHODS.get("dpo").config()))
+    unlike = [*trl_names._SOURCES[:-1], ("trl", "trainer/dpo_config.py", "RenamedConfig")]
+    for sources in (unlike, [("no_such_package_at_all", "a.py", "A")], [("trl", "none.py", "A")]):
+        monkeypatch.setattr(trl_names, "_SOURCES", sources)
+        assert trl_names.dpo_names.__wrapped__() == (), "then only the import tells"
 
 
 def test_beside_a_gpu_processes_make_batches_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from mmpref.api.progress import Progress, in_notebook
 from mmpref.log import duration, logger
+from mmpref.types import Skip
 
 
 def test_a_kernel_counts_as_somebody_who_watches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +79,26 @@ def test_a_log_has_a_line_now_and_then(caplog: pytest.LogCaptureFixture, monkeyp
     assert lines[0] == "chair: 30 of 10000 answers, 2 h 45 min left."
     assert 20 < len(lines) < 60
     assert all(" left." in line for line in lines)
+
+
+def test_a_build_is_seen_before_its_first_block_is_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = terminal(monkeypatch)
+    with Progress("rows") as progress:
+        progress.block(60, [])
+    assert "0/60 [00:00<" in stream.getvalue()
+    now = [0.0]
+    monkeypatch.setattr("mmpref.api.progress.somebody_watches", lambda: False)
+    monkeypatch.setattr("mmpref.api.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.set_level(logging.INFO, logger.name)
+    with Progress("rows") as progress:
+        progress.block(120, [])
+        now[0] = 300.0
+        progress.block(120, [Skip(str(number), "no-image") for number in range(60)])
+    assert [record.getMessage() for record in caplog.records] == ["60 of 120 rows, 5 min left."]
 
 
 def test_where_nobody_knows_the_total_a_count_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

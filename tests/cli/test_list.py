@@ -43,3 +43,12 @@ def test_needs_are_the_options_that_a_command_wants() -> None:
     assert needs("methods")["avg-dpo"][-1] == "a second rejected answer (rejected_policy)"
     assert needs("methods")["rloo"] == ["--set loss.reward=RUN"]
     assert needs("benchmarks")["mmhal"] == ["--judge"]
+
+
+def test_its_usage_is_one_line_that_names_what_there_is() -> None:
+    text = CliRunner().invoke(list_command, ["--help"], prog_name="mmpref list").output
+    assert text.splitlines()[:2] == ["Usage: mmpref list [OPTIONS] WHAT [COMMAND [NAME]]", ""]
+    assert all(kind in text for kind in KINDS)
+    lacking = CliRunner().invoke(list_command, [], prog_name="mmpref list").output
+    assert "Missing argument 'WHAT'" in lacking
+    assert all(f"\t{kind}" in lacking for kind in KINDS)

@@ -55,7 +55,7 @@ def test_a_row_of_no_pairs_is_skipped_and_counted(tmp_path: Path, png: bytes) ->
     source = Source(open_table(str(tmp_path / "rows.json")))
     runner.run(source, 3, on_progress=lambda total, of_rows: told.append((total, len(of_rows))))
     described = blocks.describe(0)
-    assert (described["rows"], told) == (3, [(3, 3)])
+    assert (described["rows"], told) == (3, [(3, 0), (3, 3)]), "how much there is to do is told before the first block"
     assert [(skip["id"], skip["reason"]) for skip in described["skips"]] == [("r0", "no-pair")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mmpref.hub.cards.add_results import add_results
 from mmpref.hub.cards.dataset import dataset_card
 from mmpref.hub.cards.markdown import marked_pair, table
 from mmpref.hub.cards.model import model_card, write_model_card
+from mmpref.hub.cards.render import method_title
 from mmpref.run.results import Results
 from tests.hub.runs import adapter_manifest, dataset_run, evaluation
 
@@ -24,10 +26,46 @@ from tests.hub.runs import adapter_manifest, dataset_run, evaluation
         ("symmpo", "with SymMPO"),
         ("robust", "with robust"),
         ("online-bdhs", "with online-BDHS"),
+        ("mdpo", "with mDPO"),
+        ("apo-zero", "with APO-zero"),
+        ("exo-pair", "with EXO-pair"),
+        ("sppo-hard", "with SPPO-hard"),
+        ("of-a-plugin-that-is-gone", "with of-a-plugin-that-is-gone"),
     ],
 )
 def test_a_title_shouts_acronyms_only(method: str, title: str) -> None:
     assert f"# llava-v1.6-vicuna-7b-hf {title}\n" in model_card(adapter_manifest(method=method))
+
+
+@pytest.mark.parametrize(
+    ("method", "title"),
+    [
+        ("self-correct", "self-correct"),
+        ("hide-object", "hide-object"),
+        ("same-kind", "same-kind"),
+        ("bdhs-own", "BDHS-own"),
+        ("chair-rank", "CHAIR-rank"),
+        ("povid-distortion", "POVID-distortion"),
+        ("llava-rlhf", "LLaVA-RLHF"),
+    ],
+)
+def test_words_in_the_names_of_builders_are_words(method: str, title: str) -> None:
+    assert method_title({"command": "build-dataset", "recipe": {"method": method}}) == title
+
+
+def test_settings_that_decide_nothing_are_not_shown() -> None:
+    def shown(**changes: object) -> set[str]:
+        manifest = adapter_manifest()
+        manifest["recipe"] |= changes
+        return set(re.findall(r"^\| <code>([\w.&#;]+)</code> \|", model_card(manifest).replace("&#95;", "_"), re.M))
+
+    trainer = {"num_train_epochs": 3, "max_steps": -1, "learning_rate": 1e-5}
+    assert {"trainer.num_train_epochs", "projector_learning_rate", "lora.r"} <= shown(trainer=trainer)
+    by_steps = shown(trainer={**trainer, "max_steps": 40})
+    assert "trainer.max_steps" in by_steps
+    assert "trainer.num_train_epochs" not in by_steps, "max_steps is how long it trained"
+    assert "projector_learning_rate" not in shown(train_projector=False)
+    assert "lora.r" not in shown(tuning="full")
 
 
 def test_a_reward_models_title_says_what_it_is() -> None:
@@ -44,7 +82,7 @@ def test_a_union_is_called_by_all_its_sets_and_says_what_made_its_pairs(tmp_path
     methods = ("masking", "corrupt", "masking")
     manifest = dataset_run(tmp_path / "run", methods=methods, method="mix", model=None, written=[], source=source)
     card = dataset_card(tmp_path / "run", manifest)
-    assert "# MIX preference pairs from masked + corrupted\n" in card
+    assert "# Mix preference pairs from masked + corrupted\n" in card
     assert "are those of <code>/path/to/masked + /path/to/corrupted</code>" in " ".join(card.split())
     assert "Pairs by the method that made them: <code>masking</code> 2, <code>corrupt</code> 1.\n" in card
     assert "- mix\n- masking\n- corrupt\n" in card

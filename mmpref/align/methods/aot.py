@@ -1,4 +1,4 @@
-"""Alignment by optimal transport on pairs: margins of policy and base compared in order (arXiv 2406.05882).
+"""Alignment by optimal transport on pairs: margins of policy and base compared in order (AOT, arXiv 2406.05882).
 
 The log-probability of the chosen answer less that of the rejected one is sorted among the pairs of a micro-batch, under
 the policy and under the base model, and DPO's loss is of the k-th of both. On micro-batches of one pair it is DPO.

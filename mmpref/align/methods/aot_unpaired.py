@@ -1,4 +1,4 @@
-"""Alignment by optimal transport: chosen and rejected answers as two distributions (arXiv 2406.05882).
+"""Alignment by optimal transport: chosen and rejected answers as two distributions (AOT, arXiv 2406.05882).
 
 Log-ratios to the base model are sorted among the chosen and among the rejected answers of a micro-batch, and DPO's loss
 is of the k-th of both, whichever pair they are of. On micro-batches of one pair it is DPO.

@@ -1,4 +1,4 @@
-"""Anchored preference optimisation for chosen answers below the model's own: both fall (arXiv 2408.06266).
+"""Anchored preference optimisation for chosen answers below the model's own: both fall (APO, arXiv 2408.06266).
 
 sigmoid(beta * chosen log-ratio) + 1 - sigmoid(beta * (chosen log-ratio - rejected log-ratio)), the paper's eq. 8: the
 chosen answer becomes unlikelier, and the rejected one more so.

@@ -1,4 +1,4 @@
-"""Anchored preference optimisation: the chosen answer likelier, the rejected one unlikelier (arXiv 2408.06266).
+"""Anchored preference optimisation: the chosen answer likelier, the rejected one unlikelier (APO, arXiv 2408.06266).
 
 1 - sigmoid(beta * chosen log-ratio) + sigmoid(beta * rejected log-ratio), the paper's eq. 7: where chosen answers are
 better than what the model writes by itself. Each answer is held to the base model, not only their difference.

@@ -1,4 +1,4 @@
-"""Two rejected answers a pair, an external one and the policy's own, their losses averaged (the paper's eq. 5)."""
+"""Two rejected answers a pair, an external one and the policy's own, their DPO losses averaged (the paper's eq. 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binary classifier optimisation: each answer told good or bad by itself (Jung et al., arXiv 2404.04656).
+"""Binary classifier optimisation: each answer told good or bad by itself (BCO, Jung et al., arXiv 2404.04656).
 
 -log sigmoid(beta * chosen log-ratio) - log sigmoid(-beta * rejected log-ratio). This is TRL's loss of that name:
 without the running mean of rewards that its authors subtract.

@@ -1,4 +1,4 @@
-"""DPO on pairs that continue a context, of which the loss is as little as of the prompt (SENTINEL, arXiv 2507.12455).
+"""C-DPO: pairs that continue a context, of which the loss is as little as of the prompt (SENTINEL, arXiv 2507.12455).
 
 A pair is two next sentences behind the same beginning of an answer, such as `build-dataset --method sentinel` makes
 them: prompts end in that beginning, a turn of the assistant's, and chosen and rejected go on from there. Some row must

@@ -1,4 +1,4 @@
-"""Preferences of answers, of the words that differ and of tokens, and of the true image to noise (arXiv 2501.16629).
+"""Preferences of answers, words that differ and tokens, and of the true image to noise (CHiP, arXiv 2501.16629).
 
 -log sigmoid(beta * (m + ``visual`` * v - ``token`` * k)), as the authors' released code adds them up in one sigmoid
 (LVUGAI/CHiP `llava/train/llava_trainer.py`, commit e7f5193; the paper's equations were not compared):

@@ -1,4 +1,4 @@
-"""DPO with a beta for each pair, larger where answers are easy to tell apart (arXiv 2502.01943, its data-aware half).
+"""DPO with a beta a pair, larger where answers are easy to tell apart (DAMA, arXiv 2502.01943, its data-aware half).
 
 -log sigmoid(beta_i * (chosen log-ratio - rejected log-ratio)) with beta_i = beta * sigmoid(d_i) / sigmoid(mean d), at
 least 0.001; d is the column ``hardness`` (`mmpref.align.weights`), how much better the chosen answer fits the image: in

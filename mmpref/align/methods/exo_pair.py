@@ -1,4 +1,4 @@
-"""Efficient exact optimisation on pairs: DPO with the divergence turned round (Ji et al., arXiv 2402.00856).
+"""Efficient exact optimisation on pairs: DPO with the divergence turned round (EXO, Ji et al., arXiv 2402.00856).
 
 KL(softmax of beta * log-ratios || labels), the labels being (1 - e, e) for chosen and rejected (eq. 16).
 """

@@ -1,4 +1,4 @@
-"""Identity preference optimisation on offline pairs (Azar et al., 2023, arXiv 2310.12036; the paper's table 12)."""
+"""Identity preference optimisation on offline pairs (IPO, Azar et al., arXiv 2310.12036; the paper's table 12)."""
 
 from __future__ import annotations
 

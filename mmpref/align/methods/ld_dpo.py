@@ -1,4 +1,4 @@
-"""DPO in which what a longer answer has beyond the shorter one's length counts less (Liu et al., arXiv 2409.06411)."""
+"""LD-DPO: what a longer answer has beyond the shorter one's length counts less (Liu et al., arXiv 2409.06411)."""
 
 from __future__ import annotations
 

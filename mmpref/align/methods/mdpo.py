@@ -1,4 +1,4 @@
-"""Multimodal DPO: also prefers the chosen answer under its image to the same under a part of it (arXiv 2406.11839).
+"""mDPO, multimodal: also prefers the chosen answer under its image to the same under a part of it (arXiv 2406.11839).
 
 DPO, a conditional DPO (the chosen answer with the whole image against the chosen answer with a random crop of it), and
 an anchor that keeps the chosen answer from becoming less likely. Crops are sampled anew at every step.

@@ -1,4 +1,4 @@
-"""For each row the pair of the data, with probability p, or two samples ranked by an annotator (the paper's eq. 4)."""
+"""A row's own pair, with probability p, or else two samples ranked by an annotator (the paper's mixed-DPO, eq. 4)."""
 
 from __future__ import annotations
 

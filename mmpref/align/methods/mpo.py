@@ -1,4 +1,4 @@
-"""Mixed preference optimisation on offline pairs: DPO, BCO and SFT, weighted (Wang et al., 2024, arXiv 2411.10442)."""
+"""Mixed preference optimisation on offline pairs: DPO, BCO and SFT, weighted (MPO, Wang et al., arXiv 2411.10442)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise contrastive alignment: DPO that also keeps the chosen answer likely (Chen et al., arXiv 2402.05369).
+"""Noise contrastive alignment: DPO that also keeps the chosen answer likely (NCA, Chen et al., arXiv 2402.05369).
 
 -log sigmoid(r of the chosen answer) - log sigmoid(-r of the chosen) / 2 - log sigmoid(-r of the rejected one) / 2, r
 being beta times the log-ratio to the base model: each answer is judged by itself, on pairs (section 4.1).

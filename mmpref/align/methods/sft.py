@@ -1,4 +1,4 @@
-"""Control: the chosen answers alone, no contrast; every claim about preferences needs it.
+"""Control: the chosen answers alone (SFT), no contrast; every claim about preferences needs it.
 
 The loss is TRL's, the mean over the tokens of a batch's chosen answers. Rejected answers have no part in it; that they
 are read along, by the same pass, shows in the log what plain fine-tuning does to margins and rejected answers.

@@ -1,4 +1,4 @@
-"""Sequence likelihood calibration: a hinge on offline pairs (Zhao et al., arXiv 2305.10425; the paper's table 12)."""
+"""Sequence likelihood calibration: a hinge on pairs (SLiC, Zhao et al., arXiv 2305.10425; the paper's table 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-play preference optimisation's loss on pairs that somebody judged once (Wu et al., arXiv 2405.00675).
+"""Self-play preference optimisation's loss on pairs that somebody judged once (SPPO, Wu et al., arXiv 2405.00675).
 
 (chosen log-ratio - 1 / (2 beta))^2 + (rejected log-ratio + 1 / (2 beta))^2, the paper's eq. 4.7 where the chosen answer
 wins for certain. The paper's own answers come from the policy, round by round; these are the data's.

@@ -1,4 +1,4 @@
-"""DPO in which a pair weighs as much as the policy would write it itself (Zhou et al., arXiv 2406.11827).
+"""DPO in which a pair weighs as much as the policy would write it itself (WPO, Zhou et al., arXiv 2406.11827).
 
 DPO's loss times w(chosen) * w(rejected), the paper's eq. 2: w is the mean over tokens of log p - log of the sum of all
 squared probabilities, exponentiated, under the current policy and without a gradient.

@@ -265,15 +265,24 @@ def _modules_text(manifest: Mapping[str, Any]) -> str:
 
 
 def _shown_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Each by its dotted key, without those that stand elsewhere in the card and those that decide nothing."""
     flat: dict[str, Any] = {}
-    unused = ("lora",) if recipe.get("tuning") == "full" else ()
     for key, value in portable(used_settings(recipe)).items():
-        if key in ("model", "revision", "dataset", "method", "image_root", *unused):
+        if key in ("model", "revision", "dataset", "method", "image_root"):
             continue
         for inner, item in value.items() if isinstance(value, Mapping) else [(None, value)]:
             if item is not None:
                 flat[f"{key}.{inner}" if inner else key] = item
-    return flat
+    return {key: value for key, value in flat.items() if not _overruled(key, flat)}
+
+
+def _overruled(key: str, settings: Mapping[str, Any]) -> bool:
+    """Whether another setting makes one do nothing."""
+    if key.startswith("lora."):
+        return settings.get("tuning") == "full"
+    if key == "trainer.num_train_epochs":
+        return settings.get("trainer.max_steps", 0) > 0
+    return key == "projector_learning_rate" and settings.get("train_projector") is False
 
 
 def _held_out_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:

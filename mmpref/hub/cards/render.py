@@ -24,8 +24,6 @@ TAGS = ["vlm", "trl"]
 TASK = "image-text-to-text"
 _COUNTED = {"used": "pairs that were used", "same": "answers that are the same", "tie": "ties"}
 """What is counted, where its key alone would not say."""
-_SHORT = 5
-"""Letters: what is no longer is an acronym, as a rule."""
 CONTROL = "Control: "
 """How the first line of a method begins that is there to compare with, not to make a model better."""
 _METHODS: dict[str, Registry[Any]] = {
@@ -141,14 +139,16 @@ def method_name(manifest: Mapping[str, Any]) -> str:
 
 
 def method_title(manifest: Mapping[str, Any]) -> str:
-    """The method's name as a title has it: as its first line spells it, else a short one in capitals."""
+    """The method's name as a title has it: the whole, or else each part, as its first line spells it in capitals."""
     name = method_name(manifest)
-    spelled = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", summary_of(manifest["command"], name), re.IGNORECASE)
-    if spelled and spelled[0] != name:
-        return spelled[0]
-    parts = name.split("-")
-    longest = _SHORT if len(parts) == 1 else _SHORT - 1
-    return "-".join(part.upper() if len(part) <= longest else part for part in parts)
+    line = summary_of(manifest["command"], name)
+    return _spelled(name, line) or "-".join(_spelled(part, line) or part for part in name.split("-"))
+
+
+def _spelled(name: str, line: str) -> str:
+    """How a line spells a name, in which more than a first letter is a capital; "" where it does not."""
+    found = re.findall(rf"(?<!\w){re.escape(name)}(?!\w)", line, re.IGNORECASE)
+    return next((one for one in found if one[1:] != one[1:].lower()), "")
 
 
 def _method_summary(manifest: Mapping[str, Any]) -> str:
