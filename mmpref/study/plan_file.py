@@ -46,16 +46,21 @@ def read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_extended(path: Path) -> dict[str, Any]:
+def read_extended(path: Path, extending: frozenset[Path] = frozenset()) -> dict[str, Any]:
     """The content of a plan's file, over that of the file that it extends, and so on.
 
+    Args:
+        extending: the files that this one is extended by.
+
     Raises:
-        InputError: one of them is not there, or no mapping in YAML.
+        InputError: one of them is not there, is no mapping in YAML, or extends itself.
     """
+    if path.resolve() in extending:
+        raise InputError(f"{path} extends itself.")
     content = read_file(path)
     if (name := content.pop("extends", None)) is None:
         return content
-    return over(read_extended(path.parent / str(name)), content)
+    return over(read_extended(path.parent / str(name), extending | {path.resolve()}), content)
 
 
 def over(content: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
