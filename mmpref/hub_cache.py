@@ -1,15 +1,16 @@
-"""What the cache has of the Hub is read from there where the Hub does not answer, and not waited for.
+"""What the cache has of the Hub is read from there, whether the Hub answers, is slow or is away.
 
-huggingface_hub asks the Hub about every file that a model may have, for ten seconds each, and for minutes where the
-cache lacks it, be it because the repository does. Here the Hub is asked one question, for two seconds; where no
-answer comes, and the cache has the weights, the libraries work on the cache alone. What is not cached is waited for.
+The libraries ask the Hub about every file that a model may have and has not, for ten seconds each, and for minutes
+where the cache lacks it. Here the Hub is asked one question, for two seconds: which commit it has now, of which files.
+Where the cache has those that are read, or where no answer comes and it has the weights, the libraries work on the
+cache alone. What is not cached is waited for.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from mmpref.errors import InputError
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
 from mmpref.registry import resolve_path
-from mmpref.text_files import read_text
+from mmpref.text_files import read_json, read_text
 
 PATIENCE = 2.0
 """Seconds that the Hub has to answer where the cache knows the answer too; HF_HUB_ETAG_TIMEOUT sets others."""
@@ -27,8 +28,20 @@ _REMEMBERED = 60.0
 """Seconds that it is not asked again whether it answers."""
 _BUSY = (429, 500, 502, 503, 504)
 
+_ADAPTER = "adapter_config.json"
+_CONFIGURATIONS = re.compile(
+    r"(config|generation_config|processor_config|(video_)?preprocessor_config|tokenizer|tokenizer_config|chat_template"
+    r"|special_tokens_map|added_tokens|modules|sentence_bert_config|config_sentence_transformers)\.json"
+    r"|\d+_\w+/config\.json|.*\.jinja"
+)
+"""Files that the libraries read of a repository that has them."""
+_VOCABULARIES = re.compile(r"(vocab|merges)\.(json|txt)|[^/]*\.(model|tiktoken|spm)")
+"""Those that they read where there is no tokenizer.json."""
+
 _answers: dict[str, tuple[bool, float]] = {}
 """By endpoint: whether it answered, and when that was, on the monotonic clock."""
+_listed: dict[tuple[str, str], frozenset[str]] = {}
+"""By repository and commit, as the Hub told them: files, none where it refused the question."""
 
 
 def http_error() -> type[Exception]:
@@ -86,62 +99,66 @@ def commit_at(repo_id: str, revision: str | None, file: str) -> str:
     cached = try_to_load_from_cache(repo_id, file, revision=revision or "main")
     if isinstance(cached, str):
         known = Path(cached).parent.name
-        if is_commit(revision) or _asked(repo_id, revision or "main", file) in (None, known):
+        if is_commit(revision) or _asked(repo_id, revision or "main") in (None, known):
             return known
     return Path(hf_hub_download(repo_id, file, revision=revision)).parent.name
 
 
 @contextlib.contextmanager
-def cache_if_silent(repo_id: str, commit: str | None, file: str = "config.json") -> Iterator[None]:
-    """Within it the libraries read a model from the cache alone, where the Hub does not answer and its weights are
-    there.
+def cache_first(repo_id: str, commit: str | None) -> Iterator[None]:
+    """Within it the libraries read a model from the cache alone, where it holds all that they read, or its weights and
+    the Hub does not answer.
 
     Args:
         commit: as `commit_at` gave it; anything else is of a folder, which needs no Hub.
-        file: one that the repository has.
     """
     from huggingface_hub import constants
 
-    if (
-        not is_commit(commit)
-        or Path(resolve_path(repo_id)).exists()
-        or constants.is_offline_mode()
-        or _answers_now(repo_id, file)
-    ):
+    if not is_commit(commit) or Path(resolve_path(repo_id)).exists() or constants.is_offline_mode():
         yield
         return
     assert commit is not None
-    what = f"{constants.ENDPOINT} does not answer: {repo_id} at {commit[:8]} is"
-    if not _has_weights(_snapshot(repo_id, commit)):
-        logger.info("%s not cached whole, and waited for.", what)
+    snapshot = _snapshot(repo_id, commit)
+    has_weights, files = _has_weights(snapshot), _files(repo_id, commit)
+    if files is None:
+        found = "read from the cache" if has_weights else "not cached whole, and waited for"
+        logger.info("%s does not answer: %s at %s is %s.", constants.ENDPOINT, repo_id, commit[:8], found)
+    if has_weights and (files is None or _is_whole(snapshot, files)):
+        with _offline():
+            yield
+    else:
         yield
-        return
-    logger.info("%s read from the cache.", what)
-    with _offline():
-        yield
 
 
-def _answers_now(repo_id: str, file: str) -> bool:
-    noted = _noted()
-    return noted if noted is not None else _asked(repo_id, "main", file) is not None
+def _files(repo_id: str, commit: str) -> frozenset[str] | None:
+    """What a repository has at a commit, nothing where the Hub refuses to say; None where it does not answer."""
+    if was_silent():
+        return None
+    if (repo_id, commit) not in _listed and _asked(repo_id, commit) is None:
+        return None
+    return _listed.setdefault((repo_id, commit), frozenset())
 
 
-def _asked(repo_id: str, revision: str, file: str) -> str | None:
-    """The commit that the Hub names, "" where it refuses the question; None where it does not answer in time."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+def _asked(repo_id: str, revision: str) -> str | None:
+    """The commit that the Hub names, whose files are then known too; "" where it refuses the question, None where it
+    does not answer in time."""
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HFValidationError
 
     if was_silent():
         return None
-    url = hf_hub_url(repo_id, file, revision=revision)
     found: list[str] = []
 
     def ask() -> None:
         try:
-            found.append(get_hf_file_metadata(url, timeout=patience()).commit_hash or "")
-        except (http_error(), OSError, HFValidationError) as error:  # no answer is a café's page too: it has no commit
-            if not is_silence(error):
+            told = HfApi().model_info(repo_id, revision=revision, timeout=patience())
+        except (http_error(), OSError, ValueError) as error:  # the last is of a café's page to sign in
+            if isinstance(error, HFValidationError) or not is_silence(error):
                 found.append("")
+            return
+        if told.sha:
+            _listed[repo_id, told.sha] = frozenset(sibling.rfilename for sibling in told.siblings or ())
+        found.append(told.sha or "")
 
     answered = within(patience(), ask) and bool(found)
     note(constants.ENDPOINT, answered)
@@ -181,11 +198,28 @@ def _snapshot(repo_id: str, commit: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model") / "snapshots" / commit
 
 
+def _is_whole(folder: Path, files: frozenset[str]) -> bool:
+    """Whether the cache has what the libraries read beside the weights, and they need nothing of another repository."""
+    if _ADAPTER in files and "config.json" not in files:
+        return (folder / _ADAPTER).is_file()
+    wanted = [name for name in files if _CONFIGURATIONS.fullmatch(name)]
+    if "tokenizer.json" not in files:
+        wanted += [name for name in files if _VOCABULARIES.fullmatch(name)]
+    return bool(wanted) and all((folder / name).is_file() for name in wanted) and not _has_code(folder)
+
+
+def _has_code(folder: Path) -> bool:
+    """Whether a model comes with code, which may import files that no list here has."""
+    with contextlib.suppress(InputError):
+        return any("auto_map" in read_text(file) for file in folder.glob("*config.json"))
+    return True
+
+
 def _has_weights(folder: Path) -> bool:
     """Whether weights are there, and every file of them that an index names."""
     for index in folder.rglob("*.index.json"):
-        with contextlib.suppress(InputError, ValueError, AttributeError):
-            names = set(json.loads(read_text(index)).get("weight_map", {}).values())
+        with contextlib.suppress(InputError, AttributeError):
+            names = set(read_json(index).get("weight_map", {}).values())
             if names and all((index.parent / name).is_file() for name in names):
                 return True
     singles = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")

@@ -9,11 +9,12 @@ import codecs
 import contextlib
 import gzip
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, reason_of
 
 # UTF-32's mark for little ends begins with UTF-16's: the longer ones stand first.
 _MARKS = (
@@ -23,6 +24,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+NOT_JSON = (ValueError, RecursionError)
+"""What `json.loads` raises: the second for brackets in brackets beyond Python's stack."""
 
 
 def read_text(path: Path) -> str:
@@ -36,6 +41,18 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
     return text_of_bytes(content, str(path))
+
+
+def read_json(path: Path) -> Any:
+    """The value that a JSON file holds.
+
+    Raises:
+        InputError: the file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except NOT_JSON as error:
+        raise InputError(f"{path} is not JSON: {reason_of(error).rstrip('.')}.") from error
 
 
 def text_of_bytes(content: bytes, name: str) -> str:

@@ -5,8 +5,9 @@
 
 Inputs are made anew of the seed: files of every container with bytes changed, rows of any cells, pictures that are cut,
 bent, animated, huge or wrongly described, names of files that lead out of their folder, recipes, replies of judges and
-models, and cells of a million characters. A fault is a traceback (an exception that is none of mmpref's), a message
-that is long or cannot be printed, or a file read from outside its folder. The exit status is 1 where there is any.
+models, documents of strangers (results, plans, cards, tables of words), and cells of a million characters. A fault is
+a traceback (an exception that is none of mmpref's), a message that is long or cannot be printed, or a file read from
+outside its folder. The exit status is 1 where there is any.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hostile_documents
 from hostile_makers import TEXTS, WORDS, any_row, any_value, changed, containers, odd_pictures, picture
 
 from mmpref.errors import ImageError, MmprefError
@@ -226,8 +228,24 @@ evaluate: {model: a/b, benchmarks: [pope], benchmark: {pope: {suffix: Say.}}}
 def replies(rng: random.Random, _folder: Path, each: int, report: Report) -> None:
     """What judges and models may say, to every reader of it."""
     from mmpref import reasoning
-    from mmpref.bench.scoring import amber, chair, gqa, mme, mmstar, pope, ratings, vqa, yes_no
+    from mmpref.bench.mentions import by_references, by_synonyms
+    from mmpref.bench.scoring import (
+        amber,
+        chair,
+        gqa,
+        halbench,
+        mme,
+        mmstar,
+        pope,
+        ratings,
+        vl_rewardbench,
+        vqa,
+        yes_no,
+    )
     from mmpref.judges import verdicts
+    from mmpref.judges.claims import claims_in
+    from mmpref.sampling import sentences
+    from mmpref.words import words as split_words
 
     table = Synonyms.of(["dog", "traffic light"])
     readers: dict[str, Callable[[str], object]] = {
@@ -249,6 +267,12 @@ def replies(rng: random.Random, _folder: Path, each: int, report: Report) -> Non
         "yes_no": yes_no.parse,
         "amber": amber.parse,
         "chair": lambda text: chair.count(text, ["dog"], table),
+        "halbench": lambda text: halbench.count(halbench.mentions([text], table), text, ["dog"], table),
+        "vl_rewardbench": vl_rewardbench.better,
+        "mentions": lambda text: (by_synonyms(table)(text), by_references([text])("A dog.")),
+        "claims": claims_in,
+        "sentences": lambda text: (sentences.split(text), sentences.first_end(text), sentences.stands_at_end(text)),
+        "words": split_words,
     }
     words = WORDS["replies"]
     for name, reader in readers.items():
@@ -257,6 +281,10 @@ def replies(rng: random.Random, _folder: Path, each: int, report: Report) -> Non
             report.run("replies", f"{name} {number}", lambda reader=reader, text=text: reader(text))
         long = (rng.choice(words) + " ") * (100_000 // 5)
         report.run("replies", f"{name} long", lambda reader=reader, long=long: reader(long))
+
+
+def documents(rng: random.Random, folder: Path, each: int, report: Report) -> None:
+    hostile_documents.give(rng, folder, each, report.run)
 
 
 def long_cells(_rng: random.Random, folder: Path, _each: int, report: Report) -> None:
@@ -295,6 +323,7 @@ KINDS: dict[str, Callable[[random.Random, Path, int, Report], None]] = {
     "names": names,
     "recipes": recipes,
     "replies": replies,
+    "documents": documents,
     "long": long_cells,
 }
 

@@ -16,6 +16,8 @@ import yaml
 from tests import bare
 
 ROOT = Path(__file__).parents[1]
+ENDINGS = {".py", ".yaml", ".json", ".txt", ".md", ".j2", ".jinja", ".js", ".png", ".safetensors"}
+"""Of the package's files."""
 
 
 def _mmpref(path: Path, *arguments: str) -> str:
@@ -64,12 +66,32 @@ def test_the_plugin_works_as_printed(tmp_path: Path) -> None:
     assert "not measured" in card
 
 
-def test_the_wheel_renders_cards_from_its_own_templates(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [path] = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        names = {member.filename: member.file_size for member in opened.infolist()}
+    files = (path for path in (ROOT / "mmpref").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    package = {path.relative_to(ROOT).as_posix() for path in files}
+    templates = {f"mmpref/hub/cards/templates/{kind}_card.md.j2" for kind in ("dataset", "model")}
+    about = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
+    assert names.keys() == package | templates | about
+    assert {name.rpartition("/")[2] for name in about} == {"METADATA", "WHEEL", "RECORD", "LICENSE", "entry_points.txt"}
+    assert {Path(name).suffix for name in package} <= ENDINGS, "no caches, pickles, notebooks or keys"
+    assert sum(names.values()) < 8e6
+
+
+def test_the_wheel_renders_cards_from_its_own_templates(wheel: Path, tmp_path: Path) -> None:
     unpacked = tmp_path / "unpacked"
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(unpacked)
+    with zipfile.ZipFile(wheel) as opened:
+        opened.extractall(unpacked)
     for kind in ("dataset", "model"):
         packaged = unpacked / "mmpref" / "hub" / "cards" / "templates" / f"{kind}_card.md.j2"
         assert packaged.read_bytes() == (ROOT / f"{kind}_cards" / "template.md.j2").read_bytes()

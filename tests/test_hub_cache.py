@@ -1,4 +1,4 @@
-"""A Hub that hangs: what is cached is read after one question, the same commit, and nothing else."""
+"""A Hub that hangs, or is slow: what is cached is read after one question, the same commit, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ from mmpref.vlm.revisions import licence_of
 ref = load_policy(ModelRef(*json.loads(sys.argv[1]))).ref
 from huggingface_hub import constants
 print(json.dumps([ref.revision, ref.adapter_revision, licence_of(ref.model, ref.revision), constants.HF_HUB_OFFLINE]))
+"""
+
+FETCH = """
+import json, sys
+from huggingface_hub import hf_hub_download
+hf_hub_download(*json.loads(sys.argv[1]))
 """
 
 COMMIT = """
@@ -99,8 +105,25 @@ def test_a_cached_model_and_its_adapter_load_after_one_question_to_a_hub_that_ha
     patient = {"HF_HUB_ETAG_TIMEOUT": "60"}
     online = said(LOAD, hub_env | patient, *ref)
     assert online == [*commits, "apache-2.0", False]
+    hub.hub.faults.log.clear()
+    assert said(LOAD, hub_env | patient, *ref) == online
+    assert [name for name, *_ in hub.hub.faults.log] == ["info", "info"], "of each repository, which commit it has"
     assert said(LOAD, hub_env | {"HF_ENDPOINT": hanging.endpoint}, *ref) == online
     assert len(hanging.taken) == 1
+
+
+def test_what_the_cache_lacks_is_still_asked_for(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
+    """Somebody else's program may have cached the weights alone; a model of other settings would answer otherwise."""
+    api, name, env = HfApi(endpoint=hub.endpoint, token=hub.token), f"{hub.name}/base", {"HF_HUB_ETAG_TIMEOUT": "60"}
+    api.create_repo(name)
+    commit = api.upload_folder(repo_id=name, folder_path=str(MODEL)).oid
+    for file in ("config.json", "model.safetensors"):
+        bare.python(FETCH, json.dumps([name, file]), environment=hub_env)
+    assert said(LOAD, hub_env | env, name)[0] == commit
+    fetched = {
+        path.rpartition("/")[2] for call, _, path, status in hub.hub.faults.log if call == "resolve" and status == 200
+    }
+    assert {"chat_template.jinja", "generation_config.json", "processor_config.json", "tokenizer.json"} <= fetched
 
 
 def test_who_takes_a_connection_is_slow_and_who_does_not_is_away(
@@ -119,7 +142,7 @@ def test_the_commit_of_a_name_is_the_hubs_while_it_answers(hub: HubAccount, hub_
     old = api.upload_file(repo_id=name, path_in_repo="config.json", path_or_fileobj=b"{}").oid
     assert said(COMMIT, env, name, None) == old
     new = api.upload_file(repo_id=name, path_in_repo="config.json", path_or_fileobj=b"[]").oid
-    hub.hub.faults.add("resolve", "status", status=503)
+    hub.hub.faults.add("info", "status", status=503)
     assert said(COMMIT, env, name, None) == old  # busy: the cache's
     assert said(COMMIT, env | AWAY, name, None) == old
     assert said(COMMIT, env, name, None) == new

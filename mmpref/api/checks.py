@@ -352,12 +352,16 @@ def _refuse_unknown_token(recipe: TrainRecipe, token: str) -> None:
     from transformers import AutoTokenizer
 
     from mmpref.align.trainer_factory import refuse_unknown_token
+    from mmpref.hub_cache import cache_first
     from mmpref.vlm.load_errors import load_errors
+    from mmpref.vlm.revisions import commit_of
 
     with load_errors(f"model {recipe.model}"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            resolve_path(recipe.model), revision=recipe.revision, trust_remote_code=recipe.trust_remote_code
-        )
+        commit = commit_of(recipe.model, recipe.revision)
+        with cache_first(recipe.model, commit):
+            tokenizer = AutoTokenizer.from_pretrained(
+                resolve_path(recipe.model), revision=commit, trust_remote_code=recipe.trust_remote_code
+            )
     refuse_unknown_token(token, tokenizer, recipe.model)
 
 

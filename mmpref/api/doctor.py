@@ -198,12 +198,12 @@ def _image_tokens(model: str, revision: str | None, trust_remote_code: bool) -> 
     """Tokens of a picture, where the processor says; and why it cannot be loaded."""
     from transformers import AutoProcessor
 
-    from mmpref.hub_cache import cache_if_silent
+    from mmpref.hub_cache import cache_first
     from mmpref.registry import resolve_path
     from mmpref.vlm.load_errors import load_errors
 
     try:
-        with load_errors(f"processor of {model}"), cache_if_silent(model, revision):
+        with load_errors(f"processor of {model}"), cache_first(model, revision):
             processor: Any = AutoProcessor.from_pretrained(
                 resolve_path(model), revision=revision, trust_remote_code=trust_remote_code
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from mmpref.errors import InputError
 from mmpref.log import logger
 from mmpref.run.asked import Asked
 from mmpref.run.manifest import MANIFEST
-from mmpref.text_files import read_text
+from mmpref.text_files import read_json
 from mmpref.types import ModelRef
 
 
@@ -62,7 +61,7 @@ def _manifest_of(ref: ModelRef) -> Mapping[str, Any]:
             if folder.exists()
             else Path(hf_hub_download(ref.adapter, MANIFEST, revision=ref.adapter_revision))
         )
-        content = json.loads(read_text(file))
-    except (InputError, OSError, ValueError, HFValidationError):
+        content = read_json(file)
+    except (InputError, OSError, HFValidationError):
         return {}
     return content if isinstance(content, dict) else {}

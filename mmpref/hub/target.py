@@ -18,7 +18,7 @@ from mmpref.errors import HubError, InputError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, check_access, page_of, usual_token
 from mmpref.run.manifest import MANIFEST
-from mmpref.text_files import read_text
+from mmpref.text_files import NOT_JSON, read_text
 
 REPLACE = "Publish to another repository, or replace what is there with --replace."
 
@@ -86,7 +86,7 @@ def run_in(manifest: str) -> str | None:
     """The recipe hash that a published ``run.json`` names."""
     try:
         content = json.loads(manifest)
-    except ValueError:
+    except NOT_JSON:
         return None
     run = content.get("recipe_hash") if isinstance(content, dict) else None
     return run if isinstance(run, str) else None

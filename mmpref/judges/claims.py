@@ -40,7 +40,7 @@ Facts:"""
 
 CHECK_TOKENS = 256
 """Bound on the reply about a claim: those who say more than yes or no are not to be cut, since a cut reply is none."""
-_LINE = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.*\S)\s*$", re.M)
+_LINE = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s+(.*\S)\s*$", re.M)
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,14 @@ class ChatSplitter:
             fill_template(SPLITTING, prompt=conversation_text(prompt), answer=answer) for prompt, answer in answers
         ]
         replies = self.chat.ask([Query((Message("user", text),)) for text in texts])
-        return [(_claims(reply), reply) for reply in replies]
+        return [(None if reply.text is None else claims_in(reply.text), reply) for reply in replies]
 
 
-def _claims(reply: Reply) -> list[str] | None:
-    if reply.text is None:
-        return None
-    if lines := _LINE.findall(reply.text):
+def claims_in(reply: str) -> list[str] | None:
+    """The facts that a reply lists, each once; None where it is no list."""
+    if lines := _LINE.findall(reply):
         return list(dict.fromkeys(lines))
-    return [] if reply.text.strip().strip(".").lower() == "none" else None
+    return [] if reply.strip().strip(".").lower() == "none" else None
 
 
 def open_checker(

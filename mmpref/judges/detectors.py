@@ -56,14 +56,17 @@ class TransformersDetector:
         import torch
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+        from mmpref.hub_cache import cache_first
         from mmpref.registry import resolve_path
         from mmpref.vlm.load_errors import load_errors
-        from mmpref.vlm.revisions import ref_of
+        from mmpref.vlm.revisions import commit_of, ref_of
 
         ref = ref_of(self._spec)
         with load_errors(f"detector {self._spec}"):
-            processor = AutoProcessor.from_pretrained(resolve_path(ref.model), revision=ref.revision)
-            model = AutoModelForZeroShotObjectDetection.from_pretrained(resolve_path(ref.model), revision=ref.revision)
+            commit, name = commit_of(ref.model, ref.revision), resolve_path(ref.model)
+            with cache_first(ref.model, commit):
+                processor = AutoProcessor.from_pretrained(name, revision=commit)
+                model = AutoModelForZeroShotObjectDetection.from_pretrained(name, revision=commit)
         return processor, model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def detect(self, searches: Sequence[Search]) -> list[dict[str, list[Box]]]:

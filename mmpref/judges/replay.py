@@ -17,7 +17,7 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.judges.chat import OnReply, Query, Reply
 from mmpref.judges.reply_cache import query_content
-from mmpref.text_files import read_text
+from mmpref.text_files import NOT_JSON, read_text
 
 RECORDED = "recorded"
 """In the identity of a file of replies: its hash."""
@@ -57,7 +57,7 @@ class ReplayChat:
                 )
                 self._replies[_query_key(query)] = str(judgement["reply"])
                 judges.append({**judge, "model": str(judge["model"])})
-            except (ValueError, KeyError, TypeError) as error:
+            except (*NOT_JSON, KeyError, TypeError) as error:
                 raise InputError(
                     f"{file}, row {number}, is no judgement.", "Rows have judge, messages, images, repeat and reply."
                 ) from error

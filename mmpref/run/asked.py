@@ -68,9 +68,16 @@ class Asked:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Asked:
-        """As `as_dict` gives it; keys that are unknown are ignored."""
+        """As `as_dict` gives it; keys that are unknown are ignored.
+
+        Raises:
+            TypeError: it is none.
+        """
         names = {column.name for column in fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in names})
+        asked = cls(**{name: value for name, value in content.items() if name in names})
+        if not isinstance(asked.data, Mapping) or not isinstance(asked.changed, Mapping | None):
+            raise TypeError(f"{asked.label} is of the data {asked.data!r}, changed by {asked.changed!r}")
+        return asked
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in files."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.errors import RunError
+from mmpref.text_files import NOT_JSON
 
 MANIFEST = "run.json"
 
@@ -51,9 +52,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} {what} (no {MANIFEST}).", "Run the command that made it again." if known else "")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except NOT_JSON as error:
         raise RunError(f"{file} is not JSON: {error}.", "Delete it and run the command again.") from error
-    if not isinstance(manifest, dict) or not {"command", "recipe"} <= manifest.keys():
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("recipe"), dict) or "command" not in manifest:
         raise RunError(f"{file} is not a run manifest (it needs at least 'command' and 'recipe').")
     return manifest
 

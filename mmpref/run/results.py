@@ -29,7 +29,7 @@ from mmpref.run.results_text import (
     stars,
     verdict_of,
 )
-from mmpref.text_files import read_text
+from mmpref.text_files import NOT_JSON, read_text
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -258,12 +258,18 @@ class Results:
         text = read_text(path)
         try:
             return cls.from_dict(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (*NOT_JSON, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{path} holds no results of an evaluation ({error!r}).") from error
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Results:
-        """From the content of a ``results.json``."""
+        """From the content of a ``results.json``.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it is none.
+        """
+        if not isinstance(content.get("adapter"), Mapping | None):
+            raise TypeError(f"adapter is {content['adapter']!r}")
         return cls(
             {str(model["name"]): _model_ref(model.get("ref") or {}) for model in content.get("models") or []},
             tuple(Value.from_dict(row) for row in content["results"]),
@@ -357,8 +363,17 @@ def _model_ref(row: Mapping[str, Any]) -> ModelRef:
     return ModelRef(str(row.get("model") or ""), row.get("revision"), row.get("adapter"), row.get("adapter_revision"))
 
 
+_TYPES = {"str": str, "int": int, "bool": bool, "float": int | float, "Mapping[str, Any]": Mapping}
+"""What a field of a type holds, where strangers may write the file."""
+
+
 def _from_row(cls: type[T], row: Mapping[str, Any]) -> T:
     """What a row lacks, or has as null, is the field's default; of the three numbers it is NaN."""
     names = {"split" if column.name == "part" else column.name: column.name for column in dataclasses.fields(cls)}
     known = {name: row[key] for key, name in names.items() if row.get(key) is not None}
-    return cls(**{**known, **{name: float(known.get(name, "nan")) for name in ("value", "low", "high")}})
+    known |= {name: float(known.get(name, "nan")) for name in ("value", "low", "high")}
+    for column in dataclasses.fields(cls):
+        wanted = _TYPES.get(str(column.type).removesuffix(" | None"))
+        if wanted and column.name in known and not isinstance(known[column.name], wanted):
+            raise TypeError(f"{column.name} is {known[column.name]!r}")
+    return cls(**known)

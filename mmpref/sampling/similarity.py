@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError
-from mmpref.hub_cache import cache_if_silent
+from mmpref.hub_cache import cache_first
 from mmpref.registry import resolve_path
 from mmpref.sampling.embedders import embedder_commit
 from mmpref.sampling.sentences import split
@@ -36,7 +36,7 @@ class Similarity:
 
         ref, commit = ref_of(model), embedder_commit(model)
         try:
-            with cache_if_silent(ref.model, commit, "config.json"):
+            with cache_first(ref.model, commit):
                 self._model: Any = SentenceTransformer(
                     resolve_path(ref.model), device="cpu", revision=commit or ref.revision
                 )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ModelError, UsageError, reason_of
-from mmpref.hub_cache import cache_if_silent, commit_at
+from mmpref.errors import InputError, ModelError, UsageError, reason_of
+from mmpref.hub_cache import cache_first, commit_at
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
 from mmpref.registry import resolve_path
-from mmpref.text_files import read_text
+from mmpref.text_files import read_json
 from mmpref.types import ModelRef
 from mmpref.vlm.load_errors import first_few, load_errors
 
@@ -48,7 +47,7 @@ def base_of(adapter: str, revision: str | None = None) -> str | None:
     """The base that an adapter names, "" where it names none; None where there is no adapter of that name."""
     try:
         return str(_config(adapter, revision)[0].get("base_model_name_or_path") or "")
-    except (OSError, ValueError):
+    except (OSError, ValueError, InputError):
         return None
 
 
@@ -93,7 +92,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
         )
     base = config.get("base_model_name_or_path")
     hint = "" if _is_base(base, ref) else base or ""
-    with load_errors(f"adapter {ref.adapter}", hint), cache_if_silent(ref.adapter, commit, CONFIG):
+    with load_errors(f"adapter {ref.adapter}", hint), cache_first(ref.adapter, commit):
         adapted, replaced = apply_adapter(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
 
@@ -132,7 +131,10 @@ def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | N
     else:
         commit = commit_at(adapter, revision, CONFIG)
         path = Path(hf_hub_download(adapter, CONFIG, revision=commit))
-    return json.loads(read_text(path)), commit
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is no configuration of an adapter.")
+    return config, commit
 
 
 def apply_adapter(

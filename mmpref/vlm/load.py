@@ -10,7 +10,7 @@ import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
 
 from mmpref.errors import ModelError
-from mmpref.hub_cache import cache_if_silent
+from mmpref.hub_cache import cache_first
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
 from mmpref.registry import resolve_path
@@ -62,7 +62,7 @@ def load_policy(
     if dtype == "auto" and device == "cpu":
         dtype = "float32"
     placement, resolved = Placement(device, quantization, device_map), replace(ref, revision=revision)
-    with load_errors(f"model {ref}"), cache_if_silent(ref.model, revision):
+    with load_errors(f"model {ref}"), cache_first(ref.model, revision):
         processor = AutoProcessor.from_pretrained(
             resolve_path(ref.model), revision=revision, trust_remote_code=trust_remote_code
         )
@@ -143,7 +143,7 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
     with load_errors(f"model {ref}"):
         try:
             commit = commit_of(ref.model, ref.revision)
-            with cache_if_silent(ref.model, commit):
+            with cache_first(ref.model, commit):
                 config = AutoConfig.from_pretrained(
                     resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
                 )

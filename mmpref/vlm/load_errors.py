@@ -10,6 +10,7 @@ from mmpref.errors import MmprefError, ModelError, is_out_of_memory, reason_of
 
 _EXTRAS = {"torchvision": "vision", "num2words": "vision", "bitsandbytes": "quantization"}
 """Libraries that models ask for, and the extras of mmpref that bring them."""
+_PICKLED = "its weights are a pickle that holds more than numbers, which may run code when it is read"
 _SHOWN, _LONGEST = 3, 400
 
 
@@ -31,9 +32,16 @@ def load_errors(what: str, base: str = "") -> Iterator[None]:
     except Exception as error:  # files of other people, read by other libraries: anything may come
         if is_out_of_memory(error):
             raise
-        reason = f"{error} is not known here" if isinstance(error, KeyError) else reason_of(error)
+        reason = _reason(error)
         excerpt = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
         raise ModelError(f"Cannot load the {what}: {excerpt}", _hint(error, reason, what, base)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is not known here"
+    # What PyTorch says of it is how to have the code run.
+    return _PICKLED if "weights_only" in str(error) else reason_of(error)
 
 
 def _hint(error: Exception, reason: str, what: str, base: str) -> str:
@@ -41,6 +49,10 @@ def _hint(error: Exception, reason: str, what: str, base: str) -> str:
         missing = isinstance(error, ImportError) or re.search("install|not found", reason)
         if missing and re.search(rf"{library}\b", reason, re.IGNORECASE):
             return f"It needs {library}: pip install 'mmpref[{extra}]'"
+    if "custom code" in reason:
+        return "It comes with code of its own: read it, and give --trust-remote-code where you trust it."
+    if reason == _PICKLED:
+        return "It was not read. Take, or ask its author for, weights as safetensors."
     if isinstance(error, ImportError):
         return "Install the library that it names."
     if re.search("deserializ|[Uu]npickling|pickle data|PytorchStreamReader", f"{type(error).__name__}: {reason}"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
-from mmpref.hub_cache import cache_if_silent, commit_at, was_silent
+from mmpref.hub_cache import cache_first, commit_at, was_silent
 from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
@@ -70,7 +70,7 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
     else:
         commit = commit_of(adapter, revision, "adapter_config.json")
         file = None
-        with cache_if_silent(adapter, commit, "adapter_config.json"):
+        with cache_first(adapter, commit):
             for name in WEIGHTS:
                 with contextlib.suppress(OSError):
                     file = file or Path(hf_hub_download(adapter, name, revision=commit))

@@ -80,6 +80,8 @@ def test_greedy_answers_of_a_server_give_the_data_of_a_model_that_is_loaded(
     far = build_dataset(recipe(method, f"{server.url}#{NAME}"), tmp_path / "far")
     near = build_dataset(recipe(method, MODEL), tmp_path / "near")
     assert rows_of(tmp_path / "far") == rows_of(tmp_path / "near")
+    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file for file in kept if b"sk-very-secret" in file.read_bytes()] == []
     assert far["counts"] == near["counts"]
     assert far["server"]["requests"] == len(server.requests) == ROWS - far["counts"]["skipped"].get("no-partner", 0)
     assert all((body["temperature"], body.get("seed")) == (0, None) for body in server.requests)

@@ -161,5 +161,8 @@ def test_from_a_base_on_the_hub_to_an_adapter_on_the_hub(hub: HubAccount, run, t
     assert f"--revision={commit}" in refused.stderr
     held = run(*asked, "--revision", commit, "--output", "held")
     assert held.returncode == 0, held.stderr
+    token, kept = hub.token.encode(), [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file for file in kept if token in file.read_bytes()] == [], "runs, caches and logs hold no token"
+    assert hub.token not in built.stderr + trained.stderr + held.stderr
     found = json.loads((tmp_path / "held/results.json").read_text())["adapter"]
     assert found["revision"] == api.model_info(adapter).sha

@@ -378,6 +378,9 @@ def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) ->
     done = bare.mmpref(["publish", dataset, "--hub-dataset-id", f"{hub.name}/pairs", "--json"], hub_env)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["url"] == f"{hub.endpoint}/datasets/{hub.name}/pairs"
+    token = hub.token.encode()
+    assert not [path for path, content in _files(hub, "dataset", "pairs").items() if token in content]
+    assert not [file for file in dataset.rglob("*") if file.is_file() and token in file.read_bytes()]
     wrong = bare.mmpref(["publish", dataset, "--hub-model-id", f"{hub.name}/pairs"], hub_env)
     assert wrong.returncode == 2
     assert "Use --hub-dataset-id" in wrong.stderr

@@ -15,7 +15,6 @@ Questions. Only the exact answers "Yes" and "No" count, and "No" is the positive
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from mmpref.errors import InputError
 from mmpref.synonyms import singular
-from mmpref.text_files import read_text
+from mmpref.text_files import read_json, read_text
 
 Similar = Callable[[str, str], bool]
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
@@ -54,11 +53,10 @@ class Tables:
         for path in filter(None, (relation, safe)):
             if not Path(path).is_file():
                 raise InputError(f"There is no word table at {path}.", "Take data/ of the AMBER authors' repository.")
-        try:
-            words = json.loads(read_text(Path(relation)))
-        except ValueError as error:
-            raise InputError(f"{relation} is not JSON: {error}.") from error
-        if not isinstance(words, dict) or not all(isinstance(value, list) for value in words.values()):
+        words = read_json(Path(relation))
+        if not isinstance(words, dict) or not all(
+            isinstance(value, list) and all(isinstance(word, str) for word in value) for value in words.values()
+        ):
             raise InputError(f"{relation} is no mapping from objects to lists of words.")
         lines = read_text(Path(safe)).splitlines() if safe else []
         return cls(words, frozenset(lines))

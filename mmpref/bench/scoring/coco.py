@@ -13,7 +13,7 @@ from typing import Any
 
 from mmpref.errors import InputError, reason_of
 from mmpref.synonyms import Synonyms
-from mmpref.text_files import read_text
+from mmpref.text_files import NOT_JSON, read_text
 
 _COLUMNS = ("images", "annotations", "categories", "id", "name", "image_id", "category_id", "caption")
 """Outlines make up most of these files; they are dropped while they are read."""
@@ -33,15 +33,21 @@ def objects(folder: Path, wanted: Set[int], synonyms: Synonyms) -> dict[int, set
         if not (missing := wanted - objects_of.keys()):
             break
         instances = _read(folder / f"instances_{split}2014.json", "images", "annotations", "categories")
-        names = {category["id"]: str(category["name"]) for category in instances["categories"]}
-        objects_of |= {image["id"]: set() for image in instances["images"] if image["id"] in missing}
-        for instance in instances["annotations"]:
-            if instance["image_id"] in objects_of:
-                name = names[instance["category_id"]]
-                objects_of[instance["image_id"]].add(synonyms.node.get(name, name))
-        for caption in _read(folder / f"captions_{split}2014.json", "annotations")["annotations"]:
-            if caption["image_id"] in objects_of:
-                objects_of[caption["image_id"]].update(synonyms.objects(caption["caption"]))
+        captions = _read(folder / f"captions_{split}2014.json", "annotations")
+        try:
+            names = {category["id"]: str(category["name"]) for category in instances["categories"]}
+            objects_of |= {image["id"]: set() for image in instances["images"] if image["id"] in missing}
+            for instance in instances["annotations"]:
+                if instance["image_id"] in objects_of:
+                    name = names[instance["category_id"]]
+                    objects_of[instance["image_id"]].add(synonyms.node.get(name, name))
+            for caption in captions["annotations"]:
+                if caption["image_id"] in objects_of:
+                    objects_of[caption["image_id"]].update(synonyms.objects(caption["caption"]))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"The files of {split}2014 in {folder} are none of COCO's annotations ({error!r})."
+            ) from error
     return objects_of
 
 
@@ -53,5 +59,5 @@ def _read(file: Path, *parts: str) -> dict[str, Any]:
     try:
         read = json.loads(read_text(file), object_hook=lambda row: {key: row[key] for key in _COLUMNS if key in row})
         return {part: read[part] for part in parts}
-    except (ValueError, TypeError, KeyError) as error:
+    except (*NOT_JSON, TypeError, KeyError) as error:
         raise InputError(f"{file} is no file of COCO's annotations: {reason_of(error)}.") from error

@@ -11,7 +11,6 @@ detections (``no-objects``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +19,14 @@ from typing import Any
 from mmpref.data.builder import Builder
 from mmpref.data.builders._published import Row, SourcePairs, text
 from mmpref.data.row_facts import Reader
-from mmpref.errors import InputError, UsageError, reason_of
+from mmpref.errors import InputError, UsageError
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.synonyms import Synonyms
 from mmpref.tables.cells import as_text, object_names
 from mmpref.tables.messages import Unusable
 from mmpref.tables.table import Origin
-from mmpref.text_files import read_text
+from mmpref.text_files import read_json
 
 ORIGIN = Origin(
     ("aimagelab/CHAIR-DPO_preference_datasets",), files=("preference_llava/filtered_train_split_preference.json",)
@@ -56,16 +55,13 @@ class Settings:
             )
 
 
-def _detected(path: str) -> Mapping[str, Any]:
+def detected(path: str) -> Mapping[str, Any]:
     """The objects of every image, by the row's id.
 
     Raises:
         InputError: no such file, or none of that form.
     """
-    try:
-        found = json.loads(read_text(Path(resolve_path(path))))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {reason_of(error)}.") from error
+    found = read_json(Path(resolve_path(path)))
     if not isinstance(found, Mapping):
         raise InputError(f"{path} is no JSON object of lists of objects by id.")
     return found
@@ -74,7 +70,7 @@ def _detected(path: str) -> Mapping[str, Any]:
 def _reader(settings: Settings, _seed: int) -> Reader:
     assert settings.detections is not None
     assert settings.synonyms is not None
-    synonyms, detected = Synonyms.read(resolve_path(settings.synonyms)), _detected(settings.detections)
+    synonyms, seen_by_id = Synonyms.read(resolve_path(settings.synonyms)), detected(settings.detections)
 
     def wrong(answer: str, seen: Collection[str]) -> float:
         mentions = synonyms.objects(answer)
@@ -82,7 +78,7 @@ def _reader(settings: Settings, _seed: int) -> Reader:
 
     def read(row: Row) -> Iterator[Row]:
         name, answers = as_text(row.get("id")), (text(row, "answer_1"), text(row, "answer_2"))
-        seen = object_names(detected.get(name)) if name else None
+        seen = object_names(seen_by_id.get(name)) if name else None
         if seen is None:
             raise Unusable("no-objects")
         first, second = (wrong(answer, seen) for answer in answers)

@@ -17,6 +17,7 @@ from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.run.asked import Asked
 from mmpref.run.results import BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, stars
+from mmpref.text_files import NOT_JSON
 
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -24,6 +25,7 @@ _LEGEND = (
     r" Headline metrics are tested, and corrected over the benchmarks of their run by Holm's method: \* below 0.05, "
     r"\*\* below 0.01, \*\*\* below 0.001, n.s. not significant."
 )
+
 _COMPARED, _ALONE = ("base", "adapter", "difference"), ("this model",)
 """Columns of the table: of an adapter with its base, and of a whole model, which was evaluated as a base."""
 _PAIRED = "; the difference is adapter minus base, paired by sample"
@@ -247,7 +249,7 @@ def read_lines(body: str) -> list[Line]:
         rows, asked = (content, {}) if isinstance(content, list) else (content["lines"], content["asked"])
         known = {title: Asked.from_dict(of) for title, of in asked.items()}
         return [_read_line(row, known.get(row["benchmark"])) for row in rows]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (*NOT_JSON, TypeError, KeyError, AttributeError):
         return []
 
 
