@@ -97,6 +97,40 @@ def test_a_stage_that_is_cut_off_is_seen_with_what_it_had_found(stage: ModuleTyp
     assert found(tmp_path / "found.json")["build"]["found"] == {"naive": 3}
 
 
+def test_every_method_finds_in_the_pairs_of_the_check_what_it_reads(stage: ModuleType, tmp_path: Path) -> None:
+    """On a CPU two methods are trained there; the pairs must do for all."""
+    from gpu import correctness
+
+    from mmpref.align.method import METHODS
+    from mmpref.align.preference_data import collect_pairs
+    from mmpref.align.recipe import refuse
+    from mmpref.api.options import train_recipe
+    from mmpref.errors import MmprefError
+    from mmpref.recipes import schema
+    from mmpref.tables.open import open_table
+
+    refused = {}
+    for name in correctness.all_methods():
+        recipe, method = train_recipe(**correctness.two_steps(name, tmp_path)), METHODS.get(name)
+        try:
+            refuse(recipe, method)
+            settings = schema.build(method.settings, recipe.loss)
+            (tmp_path / name).mkdir()
+            found = collect_pairs(
+                [open_table(spec) for spec in recipe.dataset],
+                tmp_path / name,
+                image_token="<image>",
+                second=method.needs_second,
+                needs=method.needs(settings),
+                weights=method.weights_read,
+                needs_weights=method.needs_weights(settings),
+            )
+            assert len(found.dataset) >= 2 * 4, name
+        except MmprefError as error:
+            refused[name] = str(error)
+    assert not refused
+
+
 @pytest.mark.long
 def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
