@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmpref.run.results import Key, Results
 from mmpref.study import plan
@@ -54,6 +55,7 @@ GPU_STAGES = ("build", "dpo", "evaluation", "memory", "qlora")
 GPU_FIGURES = (
     "pairs_an_hour",
     "times_naive",
+    "new_tokens_a_second",
     "steps_a_second",
     "times_trl",
     "questions_a_second",
@@ -110,17 +112,19 @@ def speed() -> str:
         )
         for key, text in SPEED.items()
     ]
-    machine = found["machine"]
-    return table(("what", "median", "spread"), rows) + (
-        f"\n\n{machine['cpu']}, {machine['threads']} thread, torch {machine['torch']}, transformers "
-        f"{machine['transformers']}."
-    )
+    return f"{table(('what', 'median', 'spread'), rows)}\n\n{where(found['machine'])}"
+
+
+def where(machine: Mapping[str, Any]) -> str:
+    """The device that a bench ran on, and with what."""
+    device = machine.get("device") or f"{machine['cpu']}, {machine['threads']} thread"
+    return f"{device}, torch {machine['torch']}, transformers {machine['transformers']}."
 
 
 def measured(file: str, against: str, what: dict[str, str]) -> str:
     found = json.loads((ROOT / "scripts" / file).read_text(encoding="utf-8"))
     rows = [(text, f"{found[key]:.2f}x", spread(found["spread"][key])) for key, text in what.items()]
-    return table((f"against {against}", "median", "spread"), rows)
+    return f"{table((f'against {against}', 'median', 'spread'), rows)}\n\n{where(found['machine'])}"
 
 
 def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
@@ -136,7 +140,7 @@ def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
             ):
                 rows.append((stage, name, ", ".join(cells)))
     ended = ", ".join(f"{name} {entry['status']}" for name, entry in stages.items() if entry["status"] != "done")
-    device = stages["environment"]["found"]["device"]["device"]
+    device = stages.get("environment", {}).get("found", {}).get("device", {}).get("device", "a device without a name")
     return table((device, "", "measured"), rows) + (f"\n\nOf the other stages: {ended}." if ended else "")
 
 

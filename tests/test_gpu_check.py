@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import subprocess
 import sys
 import time
+from importlib.metadata import requires
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+PYTHON = {"python_version": "3.12", "python_full_version": "3.12.3"}
+THERE = {
+    *("torch", "accelerate", "sentence-transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas"),
+    *("pyarrow", "pillow", "matplotlib", "anyio", "filelock", "fsspec", "h11", "hf-xet", "idna", "jinja2"),
+    *("packaging", "psutil", "pyyaml", "regex", "requests", "rich", "tqdm", "typer", "typing-extensions", "xxhash"),
+}
+"""What a machine with a GPU has that has PyTorch for training and for looking at data, each with what it needs."""
 
 
 @pytest.fixture
@@ -84,11 +97,47 @@ def test_a_stage_that_is_cut_off_is_seen_with_what_it_had_found(stage: ModuleTyp
     assert found(tmp_path / "found.json")["build"]["found"] == {"naive": 3}
 
 
+def test_every_method_finds_in_the_pairs_of_the_check_what_it_reads(stage: ModuleType, tmp_path: Path) -> None:
+    """On a CPU two methods are trained there; the pairs must do for all."""
+    from gpu import correctness
+
+    from mmpref.align.method import METHODS
+    from mmpref.align.preference_data import collect_pairs
+    from mmpref.align.recipe import refuse
+    from mmpref.api.options import train_recipe
+    from mmpref.errors import MmprefError
+    from mmpref.recipes import schema
+    from mmpref.tables.open import open_table
+
+    refused = {}
+    for name in correctness.all_methods():
+        recipe, method = train_recipe(**correctness.two_steps(name, tmp_path)), METHODS.get(name)
+        try:
+            refuse(recipe, method)
+            settings = schema.build(method.settings, recipe.loss)
+            (tmp_path / name).mkdir()
+            found = collect_pairs(
+                [open_table(spec) for spec in recipe.dataset],
+                tmp_path / name,
+                image_token="<image>",
+                second=method.needs_second,
+                needs=method.needs(settings),
+                weights=method.weights_read,
+                needs_weights=method.needs_weights(settings),
+            )
+            assert len(found.dataset) >= 2 * 4, name
+        except MmprefError as error:
+            refused[name] = str(error)
+    assert not refused
+
+
 @pytest.mark.long
 def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     command = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     stages = found(output)
     assert done.returncode == 0, {name: entry for name, entry in stages.items() if entry["status"] != "done"}
     assert {name for name, entry in stages.items() if entry["status"] == "skipped"} == {"two processes"}
@@ -96,7 +145,29 @@ def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     assert stages["build"]["found"]["engine, 8 pairs, 64 rows"]["times_naive"] > 1
     assert stages["dpo"]["found"]["shared with checkpointing"]["times_trl"] > 0
     assert stages["memory"]["found"]["largest of pairs"] == 2
+    assert stages["memory"]["found"]["largest of rows in 80 GB"] == 256
     assert stages["profile"]["found"]["dpo"]["top"]
+    # Of a processor: how long that is, others on the machine decide.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 120
+
+
+def test_the_wheels_that_go_along_are_all_that_a_bare_gpu_machine_lacks() -> None:
+    script = (SCRIPTS / "gpu_wheels.sh").read_text(encoding="utf-8")
+    [names] = re.findall(r"^NAMES=\((.*?)\)", script, re.M | re.S)
+    taken = {canonicalize_name(name) for name in names.split()}
+    needed, looked_at = set[str](), set[tuple[str, str]]()
+    queue = [("mmpref", ""), ("mmpref", "quantization")]
+    while queue:
+        name, extra = queue.pop()
+        if name in THERE or (name, extra) in looked_at:
+            continue
+        looked_at.add((name, extra))
+        needed.add(name)
+        for needs in map(Requirement, requires(name) or ()):
+            if needs.marker is None or needs.marker.evaluate({**default_environment(), **PYTHON, "extra": extra}):
+                queue += [(canonicalize_name(needs.name), one) for one in ("", *needs.extras)]
+    # SmolVLM's processor looks for num2words. transformers, its Hub client, click and peft are there, and too old.
+    assert taken == needed - {"mmpref"} | {"num2words"}
 
 
 @pytest.mark.long

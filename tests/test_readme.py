@@ -126,6 +126,18 @@ def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: P
         "| A GPU |  | measured |\n| --- | --- | --- |\n| build | naive | 1,234 pairs an hour, 15.26 gib |\n\n"
         "Of the other stages: dpo cut."
     )
+    recorded.write_text(json.dumps({"stages": {**stages, "environment": {"status": "cut", "found": {}}}}))
+    assert tables().gpu(recorded).startswith("| a device without a name |  | measured |"), "what was found is not lost"
+
+
+def test_what_a_bench_measured_says_on_which_device() -> None:
+    made = tables()
+    machine = {"cpu": "A CPU", "threads": 1, "torch": "2.9.0", "transformers": "5.20.0"}
+    assert made.where(machine) == "A CPU, 1 thread, torch 2.9.0, transformers 5.20.0."
+    assert made.where({**machine, "device": "A GPU"}) == "A GPU, torch 2.9.0, transformers 5.20.0."
+    for name in ("bench_bdhs", "bench_dpo", "bench_eval"):
+        recorded = json.loads((ROOT / f"scripts/{name}.json").read_text(encoding="utf-8"))
+        assert made.where(recorded["machine"]) in TEXT
 
 
 def test_the_controls_are_those_that_call_themselves_so() -> None:

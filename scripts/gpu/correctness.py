@@ -161,8 +161,8 @@ def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got - expected).norm() / expected.norm())
 
 
-def _rows(scratch: Path) -> str:
-    """Pairs of the testbed, whose rejected answers are those to other images, in a file."""
+def pairs(scratch: Path) -> str:
+    """Pairs of the testbed, whose rejected answers are those to other images, with weights of all kinds, in a file."""
     import datasets
 
     from mmpref.tables.open import open_table
@@ -173,13 +173,21 @@ def _rows(scratch: Path) -> str:
     rows = [row for _, row in zip(range(30), open_table("testbed"), strict=False)]
     message = datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")})
     answers = dict.fromkeys(("prompt", "chosen", "rejected", "rejected_policy"), message)
-    features = datasets.Features({"images": datasets.List(datasets.Image()), "id": datasets.Value("string"), **answers})
+    number = datasets.Value("float64")
+    span = {"begin": datasets.Value("int64"), "end": datasets.Value("int64"), "weight": number}
+    weights = {"severity": number, "hardness": number, "rejected_weights": datasets.List(span)}
+    features = datasets.Features(
+        {"images": datasets.List(datasets.Image()), "id": datasets.Value("string"), **answers, **weights}
+    )
     pairs = [
         {
             **{name: row[name] for name in ("images", "prompt", "id")},
             "chosen": row["completion"],
             "rejected": other["completion"],
             "rejected_policy": third["completion"],
+            "severity": 2.0,
+            "hardness": 0.5,
+            "rejected_weights": [{"begin": 0, "end": 3, "weight": 2.0}],
         }
         for row, other, third in zip(rows, rows[1:], rows[2:], strict=False)
         if row["completion"] not in (other["completion"], third["completion"])
@@ -189,25 +197,31 @@ def _rows(scratch: Path) -> str:
     return str(path.parent)
 
 
+def all_methods() -> list[str]:
+    """But for those of pairs after a context."""
+    return [name for name in METHODS.names() if not METHODS.get(name).needs_context]
+
+
+def two_steps(method: str, scratch: Path) -> dict[str, Any]:
+    """Of a method in bf16, by the testbed's recipe: options of `mmpref.train`."""
+    return {
+        "method": method,
+        "recipe": "testbed",
+        "dataset": pairs(scratch),
+        "dtype": "bfloat16",
+        "trainer": {"max_steps": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1},
+    }
+
+
 def methods(context: Context) -> None:
-    """Two steps of every training method in bf16, by the testbed's recipe; but for those of pairs after a context."""
+    """Two steps of every training method."""
     import mmpref
 
-    data = _rows(context.scratch)
-    whole = [name for name in METHODS.names() if not METHODS.get(name).needs_context]
-    names = FEW_METHODS if context.tiny else whole
-    for name in names:
+    for name in FEW_METHODS if context.tiny else all_methods():
 
         def train(name: str = name) -> Any:
-            return mmpref.train(
-                method=name,
-                recipe="testbed",
-                dataset=data,
-                dtype="bfloat16",
-                trainer={"max_steps": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1},
-                output=context.scratch / name,
-                progress=False,
-            )
+            options = two_steps(name, context.scratch)
+            return mmpref.train(**options, output=context.scratch / name, progress=False)
 
         if context.attempt(name, train) is not None:
             losses = _losses(context.scratch / name)
@@ -239,7 +253,7 @@ def resume(context: Context) -> None:
         "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
     }
-    recipe = TrainRecipe(MODEL, (_rows(context.scratch),), lora=LoraSettings(4, 8), trainer=steps, dtype="bfloat16")
+    recipe = TrainRecipe(MODEL, (pairs(context.scratch),), lora=LoraSettings(4, 8), trainer=steps, dtype="bfloat16")
 
     def cut(done: int, _of: int) -> None:
         if done == 3:

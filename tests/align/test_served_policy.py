@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,8 +11,10 @@ from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from mmpref.align import served_policy
 from mmpref.align.method import METHODS
@@ -104,6 +107,13 @@ def examples(count: int) -> list[Example]:
     ]
 
 
+def pictures_of(data: Path) -> set[bytes]:
+    """The pixels of all images of a data set folder."""
+    [file] = (data / "data").iterdir()
+    cells = [cell for row in pq.read_table(file, columns=["images"]).to_pylist() for cell in row["images"]]
+    return {Image.open(io.BytesIO(cell["bytes"])).convert("RGB").tobytes() for cell in cells}
+
+
 def answers(writer: Any, count: int = 2) -> list[str]:
     return [answer.text for answer in writer.generate(examples(count), Decoding(32))]
 
@@ -148,6 +158,10 @@ def test_online_dpo_learns_from_what_a_following_server_wrote(
         manifest = train(recipe("online-dpo", preferences, spec), tmp_path / "run")
         assert len(server.taken) == 2
         assert len(server.requests) == len({body["seed"] for body in server.requests}) == 2 * 4 * 2
+    shown = [picture.tobytes() for picture in server.shown]
+    assert len(shown) == 2 * len(set(shown)) == 2 * 4 * 2, "each row's own picture, once a sample"
+    assert set(shown) <= pictures_of(preferences)
+    assert manifest["seeds"] == {"run": 0}
     first, second = server.taken
     assert any(not torch.equal(first[name], second[name]) for name in first), "the second step's are others"
     assert manifest["server"] == {"url": server.url, "model": NAME, "weights": "sent before every step"}
@@ -166,7 +180,10 @@ def test_rloo_learns_from_what_a_following_server_wrote(
         asked = recipe("rloo", preferences, f"{server.url}#{NAME}")
         manifest = train(asked, tmp_path / "run")
     assert len(server.taken) == 2
-    assert {picture.size for picture in server.shown} == {(SIDE, SIDE)}
+    shown = [picture.tobytes() for picture in server.shown]
+    assert len(shown) == len(set(shown)) == len(server.generations) > 2, "each row's own picture"
+    assert set(shown) <= pictures_of(preferences)
+    assert manifest["seeds"] == {"run": 0}
     seeds = [body["sampling_params"]["seed"] for body in server.generations]
     assert len(set(seeds)) == 2, "one a step"
     assert all(body["sampling_params"]["n"] == 2 for body in server.generations)

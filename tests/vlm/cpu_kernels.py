@@ -11,8 +11,10 @@ import torch
 from transformers import modeling_flash_attention_utils
 
 from mmpref.vlm import kernels
+from tests.vlm.waiting import unwatched
 
 
+@unwatched()
 def varlen(
     q: torch.Tensor,
     k: torch.Tensor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,10 +18,11 @@ from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
+from tests.vlm.cpu_kernels import on_cpu, policy_with
 from tests.vlm.test_families import picture, policy_of
 from tests.vlm.test_shared_prefix_forward import batch_of
 from tests.vlm.tiny import tiny
-from tests.vlm.waiting import Waits, counted, refused
+from tests.vlm.waiting import Waits, counted, operations, refused
 
 FAMILIES = pytest.mark.parametrize("name", ["llava_next", "llava_mistral_sliding", "qwen2_vl", "gemma3"])
 """Causal, with a window, with positions of three axes, with images that see themselves both ways. (Qwen3-VL's decoder
@@ -47,6 +49,16 @@ def branches_of(policy: Policy) -> list[Branch]:
         lambda x: torch.equal(x, x),
         lambda x: x.numpy(),
         lambda x: list(range(x[0])),
+        lambda x: x.to("cpu"),
+        lambda x: x.to(device="cpu"),
+        lambda x: np.asarray(x),
+        lambda x: f"{x}",
+        lambda x: torch.tensor([x[0], x[1]]),
+        lambda x: torch.allclose(x, x),
+        lambda x: x.unique(),
+        lambda x: x.unique_consecutive(),
+        lambda x: x.bincount(),
+        lambda x: x.repeat_interleave(x),
     ],
 )
 def test_what_waits_is_noticed(read: Callable[[torch.Tensor], Any]) -> None:
@@ -120,23 +132,28 @@ def _dropped_by_mask(prompt: EncodedPrompt, kept: torch.Tensor) -> dict[str, tor
 
 
 @FAMILIES
-def test_the_shared_forward_waits_nowhere_behind_its_prompts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = tiny(name)
-    shared, batch = SharedForward(policy), batch_of(policy)
-    backbone = policy.base_model.base_model
-    run, runs = shared._run_behind, [0]
+@pytest.mark.parametrize("attn", ["sdpa", "flash", "flex"])
+def test_the_shared_forward_waits_nowhere_behind_its_prompts(
+    name: str, attn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_cpu():
+        policy = policy_with(tiny(name), attn)
+        shared, batch = SharedForward(policy), batch_of(policy)
+        backbone = policy.base_model.base_model
+        run, runs = shared._run_behind, [0]
 
-    def watched(*given: Any) -> Any:
-        runs[0] += 1
-        with refused():
-            return run(*given)
+        def watched(*given: Any) -> Any:
+            runs[0] += 1
+            with refused():
+                return run(*given)
 
-    with shared.only_tails([batch]), torch.no_grad():
-        expected = backbone().last_hidden_state
-    monkeypatch.setattr(shared, "_run_behind", watched)
-    with shared.only_tails([batch]), torch.no_grad():
-        assert torch.equal(backbone().last_hidden_state, expected)
+        with shared.only_tails([batch]), torch.no_grad():
+            expected = backbone().last_hidden_state
+        monkeypatch.setattr(shared, "_run_behind", watched)
+        with shared.only_tails([batch]), torch.no_grad():
+            assert torch.equal(backbone().last_hidden_state, expected)
     assert runs == [1]
+    assert list(shared.kernels) == ["sdpa" if attn == "flash" and name == "gemma3" else attn]
 
 
 @FAMILIES
@@ -193,6 +210,24 @@ def test_masks_are_made_once_a_step_for_all_rows_and_layers(
     monkeypatch.setattr(SharedPrefixPool, "_run_next", run)
     decode(policy, branches_of(policy), Decoding(6), width=5)
     assert set(by_step) == {1}
+
+
+@FAMILIES
+def test_a_step_of_many_rows_is_as_many_operations_as_one_of_two(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks, positions and caches are of all rows in one go, never row by row."""
+    policy, run_next, by_rows = policy_of(name), SharedPrefixPool._run_next, dict[int, set[int]]()
+
+    def run(self: SharedPrefixPool) -> torch.Tensor:
+        with operations() as done:
+            hidden = run_next(self)
+        by_rows.setdefault(len(self._rows), set()).add(done[0])
+        return hidden
+
+    monkeypatch.setattr(SharedPrefixPool, "_run_next", run)
+    for width in (2, 8):
+        decode(policy, branches_of(policy), Decoding(6), width=width)
+    assert {2, 8} <= by_rows.keys()
+    assert min(by_rows[8]) == min(by_rows[2])
 
 
 @FAMILIES

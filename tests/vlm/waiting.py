@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 _READS = {
     getattr(torch.Tensor, name)
@@ -28,9 +29,23 @@ _READS = {
         "__int__",
         "__float__",
         "__index__",
+        "__array__",
+        "__repr__",
+        "__format__",
     )
 } | {torch.equal, torch.nonzero, torch.masked_select}
-_OPERATIONS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "is_nonzero", "_unique2"}
+_OPERATIONS = {
+    "_local_scalar_dense",
+    "nonzero",
+    "equal",
+    "allclose",
+    "masked_select",
+    "is_nonzero",
+    "_unique2",
+    "unique_consecutive",
+    "unique_dim",
+    "bincount",
+}
 _INDEXING = {"index", "index_put", "index_put_"}
 
 
@@ -50,16 +65,23 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _READS:
             self._on_wait(func.__name__)
+        if func is torch.Tensor.to and any(isinstance(given, str) for given in [*args, *(kwargs or {}).values()]):
+            self._on_wait("to")  # a device by its name is the host; others are a policy's
         if func is torch.tensor:
             self._uploads[0] += 1
+            if any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(args)):
+                self._on_wait("tensor")
         return func(*args, **(kwargs or {}))
 
 
 class _Operations(TorchDispatchMode):
+    supports_higher_order_operators = True  # FlexAttention is one: a kernel, whatever torch's reference of it does
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
+        name = getattr(func, "overloadpacket", func).__name__
         masks = name in _INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1])
-        if name in _OPERATIONS or masks:
+        repeats = name == "repeat_interleave" and (kwargs or {}).get("output_size") is None
+        if name in _OPERATIONS or masks or repeats:
             raise Waits(name)
         return func(*args, **(kwargs or {}))
 
@@ -76,8 +98,32 @@ def refused(uploads: list[int] | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Within it nothing is looked at: what stands for a kernel may read what the kernel would have on the device."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
+@contextlib.contextmanager
 def counted() -> Iterator[list[str]]:
     """The names of the calls within it by which Python reads a tensor, as they come."""
     reads: list[str] = []
     with _Calls([0], reads.append):
         yield reads
+
+
+class _Counting(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = [0]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.done[0] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def operations() -> Iterator[list[int]]:
+    """Its first number is how many operations have been done within it."""
+    with _Counting() as counting:
+        yield counting.done
