@@ -94,6 +94,7 @@ class Sample:
         reference: what the scorer needs to know.
         groups: kind of group -> which one; samples of one group are right together or not (`mmpref.bench.parts`).
             A group's samples must share their image_id.
+        further_images: of a question about several, behind the first.
     """
 
     id: str
@@ -102,6 +103,17 @@ class Sample:
     messages: tuple[Message, ...]
     reference: Any
     groups: Mapping[CountKey, str] | Mapping[str, str] = field(default_factory=dict)
+    further_images: tuple[ImageData, ...] = ()
+
+    @property
+    def images(self) -> tuple[ImageData, ...]:
+        """All that the question is about, as the model is shown them; none of a question about text alone."""
+        return self.further_images if self.image is None else (self.image, *self.further_images)
+
+    @property
+    def name(self) -> str:
+        """What messages call the sample: where its image is, or its id."""
+        return self.images[0].name if self.images else f"question {self.id}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         published and table.split == benchmark.settings().split and not changed,
         {**table.facts(), **({"config": config} if (config := plan.settings.config) else {})},
         len(plan.samples),
-        len({image_key(sample.image, 0) for sample in plan.samples if sample.image and sample.image.content}),
+        len({image_key(image, 0) for sample in plan.samples for image in sample.images if image.content}),
         samples,
         changed,
         benchmark.hallucination,
