@@ -85,7 +85,7 @@ def test_the_wheel_renders_cards_from_its_own_templates(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("name", ["ci", "reproduce", "publish"])
+@pytest.mark.parametrize("name", ["capabilities", "ci", "reproduce", "publish"])
 def test_workflows_pin_actions_grant_little_and_store_no_token(name: str) -> None:
     text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text()
     workflow = yaml.safe_load(text)

@@ -85,6 +85,11 @@ class LmmsEvalTask:
         own = self._own
         return Table(own.data, own.split, own.revision, own.fingerprint, None, lambda: iter(()))
 
+    def decided_by(self) -> dict[str, Any]:
+        """What its scores depend on beside its settings: the judge that its own code asks."""
+        judge = self._own.judge
+        return {} if judge is None else {"judge": judge}
+
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = [_sample(question) for question in self._own.questions(limit)]
         whole = [metric for metric in self._own.higher_is_better if not self._own.is_mean(metric)]
@@ -235,6 +240,7 @@ def member(name: str | None) -> Benchmark:
         task=lambda settings: LmmsEvalTask(name, settings),
         opens=lambda settings: LmmsEvalTask(name, settings).table(),
         brings_data=True,
+        decided_by=lambda settings: LmmsEvalTask(name, settings).decided_by(),
     )
 
 
