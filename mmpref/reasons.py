@@ -35,7 +35,6 @@ REASONS = {
     "unrated": "an answer has no rating",
     "equal-ratings": "two answers are rated alike",
     "no-pair": "no pair can be made of the row",
-    "several-images": "the row has several images, and one is asked about",
     "not-better": "the later answer is rated no better than the first",
     # what a method made of it
     "empty-rejected": "the method wrote an empty rejected answer",

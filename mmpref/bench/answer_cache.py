@@ -4,7 +4,7 @@ Judges' replies are shared by all runs anyway (`mmpref.judges.reply_cache`). A m
 wants it: under a hash of all that decides an answer, which is greedy: the weights and their processor, the adapter's
 weights and configuration, type, quantization, devices and threads of the arithmetic, whether the model's own code
 runs, versions of the libraries, how images are kept from the model, the markers of reasoning, the limit, the prompt and
-the image's bytes. In half precision an answer depends a little on what is asked beside it, as without shared answers.
+the images' bytes. In half precision an answer depends a little on what is asked beside it, as without shared answers.
 Each answer is a small file, written whole or not at all, so that any number of processes may share the folder. A served
 model is not cached: its name is all that is known of it.
 """
@@ -24,6 +24,7 @@ from typing import Any
 
 from mmpref.bench.answers import Answerer
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.cells import images_digest
 from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
@@ -81,7 +82,7 @@ class CachedAnswerer:
         return {model: [one for one in own if one is not None] for model, own in answers.items()}
 
     def _file(self, sample: Sample, max_new_tokens: int, model: str) -> Path:
-        image = None if sample.image is None else hashlib.sha256(sample.image.content).hexdigest()
+        image = images_digest(sample.images).hex() if sample.images else None
         asked = {"messages": as_dicts(sample.messages), "image": image, "max_new_tokens": max_new_tokens}
         text = json.dumps({**self._facts[model], **asked}, sort_keys=True, ensure_ascii=False)
         name = hashlib.sha256(text.encode()).hexdigest()

@@ -56,13 +56,12 @@ def endpoint_answerer(endpoints: Mapping[str, tuple[str, str]], concurrency: int
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
         def query(sample: Sample) -> Query | ImageError:
-            images = () if sample.image is None else (sample.image,)
             try:
-                for image in images:
+                for image in sample.images:
                     decoded_image(image)
             except ImageError as error:
                 return error
-            return Query(sample.messages, images if send_images else ())
+            return Query(sample.messages, sample.images if send_images else ())
 
         def read(reply: Reply, model: str) -> str | ModelError:
             # Some servers hand on the space that templates put before an answer.

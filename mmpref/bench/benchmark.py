@@ -94,6 +94,7 @@ class Sample:
         reference: what the scorer needs to know.
         groups: kind of group -> which one; samples of one group are right together or not (`mmpref.bench.parts`).
             A group's samples must share their image_id.
+        further_images: of a question about several, behind the first.
     """
 
     id: str
@@ -102,6 +103,17 @@ class Sample:
     messages: tuple[Message, ...]
     reference: Any
     groups: Mapping[CountKey, str] | Mapping[str, str] = field(default_factory=dict)
+    further_images: tuple[ImageData, ...] = ()
+
+    @property
+    def images(self) -> tuple[ImageData, ...]:
+        """All that the question is about, as the model is shown them; none of a question about text alone."""
+        return self.further_images if self.image is None else (self.image, *self.further_images)
+
+    @property
+    def name(self) -> str:
+        """What messages call the sample: where its image is, or its id."""
+        return self.images[0].name if self.images else f"question {self.id}"
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,8 @@ class Benchmark:
             setting is the published one only where its file is this.
         brings_data: ``opens`` has rows of its own, so that no ``data`` need be named.
         unit: what samples of one ``image_id`` are about, in the plural: what is counted where images are resampled.
+        decided_by: of settings, what else its scores depend on, such as a judge that its code asks by itself: results
+            say it, and those with another one are not compared.
     """
 
     settings: type[Any]
@@ -225,6 +239,7 @@ class Benchmark:
     official_files: Mapping[str, str] = field(default_factory=dict)
     brings_data: bool = False
     unit: str = "images"
+    decided_by: Callable[[Any], Mapping[str, Any]] = lambda _: {}
 
 
 class Benchmarks(Registry[Benchmark]):

@@ -184,5 +184,15 @@ def decoded_image(image: ImageData) -> Image.Image:
 
 def image_key(image: ImageData | None, number: int) -> str:
     """Names the image of a row, so that rows about one image are resampled together; where there is none, the row."""
-    content = image.content if image else b""
-    return hashlib.sha256(content).hexdigest()[:16] if content else str(number)
+    return images_key(() if image is None else (image,), number)
+
+
+def images_key(images: Sequence[ImageData], number: int) -> str:
+    """`image_key` of a row with any number of images: rows about the same ones are resampled together."""
+    return images_digest(images).hex()[:16] if any(image.content for image in images) else str(number)
+
+
+def images_digest(images: Sequence[ImageData]) -> bytes:
+    """SHA-256 of the content of images, in their order; of one image it is that of its file."""
+    digests = [hashlib.sha256(image.content).digest() for image in images]
+    return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()

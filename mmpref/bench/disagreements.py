@@ -22,7 +22,7 @@ class Disagreement:
 
     Args:
         gain: how much better the second one is, in the counts of the metric; negative where it is worse.
-        image: None where the question has none, or the data cannot be read any more.
+        images: none where the question has none, or the data cannot be read any more.
     """
 
     id: str
@@ -31,7 +31,7 @@ class Disagreement:
     first: str
     second: str
     gain: float
-    image: ImageData | None = None
+    images: tuple[ImageData, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
             )
     differing.sort(key=lambda row: -abs(row.gain))
     wins, losses = ([row for row in differing if (row.gain > 0) is better] for better in (True, False))
-    images = _images(first, key.benchmark, {row.id for row in [*wins[:limit], *losses[:limit]]})
+    of = _images(first, key.benchmark, {row.id for row in [*wins[:limit], *losses[:limit]]})
     won, lost = (
-        tuple(dataclasses.replace(row, image=images.get(row.id)) for row in rows[:limit]) for rows in (wins, losses)
+        tuple(dataclasses.replace(row, images=of.get(row.id, ())) for row in rows[:limit]) for rows in (wins, losses)
     )
     return Disagreements(len(wins), len(losses), won, lost)
 
 
-def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, ImageData]:
+def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, tuple[ImageData, ...]]:
     """The images of some samples, out of the run's own data if these are still what they were."""
     if not ids:
         return {}
@@ -84,7 +84,7 @@ def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, ImageD
         if facts["samples"] != model.manifest["data"][name]["samples"]:
             logger.warning("Warning: the data of %s have changed since %s; its images are not shown.", name, model.run)
             return {}
-        return {sample.id: sample.image for sample in plan.samples if sample.id in ids and sample.image}
+        return {sample.id: sample.images for sample in plan.samples if sample.id in ids}
     except (MmprefError, StopIteration, KeyError) as error:
         logger.warning("Warning: the images of %s cannot be shown: %s", label, error)
         return {}

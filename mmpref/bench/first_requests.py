@@ -24,6 +24,6 @@ def first_requests(recipe: EvaluateRecipe, benchmark: str | None, count: int) ->
     settings = resolve_settings([name], recipe.benchmark, recipe.split, recipe.image_root, recipe.columns)[name]
     plan = load_plan(name, name, settings, count)
     requests = [
-        Request(sample.messages, (decoded_image(sample.image),) if sample.image else ()) for sample in plan.samples
+        Request(sample.messages, tuple(decoded_image(image) for image in sample.images)) for sample in plan.samples
     ]
     return requests, plan.task.max_new_tokens

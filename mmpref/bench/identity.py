@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.cells import images_digest
 from mmpref.errors import ModelError, RunError
 from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
@@ -66,8 +67,7 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
     digest = hashlib.sha256()
     for sample in samples:
         text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
-        content = sample.image.content if sample.image else b""
-        digest.update(hashlib.sha256(content).digest() + hashlib.sha256(text.encode()).digest())
+        digest.update(images_digest(sample.images) + hashlib.sha256(text.encode()).digest())
     paths = {
         name: Path(resolve_path(value)) for name, value in settings.items() if name != "data" and isinstance(value, str)
     }

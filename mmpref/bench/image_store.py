@@ -29,28 +29,30 @@ class ImageStore:
     """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples: list[tuple[Sample, _Span | None]] = []
+        self._samples: list[tuple[Sample, list[_Span]]] = []
         self._file = tempfile.TemporaryFile(prefix="mmpref-")  # noqa: SIM115 - it is open for as long as the store is
         starts: dict[bytes, int] = {}
         for sample in samples:
-            span = None
-            if sample.image is not None:
-                content = sample.image.content
-                digest = hashlib.sha256(content).digest()
+            spans = []
+            for image in sample.images:
+                digest = hashlib.sha256(image.content).digest()
                 if digest not in starts:
                     starts[digest] = self._file.tell()
-                    self._file.write(content)
-                span = _Span(starts[digest], len(content), sample.image.name)
-            self._samples.append((dataclasses.replace(sample, image=None), span))
+                    self._file.write(image.content)
+                spans.append(_Span(starts[digest], len(image.content), image.name))
+            self._samples.append((dataclasses.replace(sample, image=None, further_images=()), spans))
         self._file.flush()
 
     def batches(self, size: int) -> Iterator[list[Sample]]:
         """All samples with their images, so many at a time."""
         for start in range(0, len(self._samples), size):
-            yield [
-                sample if span is None else dataclasses.replace(sample, image=self._image(span))
-                for sample, span in self._samples[start : start + size]
-            ]
+            yield [self._whole(sample, spans) for sample, spans in self._samples[start : start + size]]
+
+    def _whole(self, sample: Sample, spans: Sequence[_Span]) -> Sample:
+        if not spans:
+            return sample
+        image, *further = map(self._image, spans)
+        return dataclasses.replace(sample, image=image, further_images=tuple(further))
 
     def _image(self, span: _Span) -> ImageData:
         self._file.seek(span.start)

@@ -24,6 +24,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mmpref.bench.lmms_eval_judge import failures_raise, judges_of, name_of, refuse_unavailable
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import is_commit
 from mmpref.types import ImageData
@@ -74,11 +75,13 @@ class HarnessTask:
     Args:
         name: as lmms-eval calls it.
         task: its own object.
+        judges: whom its code asks.
     """
 
-    def __init__(self, name: str, task: Any) -> None:
+    def __init__(self, name: str, task: Any, judges: Sequence[Any] = ()) -> None:
         self.name, self._task = name, task
         self._instances: dict[int, Any] = {}
+        self._judges, self._judged = judges, dict[tuple[int, str], dict[str, Any]]()
 
     @property
     def split(self) -> str:
@@ -104,6 +107,11 @@ class HarnessTask:
         for row in self._task.eval_docs_no_media:
             digest.update(json.dumps(row, sort_keys=True, default=str).encode())
         return f"sha256:{digest.hexdigest()} lmms-eval {version('lmms-eval')}"
+
+    @property
+    def judge(self) -> str | None:
+        """Who is asked by the task's own code; None where nobody is."""
+        return ", ".join(map(name_of, self._judges)) or None
 
     @property
     def max_new_tokens(self) -> int:
@@ -145,8 +153,17 @@ class HarnessTask:
         several.
 
         Raises:
-            InputError: the task's own code fails, such as for want of the judge that it asks.
+            InputError: the task's own code fails, or the judge that it asks.
         """
+        if not self._judges:
+            return self._scores(number, answer)
+        if (number, answer) not in self._judged:  # whichever model has said it
+            with failures_raise(self.name):
+                judged = self._scores(number, answer)
+            self._judged[number, answer] = judged
+        return self._judged[number, answer]
+
+    def _scores(self, number: int, answer: str) -> dict[str, Any]:
         instance, doc = copy.copy(self._instances[number]), self._task.eval_docs_no_media[number]
         instance.resps, instance.filtered_resps = [answer], {}
         found: dict[str, Any] = {}
@@ -202,7 +219,8 @@ def load_task(name: str, include: str | None) -> HarnessTask:
         include: folder of more task files, which lmms-eval's ``--include_path`` takes.
 
     Raises:
-        UsageError: lmms-eval is not installed, has no such task, or the task is of a kind that is not asked here.
+        UsageError: lmms-eval is not installed, has no such task, or the task is of a kind that is not asked here, or
+            asks a judge that has no key.
         InputError: its data cannot be loaded.
     """
     refuse_absent()
@@ -219,13 +237,15 @@ def load_task(name: str, include: str | None) -> HarnessTask:
         cause = (last.exception() if last else None) or error
         raise InputError(
             f"The data of lmms-eval's task {name} cannot be loaded ({type(cause).__name__}: {str(cause)[:300]}).",
-            "Check the network and your access to the data set.",
+            "Check the network, your access to the data, and the key of a judge that the task asks (OPENAI_API_KEY).",
         ) from error
     _refuse(name, task.config, task.OUTPUT_TYPE)
     if task.config.num_fewshot is None:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)
-    return HarnessTask(name, task)
+    judges = judges_of([task.config.process_results, *task.aggregation().values()])
+    refuse_unavailable(name, judges)
+    return HarnessTask(name, task, judges)
 
 
 @cache

@@ -73,8 +73,8 @@ class LocalAnswerer:
 
         policy = self._policy()
         requests = self._requests(samples)
-        names = [sample.image.name if sample.image else f"question {sample.id}" for sample in samples]
-        valid = [(request, name) for request, name in zip(requests, names, strict=True) if isinstance(request, Request)]
+        pairs = zip(requests, samples, strict=True)
+        valid = [(request, sample.name) for request, sample in pairs if isinstance(request, Request)]
         batch, refused = prepare_batch(
             policy, [request for request, _ in valid], [name for _, name in valid], reuse_features=len(models) > 1
         )
@@ -102,20 +102,22 @@ class LocalAnswerer:
         ahead = self._prepared_ahead(samples)
         decoded: dict[bytes, Image.Image] = {}
 
-        def sighted(sample: Sample, image: ImageData) -> Request | ImageError:
+        def picture(image: ImageData) -> Image.Image:
+            return decoded.get(image.content) or decoded.setdefault(image.content, decoded_image(image))
+
+        def sighted(sample: Sample) -> Request | ImageError:
             try:
-                picture = decoded.get(image.content) or decoded.setdefault(image.content, decoded_image(image))
+                return Request(sample.messages, tuple(map(picture, sample.images)))
             except ImageError as error:
                 return error
-            return Request(sample.messages, (picture,))
 
         def request(sample: Sample) -> Request | MmprefError:
-            if sample.image is None:
+            if not sample.images:
                 return Request(sample.messages, ())
-            made = ahead.get(id(sample)) or sighted(sample, sample.image)
+            made = ahead.get(id(sample)) or sighted(sample)
             if isinstance(made, ImageError) or self._blind != "no-image":
                 return made
-            return refusal(self._policy(), made, sample.image.name) or Request(sample.messages, ())
+            return refusal(self._policy(), made, sample.name) or Request(sample.messages, ())
 
         return [request(sample) for sample in samples]
 
@@ -134,8 +136,8 @@ class LocalAnswerer:
             try:
                 made = self._pool.prepare_all(prompts)
             except DeadlyImageError:
-                for sample, image in about:
-                    ahead[id(sample)] = ImageError(f"{image.name} ends the process that preprocesses it.")
+                for sample in about:
+                    ahead[id(sample)] = ImageError(f"{sample.name} ends the process that preprocesses it.")
             except MmprefError as error:
                 if not isinstance(error, ImageError):
                     raise
@@ -143,20 +145,21 @@ class LocalAnswerer:
                 continue
             else:
                 stand_in = (Image.new("RGB", (1, 1)),)
-                for (sample, _), inputs in zip(about, made, strict=True):
+                for sample, inputs in zip(about, made, strict=True):
                     ahead[id(sample)] = Request(sample.messages, stand_in, prepared=inputs)
         return ahead
 
 
-def _by_content(samples: Sequence[Sample]) -> list[tuple[ImagePrompts, list[tuple[Sample, ImageData]]]]:
+def _by_content(samples: Sequence[Sample]) -> list[tuple[ImagePrompts, list[Sample]]]:
     """What is asked about equal images, and the samples that ask it."""
     from mmpref.vlm.preprocessing_pool import ImagePrompts
 
-    groups: dict[bytes, list[tuple[Sample, ImageData]]] = {}
+    groups: dict[tuple[bytes, ...], list[Sample]] = {}
     for sample in samples:
-        if sample.image is not None and sample.image.content:
-            groups.setdefault(sample.image.content, []).append((sample, sample.image))
+        contents = tuple(image.content for image in sample.images)
+        if contents and all(contents):
+            groups.setdefault(contents, []).append(sample)
     return [
-        (ImagePrompts((ImageData(content),), tuple(sample.messages for sample, _ in about)), about)
-        for content, about in groups.items()
+        (ImagePrompts(tuple(map(ImageData, contents)), tuple(sample.messages for sample in about)), about)
+        for contents, about in groups.items()
     ]

@@ -30,7 +30,8 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
             one that was not given.
     """
     benchmark, table = BENCHMARKS.get(plan.name), plan.table
-    given = {name: value for name, value in others.items() if value is not None}
+    told = {**others, **benchmark.decided_by(plan.settings)}
+    given = {name: value for name, value in told.items() if value is not None}
     cut = {"limit": limit} if limit is not None and len(plan.samples) >= limit else {}
     changed = {**changed_settings(benchmark, plan.settings), **cut, **given}
     published = table.spec in benchmark.candidates and is_commit(table.revision)
@@ -40,7 +41,7 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         published and table.split == benchmark.settings().split and not changed,
         {**table.facts(), **({"config": config} if (config := plan.settings.config) else {})},
         len(plan.samples),
-        len({image_key(sample.image, 0) for sample in plan.samples if sample.image and sample.image.content}),
+        len({image_key(image, 0) for sample in plan.samples for image in sample.images if image.content}),
         samples,
         changed,
         benchmark.hallucination,

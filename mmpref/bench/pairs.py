@@ -24,16 +24,16 @@ PAIR = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """A prompt about an image, and two answers of which one is better.
+    """A prompt about images, and two answers of which one is better.
 
     Args:
         number: the row's.
-        image: encoded; empty where it cannot be read (`mmpref.bench.cells.cell_image`).
+        images: encoded, one at least; empty where one cannot be read (`mmpref.bench.cells.cell_image`).
         part: the row's ``source``.
     """
 
     number: int
-    image: ImageData
+    images: tuple[ImageData, ...]
     prompt: tuple[Message, ...]
     chosen: str
     rejected: str
@@ -41,8 +41,8 @@ class LabelledPair:
 
 
 def labelled_pairs(table: Table, limit: int | None) -> Iterator[LabelledPair]:
-    """The pairs among the first rows. Rows that are none, and those with several images, are left out and counted in
-    a warning; an image that cannot be read makes its sample a missing one.
+    """The pairs among the first rows. Rows that are none are left out and counted in a warning; an image that cannot
+    be read makes its sample a missing one.
 
     Raises:
         InputError: no row is a pair.
@@ -57,8 +57,8 @@ def labelled_pairs(table: Table, limit: int | None) -> Iterator[LabelledPair]:
             first = first or f"{where}: {fault.detail or fault.reason}".rstrip(".")
             continue
         used += 1
-        image = cell_image(read.images[0], where, roots)
-        yield LabelledPair(number, image, read.prompt, read.chosen, read.rejected, _part(unfolded(row).get("source")))
+        images = tuple(cell_image(cell, where, roots) for cell in read.images)
+        yield LabelledPair(number, images, read.prompt, read.chosen, read.rejected, _part(unfolded(row).get("source")))
     reader.end()
     reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
     if not used:
@@ -76,8 +76,6 @@ def _fault(read: PreferenceRow) -> Fault | None:
         return fault
     if same_answer(read.chosen, read.rejected):
         return Fault("equal-answers", "", "rejected", "rejected")
-    if len(read.images) > 1:
-        return Fault("several-images", f"{len(read.images)} images; one is asked about", "images", "images")
     return None
 
 

@@ -130,11 +130,12 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
     Raises:
         InputError: all of them.
     """
-    images = [sample.image for sample in samples if sample.image is not None]
-    empty = [image.name for image in images if not image.content]
+    sighted = [sample.images for sample in samples if sample.images]
+    unread = [next((image.name for image in images if not image.content), None) for images in sighted]
+    empty = [name for name in unread if name is not None]
     if not empty:
         return
-    if len(empty) == len(images):
+    if len(empty) == len(sighted):
         raise InputError(
             f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.",
             "Name the folder of the images with --image-root.",
@@ -142,7 +143,7 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
     logger.warning(
         "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s.",
         len(empty),
-        len(images),
+        len(sighted),
         name,
         empty[0],
     )

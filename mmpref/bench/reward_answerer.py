@@ -76,10 +76,10 @@ def reward_answerer(policy: Callable[[], Policy], blind: BlindMode | None) -> An
 
     def rewards(sample: Sample, model_name: str) -> str | MmprefError:
         try:
-            images = () if sample.image is None else (decoded_image(sample.image),)
+            images = tuple(decoded_image(image) for image in sample.images)
         except ImageError as error:
             return error
-        if why := refusal(policy(), Request(sample.messages, images), sample.image.name if sample.image else sample.id):
+        if why := refusal(policy(), Request(sample.messages, images), sample.name):
             return why
         answers = [sample.reference[side] for side in PAIR]
         values = (

@@ -10,15 +10,15 @@ CAPABILITIES = tuple(
     f"lmms-eval:{task}"
     for task in (
         *("mmmu_val", "mmbench_en_dev_static", "scienceqa_img", "vqav2_val_lite", "seedbench_lite", "realworldqa"),
-        *("chartqa", "ocrbench"),
+        *("mathvista_testmini_format", "chartqa", "ocrbench"),
     )
 )
 """Whether something else got worse: by lmms-eval's own tasks (`mmpref.bench.benchmarks.lmms_eval`). Of VQAv2 and SEED
 its small sets: the images of all 214,354 questions fill a machine's memory, and SEED's 17,990 are too many to resample.
-MathVista is none of them: lmms-eval takes its judge from the environment, and results would not say which it was.
+MathVista is read by a judge, which lmms-eval takes from the environment (`mmpref.bench.lmms_eval_judge`).
 """
 SUITES = {
-    "capabilities": "MMMU, MMBench, ScienceQA, RealWorldQA, ChartQA, OCRBench, and small sets of VQAv2 and "
+    "capabilities": "MMMU, MMBench, ScienceQA, RealWorldQA, MathVista, ChartQA, OCRBench, and small sets of VQAv2 and "
     "SEED, of lmms-eval",
     "hallucination": "every benchmark here of what answers say that the image does not show",
 }

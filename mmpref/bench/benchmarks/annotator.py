@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
-from mmpref.bench.cells import image_key
+from mmpref.bench.cells import images_key
 from mmpref.bench.pairs import labelled_pairs
 from mmpref.bench.parts import group_rate, parts_of
 from mmpref.judges.annotator import INSTRUCTION, conversation_text, fill_template
@@ -50,13 +50,15 @@ class _Annotator:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for pair in labelled_pairs(table, limit):
-            prompt, image_id = conversation_text(pair.prompt), image_key(pair.image, pair.number)
+            prompt, image_id = conversation_text(pair.prompt), images_key(pair.images, pair.number)
+            image, *further = pair.images
             orders = ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen))
             for place, (first, second) in enumerate(orders, 1):
                 text = fill_template(self.settings.instruction, prompt=prompt, first=first, second=second)
                 message, reference = Message("user", text), {"place": place, "part": pair.part}
                 groups = dict.fromkeys((pair.part, ALL), str(pair.number))
-                samples.append(Sample(f"{pair.number}-{place}", image_id, pair.image, (message,), reference, groups))
+                name = f"{pair.number}-{place}"
+                samples.append(Sample(name, image_id, image, (message,), reference, groups, tuple(further)))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -20,14 +20,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, CountKey, Metric, Sample, Score, rate
-from mmpref.bench.lmms_eval_task import HarnessTask, load_task, refuse_absent
+from mmpref.bench.cells import images_key
+from mmpref.bench.lmms_eval_task import HarnessTask, Question, load_task, refuse_absent
 from mmpref.errors import InputError, UsageError
-from mmpref.log import logger
 from mmpref.recipes.names import names
 from mmpref.recipes.schema import OPTIONAL
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table
-from mmpref.types import ImageData, Message
+from mmpref.types import Message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,15 +85,13 @@ class LmmsEvalTask:
         own = self._own
         return Table(own.data, own.split, own.revision, own.fingerprint, None, lambda: iter(()))
 
+    def decided_by(self) -> dict[str, Any]:
+        """What its scores depend on beside its settings: the judge that its own code asks."""
+        judge = self._own.judge
+        return {} if judge is None else {"judge": judge}
+
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
-        samples = [_sample(question, self.name) for question in self._own.questions(limit)]
-        if several := sum(sample.reference["images"] > 1 for sample in samples):
-            logger.warning(
-                "Warning: %d of %d questions of %s are about several images; they are not asked, and are missing.",
-                several,
-                len(samples),
-                self.name,
-            )
+        samples = [_sample(question) for question in self._own.questions(limit)]
         whole = [metric for metric in self._own.higher_is_better if not self._own.is_mean(metric)]
         if whole and len(samples) > MOST:
             raise InputError(
@@ -201,14 +199,12 @@ class LmmsEvalTask:
         return np.asarray(values, float)
 
 
-def _sample(question: Any, name: str) -> Sample:
-    several = len(question.images) > 1
-    image = question.images[0] if question.images else None
-    image_id = hashlib.sha256(image.content).hexdigest()[:16] if image else f"question {question.number}"
-    if several:  # of which only one could be shown
-        image = ImageData(b"", f"{name} {question.number}: {len(question.images)} images")
+def _sample(question: Question) -> Sample:
+    image, *further = question.images or (None,)
+    image_id = images_key(question.images, question.number) if image else f"question {question.number}"
     reference = {"target": question.target, "stops": list(question.stops), "images": len(question.images)}
-    return Sample(str(question.number), image_id, image, (Message("user", question.text),), reference)
+    messages = (Message("user", question.text),)
+    return Sample(str(question.number), image_id, image, messages, reference, further_images=tuple(further))
 
 
 def _kept(item: Any, metric: str) -> str:
@@ -244,6 +240,7 @@ def member(name: str | None) -> Benchmark:
         task=lambda settings: LmmsEvalTask(name, settings),
         opens=lambda settings: LmmsEvalTask(name, settings).table(),
         brings_data=True,
+        decided_by=lambda settings: LmmsEvalTask(name, settings).decided_by(),
     )
 
 

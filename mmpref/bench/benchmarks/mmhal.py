@@ -91,8 +91,7 @@ class MmhalTask(QuestionTask[MmhalSettings]):
             reference=reference["answer"],
             answer=answer,
         )
-        images = (sample.image,) if self._sees and sample.image else ()
-        return Query((Message("user", prompt),), images)
+        return Query((Message("user", prompt),), sample.images if self._sees else ())
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
-from mmpref.bench.cells import image_key
+from mmpref.bench.cells import images_key
 from mmpref.bench.pairs import PAIR, labelled_pairs
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.run.results import ALL
@@ -42,8 +42,11 @@ class _RewardModel:
         samples = []
         for pair in labelled_pairs(table, limit):
             reference = {"chosen": pair.chosen, "rejected": pair.rejected, "part": pair.part}
-            image_id = image_key(pair.image, pair.number)
-            samples.append(Sample(str(pair.number), image_id, pair.image, pair.prompt, reference))
+            image, *further = pair.images
+            image_id = images_key(pair.images, pair.number)
+            samples.append(
+                Sample(str(pair.number), image_id, image, pair.prompt, reference, further_images=tuple(further))
+            )
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -155,11 +155,11 @@ def _disagreements(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
 
 def _shown(row: Disagreement) -> dict[str, Any]:
     try:
-        image = data_url(as_png(row.image.content)) if row.image else None
+        images = [data_url(as_png(image.content)) for image in row.images]
     except ImageError:
-        image = None
+        images = []
     return {
-        "image": image,
+        "images": images,
         "prompt": row.prompt,
         "reference": _plain(json.loads(row.reference)),
         "first": marked(row.second, row.first),

@@ -89,7 +89,7 @@ def _synonyms(model: FinishedModel) -> str:
 def _scene(row: Disagreement, names: Sequence[str], synonyms: Synonyms) -> Scene:
     truth = [str(name) for name in json.loads(row.reference)["objects"]]
     try:
-        image = data_url(as_png(row.image.content)) if row.image else None
+        image = data_url(as_png(row.images[0].content)) if row.images else None
     except ImageError:
         image = None
     texts = zip(names, (row.first, row.second), strict=True)

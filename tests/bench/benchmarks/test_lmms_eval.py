@@ -24,7 +24,7 @@ from mmpref.bench.benchmarks import lmms_eval
 from mmpref.bench.benchmarks.lmms_eval import LmmsEvalTask, Settings
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.lmms_eval_task import HarnessTask
+from mmpref.bench.lmms_eval_task import HarnessTask, Question
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import read_records
 from mmpref.bench.suites import CAPABILITIES, members
@@ -32,6 +32,7 @@ from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.run.results import Results
 from mmpref.tables.open import open_table
+from mmpref.types import ImageData
 from tests.bench.conftest import MODEL
 
 ABSENT = find_spec("lmms_eval") is None
@@ -201,6 +202,18 @@ def test_resampled_aggregation_is_its_own_on_what_was_drawn(tasks: Path) -> None
         drawn = [(said[row], truth[row]) for row in range(ROWS) for _ in range(draw[row])]
         right = sum(one == other == "yes" for one, other in drawn)
         assert value == 2 * right / sum((one == "yes") + (other == "yes") for one, other in drawn)
+
+
+def test_questions_about_several_images_are_asked_with_all_of_them() -> None:
+    first, second = ImageData(b"1", "tiny 0"), ImageData(b"2", "tiny 0")
+    asked = [
+        lmms_eval._sample(Question(number, "Q", images, "A", ()))
+        for number, images in enumerate([(first,), (first, second), (second, first), (first, second), ()])
+    ]
+    assert [sample.images for sample in asked] == [(first,), (first, second), (second, first), (first, second), ()]
+    ids = [sample.image_id for sample in asked]
+    assert ids[1] == ids[3], "questions of the same images are drawn together"
+    assert len(set(ids)) == 4
 
 
 TOTAL = {"right": 0.0}

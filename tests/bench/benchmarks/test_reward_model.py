@@ -154,7 +154,6 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
         ({"rejected": "a "}, "equal-answers"),
         ({"prompt": [{"role": "assistant", "content": "x"}]}, "empty-prompt"),
         ({"images": []}, "no-image"),
-        ({"images": ["a.png", "b.png"]}, "several-images"),
         ({"chosen": ["c", "d"]}, "malformed"),
     ],
 )

@@ -183,7 +183,8 @@ def rlhf_v(folder: Path) -> None:
     parquet(folder, "RLHF-V-Dataset.parquet", rows, {name: features[name] for name in rows[0]})
 
 
-# source: openbmb/RLAIF-V-Dataset: flat texts, idx a string.
+# source: openbmb/RLAIF-V-Dataset: flat texts, idx a string; the pairs of every iteration of three models (README of
+# RLHF-V/RLAIF-V, commit 36e436f), which files and `origin_split` tell apart.
 def rlaif_v(folder: Path) -> None:
     from datasets import Image as ImageFeature
     from datasets import Value
@@ -196,11 +197,11 @@ def rlaif_v(folder: Path) -> None:
             "chosen": f"{GOOD} {n}",
             "rejected": BAD,
             "origin_dataset": "coco",
-            "origin_split": json.dumps({"model": "OmniLMM", "type": "vqa"}),
+            "origin_split": json.dumps({"model": model, "type": "vqa"}),
             "idx": str(n),
             "image_path": f"images/{n}.jpg",
         }
-        for n in range(4)
+        for n, model in enumerate(("OmniLMM", "OmniLMM", "llava15_7b", "MiniCPM-V"))
     ]
     features = {name: ImageFeature() if name == "image" else Value("string") for name in rows[0]}
     for number in range(2):

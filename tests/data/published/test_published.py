@@ -68,6 +68,10 @@ CASES = {
     "povid": ["--method", "povid", "--image-root", "COCO"],
     "rlhf-v": ["--method", "rlhf-v"],
     "rlaif-v": ["--method", "rlaif-v"],
+    "rlaif-v-iteration": [
+        *("--method", "rlaif-v", "--where", "chosen_model ~ llava"),
+        *("--source", "hf://datasets/openbmb/RLAIF-V-Dataset/RLAIF-V-Dataset_001.parquet"),
+    ],
     "rlaif-v-formatted": ["--method", "rlaif-v", "--source", "HuggingFaceH4/rlaif-v_formatted", "--split", "test"],
     "llava-rlhf": ["--method", "llava-rlhf", "--image-root", "COCO"],
     "dress": ["--method", "dress", "--image-root", "COCO"],
@@ -115,6 +119,7 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
     "povid": (3, {"missing-image": 1, "prompts-differ": 1}),
     "rlhf-v": (2, {"malformed": 1}),
     "rlaif-v": (4, {}),
+    "rlaif-v-iteration": (1, {"filtered": 1}),
     "rlaif-v-formatted": (1, {}),
     "llava-rlhf": (3, {"no-preference": 1}),
     "dress": (2, {"not-better": 1, "single-turn": 1, "unrated": 1}),
@@ -165,7 +170,9 @@ def test_what_a_set_says(built: dict[str, Built]) -> None:
         ("vqav2", "Muffin"),
         ("LCS-558K", None),
     ]
-    assert {row["chosen_model"] for row in built["rlaif-v"].rows} == {"OmniLMM"}
+    writers = [row["chosen_model"] for row in built["rlaif-v"].rows]
+    assert writers == ["OmniLMM", "OmniLMM", "llava15_7b", "MiniCPM-V"]
+    assert [(row["id"], row["chosen_model"]) for row in built["rlaif-v-iteration"].rows] == [("2", "llava15_7b")]
     assert built["rlaif-v-formatted"].texts() == [(QUESTION, f"{GOOD} 2", BAD)]
     last = built["llava-rlhf"].rows[1]["prompt"]
     assert [turn["role"] for turn in last] == ["user", "assistant"] * 2 + ["user"]
