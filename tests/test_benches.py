@@ -1,0 +1,47 @@
+"""The benches run where they are told to, in the numbers that they are told, and say what a GPU's user asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def bench(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *options, "--json"]
+    found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "rates", "agreement"),
+    [
+        ("bench_bdhs", ("pairs_an_hour", "naive_pairs_an_hour"), "agreement"),
+        ("bench_dpo", ("steps_a_second_shared", "steps_a_second_trl", "steps_a_second_trl_checkpointing"), ""),
+        ("bench_eval", ("questions_a_second_base", "questions_a_second_both_generate"), "agreement_base"),
+    ],
+)
+def test_a_bench_takes_device_and_dtype_and_tells_rates(name: str, rates: tuple[str, ...], agreement: str) -> None:
+    found = bench(name, "--device", "cpu", "--dtype", "bfloat16", "--shape", "tiny", "--rounds", "1")
+    assert all(found[rate] > 0 for rate in rates)
+    # Only elsewhere than in fp32 on a CPU equal work may end otherwise, and how far is told.
+    assert 0 <= found[agreement] <= 1
+
+
+@pytest.mark.long
+def test_a_worker_prepares_so_many_images_a_second() -> None:
+    """Of its processor. Bounds are wide, since others may use the machine: on a quiet one the bench has the figure."""
+    found = bench("bench_feeder", "--images", "24", "--workers", "1")
+    assert (found["llava-1.6"]["tiles"], found["llava-1.5"]["tiles"]) == (5, 1)
+    assert found["llava-1.6"]["images_a_second_a_core"] > 15
+    assert found["llava-1.5"]["images_a_second_a_core"] > 30
+    # What the process that drives the model does for an image is little beside it: nothing is decoded there again.
+    for name in ("llava-1.6", "llava-1.5"):
+        assert found[name]["parent_ms"] < 500 / found[name]["images_a_second_a_core"]
