@@ -16,7 +16,7 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 def rows(count: int) -> list[dict[str, Any]]:
     """Every third row has no context yet: its answers are the first sentences of one."""
-    captions = [row for row in open_table("testbed") if len(split(row["completion"][0]["content"])) > 2]
+    captions = (row for row in open_table("testbed") if len(split(row["completion"][0]["content"])) > 2)
     made = []
     for number, (row, other) in enumerate(pairwise(captions)):
         sentences, wrong = (split(one["completion"][0]["content"]) for one in (row, other))

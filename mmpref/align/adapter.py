@@ -120,6 +120,12 @@ def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
     }
 
 
+def without_card(model: PeftModel) -> None:
+    """Let PEFT write no card beside each checkpoint and adapter: it takes longer than the weights of a small one, and
+    the run writes its own."""
+    model.create_or_update_model_card = lambda output_dir: None
+
+
 def to_training_precision(model: PeftModel) -> None:
     """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing. As
     LoRA's layers do, it takes and gives the base model's dtype, whoever calls it, mixed precision or none.
@@ -222,7 +228,6 @@ def save(model: Any, processor: Any, ref: ModelRef, path: Path, state: dict[str,
     else:
         model.save_pretrained(str(path))
     processor.save_pretrained(str(path))
-    (path / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run's own is written later.
 
 
 def check_saved_adapter(path: Path) -> None:

@@ -56,9 +56,7 @@ def plot(
     canvas = FigureCanvasAgg(figure)
     steps = [row["step"] for row in rows]
     marker = "o" if len(rows) < 30 else ""
-    places = list(figure.subplots(height, _COLUMNS, squeeze=False).flat)
-    for axes in places[len(panels) + len(watched) :]:
-        axes.remove()
+    places = [figure.add_subplot(height, _COLUMNS, number + 1) for number in range(len(panels) + len(watched))]
     for axes, metric in zip(places[len(panels) :], watched, strict=False):
         _plot_watched(axes, metric, evaluations, best, before, product)
     for axes, (title, known) in zip(places, panels, strict=False):

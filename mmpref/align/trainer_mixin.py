@@ -70,6 +70,7 @@ class ResumableTrainerMixin(Base):
         self.in_full = not isinstance(self.model, PeftModel)
         self.product = "model" if self.in_full else "adapter"
         if not self.in_full:
+            adapter.without_card(self.model)
             adapter.to_training_precision(self.model)
         prepare_sharding(self.model, self.accelerator.state, self.is_deepspeed_enabled)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.

@@ -138,7 +138,7 @@ def test_c_dpo_trains_down_from_log_two_and_counts_no_ends(contexts: Path, tmp_p
     trainer = {
         "learning_rate": 1e-3,
         "max_steps": 3,
-        "per_device_train_batch_size": 6,
+        "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
     }
     recipe = TrainRecipe(MODEL, (str(contexts),), "c-dpo", lora=LoraSettings(4, 8), trainer=trainer)

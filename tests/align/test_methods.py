@@ -32,11 +32,11 @@ FIRST = {"dpo": math.log(2), "ipo": (1 / (2 * 0.9)) ** 2, "slic": 1.0, "sft": No
 def test_a_method_trains_from_its_own_loss_down(method: str, preferences: Path, tmp_path: Path) -> None:
     trainer = {
         "learning_rate": 1e-3,
-        "max_steps": 6,
+        "max_steps": 3,
         "per_device_train_batch_size": 8,
         "gradient_accumulation_steps": 1,
     }
-    recipe = TrainRecipe(MODEL, (str(preferences),), method, lora=LoraSettings(4, 8), trainer=trainer)
+    recipe = TrainRecipe(MODEL, (str(preferences),), method, lora=LoraSettings(4, 8), limit=8, trainer=trainer)
     manifest = train(recipe, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
@@ -52,7 +52,7 @@ def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
 ) -> None:
     trainer = {
         "learning_rate": 1e-3,
-        "max_steps": 6,
+        "max_steps": 4,
         "per_device_train_batch_size": 8,
         "gradient_accumulation_steps": 1,
     }
