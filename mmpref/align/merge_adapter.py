@@ -7,6 +7,7 @@ from pathlib import Path
 from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.registry import resolve_path
+from mmpref.run.files import open_weights
 from mmpref.run.manifest import is_whole_model, read_manifest
 from mmpref.vlm.adapters import apply_adapter
 
@@ -42,3 +43,4 @@ def merge_adapter(path: Path, folder: Path) -> None:
     merged = apply_adapter(base, str(path))[0].merge_and_unload()
     merged.save_pretrained(str(folder))
     AutoProcessor.from_pretrained(str(path), trust_remote_code=code).save_pretrained(str(folder))
+    open_weights(folder)

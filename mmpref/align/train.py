@@ -23,6 +23,7 @@ from mmpref.images import open_looks
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.run.files import open_weights
 from mmpref.tables.columns import own_columns
 from mmpref.tables.image_lookup import look_for_images
 from mmpref.tables.open import open_table
@@ -248,6 +249,7 @@ def _fit_and_save(
         adapter.save(model, policy.processor, policy.ref, run.path, weights)
         if recipe.keep_checkpoints:
             keep_adapters(checkpoints_folder(scratch), run.path)
+        open_weights(run.path)
     facts = {
         **({"began": began} if began else {}),
         "modules": modules,

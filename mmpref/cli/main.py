@@ -68,6 +68,7 @@ def program() -> None:
     \b
     Examples:
       mmpref reproduce testbed
+      mmpref reproduce my.yaml
       mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/my-sft-set
       mmpref train --model llava-hf/llava-v1.6-vicuna-7b-hf --dataset me/bdhs-5k
     """

@@ -51,6 +51,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
 
     \b
     Examples:
+      mmpref reproduce my.yaml
       mmpref reproduce testbed
       mmpref reproduce testbed --output runs/mine --only evaluate --only report
       mmpref reproduce my.yaml --dry-run

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def open_weights(folder: Path) -> None:
+    """Give files of weights in a folder, and below it, the mode of any new file: safetensors writes them for their
+    owner alone, and who shares a folder could read all of a model but its weights."""
+    with tempfile.TemporaryDirectory(dir=folder) as probe:
+        (Path(probe) / "new").touch()
+        mode = (Path(probe) / "new").stat().st_mode & 0o777
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(mode)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -56,6 +56,8 @@ def test_dora_on_stabilised_ranks_trains_and_is_what_plain_peft_loads(preference
     assert (config["use_rslora"], config["use_dora"]) == (True, True)
     weights = load_file(tmp_path / "run/adapter_model.safetensors")
     assert sum("lora_magnitude_vector" in name for name in weights) == manifest["modules"]["language_model"]
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "run").iterdir() if file.is_file()}
+    assert len(set(modes.values())) == 1, modes
 
 
 def test_recipes_without_them_keep_their_hash() -> None:
