@@ -25,6 +25,11 @@ def init(state: Any, *args: Any, fsdp_plugin: Any = None, **settings: Any) -> No
             fsdp_plugin.set_mixed_precision(state._mixed_precision)
 
 
-if __name__ == "__main__":
+def run(words: list[str] | None = None) -> None:
+    """``mmpref WORDS...``, by default those of the command line."""
     AcceleratorState.__init__ = init
-    main()
+    main(words)
+
+
+if __name__ == "__main__":
+    run()

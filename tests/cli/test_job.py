@@ -17,6 +17,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 from mmpref.errors import HubError
 from mmpref.hub import job_state
 from mmpref.hub._calls import Retry
+from tests import forked
 from tests.hub_fixtures import HubAccount
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "jobs"
@@ -140,8 +141,8 @@ def test_a_job_that_is_cut_goes_on_elsewhere(hub: HubAccount, hub_env: dict[str,
     done = script("build", *options, env=env, cwd=second)
     assert done.returncode == 0, done.stderr
     assert "Going on from build-dataset.tar" in done.stderr
-    straight = [sys.executable, "-m", "mmpref", "build-dataset", *options[2:], "--output", "run"]
-    subprocess.run(straight, env=hub_env, cwd=plain, check=True, capture_output=True)
+    straight = forked.mmpref(["build-dataset", *options[2:], "--output", "run"], folder=plain)
+    assert straight.returncode == 0, straight.stderr
     made, wanted = second / "runs" / "build-dataset", plain / "run"
     for file in (wanted / "data").iterdir():
         assert (made / "data" / file.name).read_bytes() == file.read_bytes()
