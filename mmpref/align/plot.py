@@ -102,6 +102,8 @@ def _plot_watched(
 def _finish(axes: Any, title: str, legend: bool) -> None:
     axes.set_title(title, fontsize=10, loc="left", y=1.0)  # as it would be, but is not looked for
     axes.set_xlabel("step", fontsize=8)
+    for axis, place in ((axes.xaxis, (0.5, -0.12)), (axes.yaxis, (-0.1, 0.5))):
+        axis.set_label_coords(*place)  # else a quarter of the drawing is to find out how far the tick labels reach
     axes.locator_params(nbins=4)  # labels take most of the time
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -39,6 +39,8 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         axes.locator_params(nbins=4)
+        for axis, place in ((axes.xaxis, (0.5, -0.1)), (axes.yaxis, (-0.17, 0.5))):
+            axis.set_label_coords(*place)  # else a quarter of the drawing is to find out how far the tick labels reach
     content = io.BytesIO()
     canvas.print_png(content, metadata={"Software": None})
     write_atomic(path, content.getvalue())

@@ -83,7 +83,7 @@ def test_tables_are_escaped_in_notebooks(built: BuiltDataset) -> None:
 
 def test_another_processs_recipe_names_rows_that_are_not_here(built: BuiltDataset, tmp_path: Path) -> None:
     source = built.manifest["recipe"]["source"]
-    done = bare.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "run"], os.environ)
+    done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "run"])
     assert done.returncode == 1
     assert "memory of another process. Give mmpref the same rows again" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -332,20 +332,20 @@ def test_a_prediction_cannot_break_the_judges_table() -> None:
 )
 def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, least: float, tmp_path: Path) -> None:
     settings = resolve.load("testbed")["evaluate"]["benchmark"][benchmark]
-    found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=48)
+    found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=24)
     assert _value(found, metric)["value"] >= least
     assert found["missing"] == {benchmark: 0}
-    blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
+    blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=24, blind="no-image")
     assert _value(blind, metric)["value"] < _value(found, metric)["value"] - 0.2
 
 
 def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None:
     settings = resolve.load("testbed")["evaluate"]["benchmark"]["object-halbench"]
-    found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=48)
+    found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=24)
     assert _value(found, "mention_hallucination")["value"] < 0.4
     assert _value(found, "recall")["value"] > 0.6
     assert found["missing"] == {"object-halbench": 0}
-    blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
+    blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=24, blind="no-image")
     assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1
 
 

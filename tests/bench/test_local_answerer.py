@@ -20,17 +20,8 @@ from mmpref.vlm.policy import Policy
 from mmpref.vlm.preprocess import PromptPreprocessor
 from mmpref.vlm.preprocessing_pool import PreprocessingPool
 from tests.bench.test_replies import picture
-from tests.vlm.test_preprocess import Deadly
+from tests.vlm.deadly import Picky
 from tests.vlm.tiny import tiny
-
-
-class Picky(Deadly):
-    """Takes no image of 400 columns either."""
-
-    def prepare(self, messages: Any, images: Any) -> Any:
-        if any(image.width == 400 for image in images):
-            raise ImageError("an image of 400 x 1 pixels is none for this model.")
-        return super().prepare(messages, images)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from tests import bare, forked
 
-RECIPE = ("--limit", "48", "--set", "block_size=8")
+RECIPE = ("--limit", "24", "--set", "block_size=4")
 
 
 def _words(output: Path, *more: str) -> list[str]:

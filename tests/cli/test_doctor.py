@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.vlm import costs
-from tests import bare
+from tests import bare, forked
 from tests.hub_fixtures import HubAccount
 
 TESTBED = "pkg:mmpref.testbed/model"
@@ -105,15 +105,15 @@ def test_a_person_sees_the_first_lines_at_once() -> None:
 
 
 def test_what_it_says_of_a_model(tmp_path: Path) -> None:
-    done = bare.mmpref(["doctor", "--model", TESTBED], os.environ)
+    done = forked.mmpref(["doctor", "--model", TESTBED])
     assert done.returncode == 0, done.stderr
     for text in ("llava_next (tested)", "train in 4 bits", "time for 1,000", "estimates, no measurements", "one H100"):
         assert text in " ".join(done.stdout.split())
     (tmp_path / "config.json").write_text('{"model_type": "mllama"}')
-    refused = bare.mmpref(["doctor", "--model", tmp_path], os.environ)
+    refused = forked.mmpref(["doctor", "--model", tmp_path])
     assert refused.returncode == 1
     assert "cross-attention" in refused.stderr
-    absent = bare.mmpref(["doctor", "--model", "../nowhere"], os.environ)
+    absent = forked.mmpref(["doctor", "--model", "../nowhere"])
     assert "Cannot load the model ../nowhere: there is no such folder. Check the path" in absent.stderr
 
 

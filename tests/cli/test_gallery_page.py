@@ -31,7 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of 130 rows of two methods, one of them hostile, with large images."""
     folder = tmp_path_factory.mktemp("gallery")
     for number in range(3):
-        Image.effect_noise((900, 600), 60 + number).convert("RGB").save(folder / f"{number}.jpg")
+        Image.effect_noise((600, 400), 60 + number).convert("RGB").save(folder / f"{number}.jpg")
     rows = [
         {
             "image": f"{number % 3}.jpg",

@@ -27,7 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "claims": SAMPLED,
     "corrupt": {"similarity_model": EMBEDDER},
 }
-ROWS, BLOCK = 24, 8
+ROWS, BLOCK = 16, 8
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mismatched": {},
     "gibberish": {"words": "random"},
 }
-ROWS, BLOCK = 24, 8
+ROWS, BLOCK = 16, 8
 
 
 def recipe(method: str, **changes: Any) -> BuildRecipe:
@@ -210,8 +210,8 @@ def test_a_build_gives_torch_its_threads_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("method", ["masking", "stic", "other-image"])
-def test_preprocessing_in_other_processes_changes_no_byte(method: str, tmp_path: Path) -> None:
-    for workers in (0, 2):
-        build_dataset(recipe(method), tmp_path / str(workers), workers=workers)
-    assert rows_of(tmp_path / "0") == rows_of(tmp_path / "2")
+@pytest.mark.parametrize(("method", "workers"), [("masking", 2), ("stic", 1), ("other-image", 1)])
+def test_preprocessing_in_other_processes_changes_no_byte(method: str, workers: int, tmp_path: Path) -> None:
+    for name, count in (("here", 0), ("there", workers)):
+        build_dataset(recipe(method), tmp_path / name, workers=count)
+    assert rows_of(tmp_path / "here") == rows_of(tmp_path / "there")

@@ -25,8 +25,9 @@ class Raw:
         self.hub, self.kind, self.id = hub, kind, f"{hub.name}/r"
         self.api = f"/api/{kind}/{self.id}"
         self.web = f"/{self.id}" if kind == "models" else f"/{kind}/{self.id}"
-        self.http = httpx.Client(base_url=hub.endpoint, headers={"authorization": f"Bearer {hub.token}"})
-        self.anonymous = httpx.Client(base_url=hub.endpoint)
+        plain: Any = {"base_url": hub.endpoint, "verify": False}  # without TLS there are no certificates to read
+        self.http = httpx.Client(**plain, headers={"authorization": f"Bearer {hub.token}"})
+        self.anonymous = httpx.Client(**plain)
 
     def create(self, **more: Any) -> httpx.Response:
         body = {"name": "r", "organization": self.hub.name, "type": self.kind.rstrip("s"), **more}

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import os
-import signal
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from mmpref.errors import ImageError, RunError
 from mmpref.types import Example, ImageData, Message
 from mmpref.vlm.preprocess import PromptPreprocessor, preprocess
 from mmpref.vlm.preprocessing_pool import ImagePrompts, PreprocessingPool
+from tests.vlm.deadly import Deadly
 from tests.vlm.tiny import tiny
 
 
@@ -26,21 +24,6 @@ def example(name: str, side: int = 24) -> Example:
     pixels = np.random.default_rng(side).integers(0, 256, (side, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(buffer, "PNG")
     return Example(name, (ImageData(buffer.getvalue(), name),), (Message("user", "describe"),), "w1 .", name)
-
-
-class Deadly(PromptPreprocessor):
-    """Ends its process on images of 13 rows, as a fault in a decoder written in C would; on those of 14 the system
-    kills it, and on those of 15 memory is short."""
-
-    def prepare(self, messages: Any, images: Any) -> Any:
-        heights = {image.height for image in images}
-        if 13 in heights:
-            os._exit(1)
-        if 14 in heights:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if 15 in heights:
-            np.empty(2**57)
-        return super().prepare(messages, images)
 
 
 @pytest.fixture(scope="module")

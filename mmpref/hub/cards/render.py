@@ -17,6 +17,7 @@ from mmpref.registry import Registry
 from mmpref.version import __version__
 
 if TYPE_CHECKING:
+    import jinja2
     from huggingface_hub import DatasetCardData, ModelCardData
 
 TAGS = ["vlm", "trl"]
@@ -30,6 +31,15 @@ _METHODS: dict[str, Registry[Any]] = {
     "build-dataset": Registry("dataset method", "mmpref.builders", "BUILDER"),
     "train": Registry("training method", "mmpref.methods", "METHOD"),
 }
+
+
+@cache
+def _compiled(kind: Literal["dataset", "model"]) -> jinja2.Template:
+    """The template as Jinja renders it: to compile it takes longer than a card."""
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(template(kind))
 
 
 @cache
@@ -53,12 +63,9 @@ def render_card(
     Raises:
         HubError: the metadata would be broken.
     """
-    import jinja2
-
     summary = _method_summary(manifest)
     data["tags"] = [*(data.get("tags") or ()), *origin_tags(manifest)]
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    card = environment.from_string(template(kind)).render(
+    card = _compiled(kind).render(
         card_data=data.to_yaml(),
         run=manifest["recipe_hash"],
         version=__version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,23 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.reward_model import RewardModel
 
 from ..conftest import MODEL, png, write_rows
-from .conftest import records, values
+from .conftest import records, values, write_parquet
 
 NAME = "reward-model"
 BENCHMARK = BENCHMARKS.get(NAME)
-PAIRS = 60
+PAIRS = 32
 
 
 @pytest.fixture(scope="module")
-def reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first pairs of the test split, as a folder that has this split."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_parquet(folder / "test.parquet", list(itertools.islice(open_table("testbed-pairs", "test"), PAIRS)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reward(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model after a few steps on pairs of the dev split, with its accuracy on pairs of the test split."""
     trainer = {
         "learning_rate": 3e-3,
@@ -47,7 +56,7 @@ def reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lora=LoraSettings(4, 8),
         trainer=trainer,
         split="dev",
-        loss={"held_out": ("testbed-pairs:test",)},
+        loss={"held_out": (f"{pairs}:test",)},
     )
     folder = tmp_path_factory.mktemp("reward") / "run"
     train(recipe, folder)
@@ -64,11 +73,13 @@ def _of(found: dict[str, Any], model: str) -> dict[tuple[str, str], dict[str, An
     return values({"results": [row for row in found["results"] if row["model"] == model]})
 
 
-def test_accuracy_is_that_which_training_measures(reward: Path, tmp_path: Path) -> None:
-    found = evaluate(recipe(reward, limit=None), tmp_path / "run")
-    held = json.loads((reward / "run.json").read_text())["held_out"]["testbed-pairs:test"]
+def test_accuracy_is_that_which_training_measures(reward: Path, pairs: Path, tmp_path: Path) -> None:
+    settings = {NAME: {"data": str(pairs), "split": "test"}}
+    found = evaluate(recipe(reward, limit=None, benchmark=settings), tmp_path / "run")
+    held = json.loads((reward / "run.json").read_text())["held_out"][f"{pairs}:test"]
     one = _of(found, "adapter")["accuracy", "all"]
     assert (one["value"], one["n"]) == (pytest.approx(held["accuracy"]), held["rows"])
+    assert held["rows"] == PAIRS
     assert one["low"] < one["value"] < one["high"]
     assert 0 < one["value"] < 1
     assert _of(found, "adapter")["accuracy", "captions"]["value"] == one["value"]
