@@ -127,6 +127,7 @@ class Arm:
                 projector_learning_rate=0.0,
                 shared=SharedForward(policy),
             )
+        move(self.trainer.model)
         numbered = [{**row, **({ROW: number} if step.shared else {})} for number, row in enumerate(data)]
         self.batch = self.trainer._prepare_inputs(dict(self.trainer.data_collator(numbered)))
         self.pairs = step.pairs
@@ -149,6 +150,15 @@ class Arm:
             loss = self.trainer.compute_loss(self.trainer.model, dict(self.batch))
         loss.backward()
         return seconds(self.device) - start, loss.item()
+
+
+def move(model: torch.nn.Module) -> None:
+    """Make of a fresh adapter one that was trained: before, every loss is log 2, whatever the forward does."""
+    numbers = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            with torch.no_grad():
+                weight.copy_(torch.randn(weight.shape, generator=numbers) / weight.shape[-1])
 
 
 def made(name: str, checkpointing: bool, folder: Path, setting: Setting) -> Arm:

@@ -144,9 +144,13 @@ def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
     return table((device, "", "measured"), rows) + (f"\n\nOf the other stages: {ended}." if ended else "")
 
 
-def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
+def controls(ledger: Path = ROOT / "model_cards/study/ledger", *, everywhere: bool = False) -> str:
     """The base's values, and differences to them with their intervals, of the first metric on each base too; nothing
-    where none were recorded."""
+    where none were recorded.
+
+    Args:
+        everywhere: only of what was run on every base.
+    """
     if not ledger.exists():
         return ""
     measured = Ledger.read(ledger)
@@ -155,14 +159,16 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
     of_base = [effect for key in keys if (effect := effects.value("base", key, "test"))]
     rows = [("base", "", on_each_base(of_base[0], ""), *(f"{effect.value:.3f}" for effect in of_base))]
     found = {row: [effects.difference(row, "base", key, "test") for key in keys] for row in CONTROLS}
+    if everywhere:
+        found = {row: each for row, each in found.items() if each[0] and each[0].bases == of_base[0].bases}
     numbers = {row: next((one.number for one in differences if one), "") for row, differences in found.items()}
     alike = set(numbers.values()) - {""}
-    for row, title in CONTROLS.items():
+    for row, differences in found.items():
         rates = {one.point["trainer.learning_rate"] for one in measured if one.row == row and not one.is_grid_point}
-        shown = (difference.text() if difference else "not run" for difference in found[row])
+        shown = (difference.text() if difference else "not run" for difference in differences)
         over = f" ({numbers[row]})" if len(alike) > 1 and numbers[row] else ""
-        each = on_each_base(found[row][0], "+")
-        rows.append((f"{title}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), each, *shown))
+        each = on_each_base(differences[0], "+")
+        rows.append((f"{CONTROLS[row]}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), each, *shown))
     head = f"{'; '.join(alike) if len(alike) == 1 else ''}; below the base: difference to it [95 %]".removeprefix("; ")
     first, *others = CONTROL_METRICS.values()
     return table((head, "learning rate", f"{first} on each base", first, *others), rows)
@@ -206,6 +212,7 @@ def replaced(text: str, name: str, content: str) -> str:
 def blocks() -> dict[str, dict[str, str]]:
     """What stands between marks, by file and name; `results` of the README apart, which needs a run."""
     return {
+        "README.md": {"controls": controls(everywhere=True)},
         "docs/studies.md": {"controls": controls()},
         "docs/data.md": {"near duplicates": near_duplicates()},
         "docs/training.md": {"training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING)},
@@ -220,7 +227,7 @@ def main() -> None:
     options = parser.parse_args()
     made = blocks()
     if options.results:
-        made["README.md"] = {"results": results(options.results)}
+        made["README.md"]["results"] = results(options.results)
     for file, contents in made.items():
         text = (ROOT / file).read_text(encoding="utf-8")
         for name, content in contents.items():

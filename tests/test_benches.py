@@ -24,7 +24,11 @@ def bench(name: str, *options: str) -> dict[str, Any]:
     ("name", "rates", "agreement"),
     [
         ("bench_bdhs", ("pairs_an_hour", "naive_pairs_an_hour"), "agreement"),
-        ("bench_dpo", ("steps_a_second_shared", "steps_a_second_trl", "steps_a_second_trl_checkpointing"), ""),
+        (
+            "bench_dpo",
+            ("steps_a_second_shared", "steps_a_second_trl", "steps_a_second_trl_checkpointing"),
+            "loss_difference",
+        ),
         ("bench_eval", ("questions_a_second_base", "questions_a_second_both_generate"), "agreement_base"),
     ],
 )
@@ -36,12 +40,9 @@ def test_a_bench_takes_device_and_dtype_and_tells_rates(name: str, rates: tuple[
 
 
 @pytest.mark.long
-def test_a_worker_prepares_so_many_images_a_second() -> None:
-    """Of its processor. Bounds are wide, since others may use the machine: on a quiet one the bench has the figure."""
+def test_the_process_that_drives_the_model_does_little_for_an_image() -> None:
+    """Nothing is decoded there again. How many images a worker prepares a second, the bench says on a quiet machine."""
     found = bench("bench_feeder", "--images", "24", "--workers", "1")
     assert (found["llava-1.6"]["tiles"], found["llava-1.5"]["tiles"]) == (5, 1)
-    assert found["llava-1.6"]["images_a_second_a_core"] > 15
-    assert found["llava-1.5"]["images_a_second_a_core"] > 30
-    # What the process that drives the model does for an image is little beside it: nothing is decoded there again.
     for name in ("llava-1.6", "llava-1.5"):
         assert found[name]["parent_ms"] < 500 / found[name]["images_a_second_a_core"]

@@ -84,7 +84,7 @@ def test_every_table_is_what_was_recorded_and_stands_in_its_file() -> None:
         for name, content in contents.items():
             block = f"<!-- {name}: begin -->\n{content}\n<!-- {name}: end -->"
             assert block in (ROOT / file).read_text(encoding="utf-8"), f"{file}: {name}"
-    known = {"results", *(name for contents in tables().blocks().values() for name in contents)}
+    known = ["results", *(name for contents in tables().blocks().values() for name in contents)]
     assert sorted(re.findall(r"<!-- ([\w ]+): begin -->", TEXT)) == sorted(known)
 
 
@@ -104,6 +104,10 @@ def test_the_table_of_controls_is_of_the_ledger(tmp_path: Path) -> None:
     assert head.startswith("| below the base"), "what rows are over stands in each, where it is not the same"
     assert bdhs.startswith("| BDHS (3 bases x 1 seed, 60 images) | ")
     assert mismatched.startswith("| control: another row's answer (1 base x 1 seed, 60 images) | ")
+    assert [line.split(" |")[0] for line in tables().controls(ledger.folder, everywhere=True).splitlines()[2:]] == [
+        "| base",
+        "| BDHS",
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("model_cards/*/ledger")))
