@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.align.recipe import TrainRecipe
+from mmpref.api import trainer_checks
 from mmpref.api.settings import advised
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
@@ -34,7 +35,7 @@ def check_settings(recipe: Recipe) -> None:
     """
     dict(_blocks(recipe))
     if isinstance(recipe, TrainRecipe):
-        _check_trainer(recipe)
+        trainer_checks.check(recipe)
 
 
 def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
@@ -67,38 +68,6 @@ def _benchmarks(
 
     for name, values in resolve_settings(names, settings, split, image_root, columns).items():
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
-
-
-def _refuse_trainer_names(recipe: TrainRecipe) -> None:
-    """Refuse options that TRL does not have, without importing it, where their names can be known."""
-    from mmpref.align import trl_names, trl_options
-    from mmpref.align.method import METHODS
-
-    method = METHODS.get(recipe.method)
-    if recipe.trainer and method.takes_dpo_config and (known := trl_names.dpo_names()):
-        with advised("train", {"method": recipe.method}):
-            trl_options.refuse_names(recipe.trainer, known, method.trainer(build(method.settings, recipe.loss, "loss")))
-
-
-def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
-    """Refuse options that TRL does not have.
-
-    Args:
-        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other, and see
-            that the trackers are installed.
-    """
-    from mmpref.align import trl_options
-    from mmpref.align.method import METHODS
-
-    method = METHODS.get(recipe.method)
-    options, kind = method.trainer(build(method.settings, recipe.loss, "loss")), method.config()
-    with advised("train", {"method": recipe.method}):
-        trl_options.check(recipe.trainer, options, kind)
-    if whole:
-        from mmpref.align import report_to
-
-        report_to.check(report_to.names_of(recipe.trainer.get("report_to")))
-        trl_options.refuse(recipe.trainer, options, kind, dtype=recipe.dtype, dropout=recipe.lora.dropout > 0)
 
 
 def refuse_absent(recipe: Recipe, made: Collection[str] = ()) -> bool:
@@ -135,7 +104,7 @@ def _refuse_contradictions(recipe: Recipe) -> None:
         from mmpref.align.method import METHODS
         from mmpref.align.recipe import refuse as refuse_training
 
-        _refuse_trainer_names(recipe)
+        trainer_checks.refuse_names(recipe)
         refuse_training(recipe, METHODS.get(recipe.method))
     else:
         from mmpref.bench.evaluate import refuse as refuse_evaluation
@@ -296,13 +265,13 @@ def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
         HubError: the Hub cannot be reached, and nothing is known of a dataset here.
     """
     if isinstance(recipe, TrainRecipe):
-        _check_trainer(recipe, whole=True)
+        trainer_checks.check(recipe, whole=True)
     for one in _all_named(recipe, dict(_blocks(recipe)), made):
         for value in one.values if one.kind not in ("path", "roots") else ():
             if _is_remote(one._replace(values=(value,)), _split(recipe, one.key)):
                 _find(one, value, recipe)
-    if isinstance(recipe, TrainRecipe) and (token := recipe.trainer.get("pad_token")):
-        _refuse_unknown_token(recipe, token)
+    if isinstance(recipe, TrainRecipe):
+        trainer_checks.refuse_unknown_token(recipe)
 
 
 def _find(one: Named, name: str, recipe: Recipe) -> None:
@@ -346,23 +315,6 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
                 suggest(name, JUDGES.names()),
             ) from error
         raise
-
-
-def _refuse_unknown_token(recipe: TrainRecipe, token: str) -> None:
-    from transformers import AutoTokenizer
-
-    from mmpref.align.trainer_factory import refuse_unknown_token
-    from mmpref.hub_cache import cache_first
-    from mmpref.vlm.load_errors import load_errors
-    from mmpref.vlm.revisions import commit_of
-
-    with load_errors(f"model {recipe.model}"):
-        commit = commit_of(recipe.model, recipe.revision)
-        with cache_first(recipe.model, commit):
-            tokenizer = AutoTokenizer.from_pretrained(
-                resolve_path(recipe.model), revision=commit, trust_remote_code=recipe.trust_remote_code
-            )
-    refuse_unknown_token(token, tokenizer, recipe.model)
 
 
 def refuse_no_columns(recipe: Recipe, made: Collection[str] = ()) -> None:

@@ -87,8 +87,8 @@ def test_wins_and_losses_are_those_of_the_records(runs: tuple[Path, dict[str, An
         if key[0] == "pope":
             assert (found.wins - found.losses) / 40 == pytest.approx(moved)
         assert len(found.lost) == min(3, found.losses)
-        assert all(turn.gain < 0 and turn.image and turn.first != turn.second for turn in found.lost)
-        assert all(turn.gain > 0 and turn.image for turn in found.won)
+        assert all(turn.gain < 0 and turn.images and turn.first != turn.second for turn in found.lost)
+        assert all(turn.gain > 0 and turn.images for turn in found.won)
 
 
 def test_changed_data_show_no_images(runs: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_changed_data_show_no_images(runs: tuple[Path, dict[str, Any]], tmp_path
     base, adapter = read_finished([tmp_path / "run"])
     found = disagreements(base, adapter, Key("pope", "accuracy", "all"), limit=3)
     assert found.lost
-    assert not any(turn.image for turn in (*found.won, *found.lost))
+    assert not any(turn.images for turn in (*found.won, *found.lost))
 
 
 def test_the_first_column_that_has_a_benchmark_is_what_others_are_set_against(

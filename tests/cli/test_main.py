@@ -89,7 +89,8 @@ def test_models_that_cannot_be_used(config: str | None, says: str, tmp_path: Pat
     if config:
         model.mkdir()
         (model / "config.json").write_text(config)
-    options = ["--source", "testbed", "--limit", "2", "--output", str(tmp_path / "out")]
+    # By the testbed's recipe, whose embedder is in the package: the paper's would be looked for on the Hub.
+    options = ["--recipe", "testbed", "--limit", "2", "--output", str(tmp_path / "out")]
     done = mmpref("build-dataset", "--model", str(model), *options)
     assert done.returncode == 1
     assert says in done.stderr
