@@ -122,6 +122,17 @@ def test_workflows_pin_actions_grant_little_and_store_no_token(name: str) -> Non
         assert (ROOT / script).is_file(), f"{name}.yml runs {script}, which is not there"
 
 
+def test_all_tests_that_want_lmms_eval_run_somewhere() -> None:
+    text = (ROOT / ".github" / "workflows" / "capabilities.yml").read_text()
+    wanting = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"find_spec\(.lmms_eval.\)", path.read_text(encoding="utf-8"))
+    }
+    assert len(wanting) > 1
+    assert set(re.findall(r"tests/\S+\.py", text)) == wanting
+
+
 def test_a_schedule_goes_on_with_the_study_and_keeps_what_it_has_measured_whatever_fails() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "study.yml").read_text())
     assert "schedule" in workflow[True], "YAML reads the key `on` so"
