@@ -4,7 +4,7 @@
 A random LLaVA-NeXT in fp32 on one thread, 2928 image tokens, answers of 100 tokens, a vocabulary of 32,064 as
 LLaVA-1.6-Vicuna's, LoRA of rank 16 on the language model, projector frozen, sigmoid loss, one pair a step: forward,
 backward, no optimizer. The arms of a round run one after the other, and every figure is the median over rounds of
-TRL's CPU time over the arm's within a round. Every arm must give TRL's loss within 1e-5, or the script fails. On an
+TRL's CPU time over the arm's within a round. Every arm must give TRL's loss within 1e-4, or the script fails. On an
 accelerator, where four models at once may not fit, arms run one after the other, each for all its rounds; what is told
 of the loss, there and in other dtypes, is the largest difference. `steps_a_second` are those of one pair.
 
@@ -57,6 +57,8 @@ ANSWER = 100
 VOCABULARY = 32064
 KNOWN = {"shared": (), "shared_ref": ("reference",), "shared_ref_features": ("reference", "features")}
 """What each of our arms keeps of earlier steps."""
+TOLERANCE = 1e-4
+"""Of losses in fp32, as a share: the log-probability of an answer is a sum near -1,000, whose last digits vary."""
 
 
 def rows(side: int) -> list[dict[str, Any]]:
@@ -222,7 +224,7 @@ def _compare(found: dict[str, list[float]], losses: Mapping[str, float], setting
     worst = max(abs(loss - expected) / abs(expected) for loss in losses.values())
     if not setting.is_exact:
         found.setdefault("loss_difference", []).append(worst)
-    elif not worst <= 1e-5:
+    elif not worst <= TOLERANCE:
         raise SystemExit(f"Error: the arms' losses differ: {losses}")
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Download what a bare GPU machine lacks into wheels/, for `scripts/gpu_check.sh` to install there without a network.
 # Such a machine (Python 3.12, Linux x86-64, CUDA 13) has torch, triton, accelerate, sentence-transformers, pandas,
-# pyarrow, matplotlib and what they need (tests/test_gpu_check.py has the list). Versions are those of scripts/constraints.txt; transformers and its Hub client come along, since older ones
-# lack what mmpref uses. Of bitsandbytes only the kernels for $CUDA are kept. mmpref itself comes for its entry points.
+# pyarrow, matplotlib and what they need (tests/test_gpu_check.py has the list). Versions are those of
+# scripts/constraints.txt; transformers and its Hub client come along, since older ones lack what mmpref uses. Of
+# bitsandbytes only the kernels for $CUDA are kept. mmpref itself comes for its entry points.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$ROOT"
@@ -11,7 +12,8 @@ PY="${PYTHON:-python3}"
 CUDA="${CUDA:-13}"
 LIMIT_MIB=60
 NAMES=(transformers huggingface_hub click peft trl datasets dill multiprocess evaluate sentencex inflect
-  jaraco.functools more-itertools typeguard num2words openai httpx2 httpcore2 truststore jiter sniffio pydantic pydantic_core annotated-types typing-inspection bitsandbytes)
+  jaraco.functools more-itertools typeguard num2words openai httpx2 httpcore2 truststore jiter sniffio pydantic
+  pydantic_core annotated-types typing-inspection bitsandbytes)
 
 mkdir -p "$WHEELS"
 pins=()

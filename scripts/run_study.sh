@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Goes on with a study for some minutes: bash scripts/run_study.sh [NAME] [MINUTES]. It begins from what model_cards/NAME
-# has measured; what is measured stays in runs/reproduce-NAME, whose study.html is the page.
+# Goes on with a study for some minutes: bash scripts/run_study.sh [NAME] [MINUTES]. It begins from what
+# model_cards/NAME has, where that is there; what is measured stays in runs/reproduce-NAME, whose study.html is the page.
 source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
-setup ""
-NAME="${1:-study}" MINUTES="${2:-300}"
+NAME="${1:-study}" MINUTES="${2:-300}" EXTRAS=""
+if [ "$NAME" = sizes ]; then EXTRAS="[vision]"; fi # which Qwen2.5-VL's processor needs
+setup "$EXTRAS"
 OUT="runs/reproduce-$NAME"
 if [ -d "model_cards/$NAME" ] && [ ! -d "$OUT" ]; then
   mkdir -p runs
   cp -r "model_cards/$NAME" "$OUT"
 fi
-"$PY" -m mmpref reproduce "$NAME" --output "$OUT" --minutes "$MINUTES" --jobs "$(nproc)"
+"$PY" -m mmpref reproduce "$NAME" --output "$OUT" --minutes "$MINUTES" --jobs "$(getconf _NPROCESSORS_ONLN)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,24 @@ def test_the_process_that_drives_the_model_does_little_for_an_image() -> None:
     assert (found["llava-1.6"]["tiles"], found["llava-1.5"]["tiles"]) == (5, 1)
     for name in ("llava-1.6", "llava-1.5"):
         assert found[name]["parent_ms"] < 500 / found[name]["images_a_second_a_core"]
+
+
+@pytest.mark.long
+def test_arms_of_a_training_step_have_the_loss_of_an_adapter_that_does_something(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import bench_dpo  # type: ignore[import-not-found]
+    from bench_models import Setting  # type: ignore[import-not-found]
+
+    compared: list[float] = []
+    compare = bench_dpo._compare
+
+    def see(found: dict[str, list[float]], losses: dict[str, float], setting: Any) -> None:
+        compared.extend(losses.values())
+        compare(found, losses, setting)
+
+    monkeypatch.setattr(bench_dpo, "_compare", see)
+    bench_dpo.speed_ups(1, tmp_path, Setting(shape="tiny"))
+    assert len(compared) == 2 * (1 + len(bench_dpo.KNOWN)), "of all arms, with and without checkpointing"
+    assert min(abs(loss - math.log(2)) for loss in compared) > 0.1, "log 2 is what an adapter of zeros has"

@@ -122,6 +122,17 @@ def test_workflows_pin_actions_grant_little_and_store_no_token(name: str) -> Non
         assert (ROOT / script).is_file(), f"{name}.yml runs {script}, which is not there"
 
 
+def test_all_tests_that_want_lmms_eval_run_somewhere() -> None:
+    text = (ROOT / ".github" / "workflows" / "capabilities.yml").read_text()
+    wanting = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"find_spec\(.lmms_eval.\)", path.read_text(encoding="utf-8"))
+    }
+    assert len(wanting) > 1
+    assert set(re.findall(r"tests/\S+\.py", text)) == wanting
+
+
 def test_a_schedule_goes_on_with_the_study_and_keeps_what_it_has_measured_whatever_fails() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "study.yml").read_text())
     assert "schedule" in workflow[True], "YAML reads the key `on` so"
@@ -147,16 +158,23 @@ def test_a_study_goes_on_from_what_the_repository_has(tmp_path: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text('#!/usr/bin/env bash\necho "$@"\n')
     python.chmod(0o755)
-    for found in ("{}", "mine"):
+
+    def goes_on(name: str) -> str:
         done = subprocess.run(
-            ["bash", "scripts/run_study.sh", "study", "7"],
+            ["bash", "scripts/run_study.sh", name, "7"],
             cwd=tmp_path,
             env={**os.environ, "MMPREF_VENV": str(python.parents[1])},
             capture_output=True,
             text=True,
             check=True,
         )
-        assert "-m mmpref reproduce study --output runs/reproduce-study --minutes 7" in done.stdout
+        return done.stdout
+
+    for found in ("{}", "mine"):
+        said = goes_on("study")
+        assert re.search(r"reproduce study --output runs/reproduce-study --minutes 7 --jobs \d+$", said, re.M)
         ledger = tmp_path / "runs" / "reproduce-study" / "ledger" / "bases.json"
         assert ledger.read_text() == found
         ledger.write_text("mine")
+        assert "vision" not in said
+    assert "-e .[vision]" in goes_on("sizes"), "Qwen2.5-VL's processor is loaded there"

@@ -133,6 +133,10 @@ def test_a_recipe_goes_over_the_one_that_it_extends(tmp_path: Path) -> None:
     assert {name: mine[name] for name in ("build-dataset", "evaluate")} == {
         name: paper[name] for name in ("build-dataset", "evaluate")
     }
+    (tmp_path / "below.yaml").write_text("extends: testbed\nbuild-dataset: {builder: {visible_tokens: 3}}\n")
+    built, testbed = resolve.load(str(tmp_path / "mine.yaml"))["build-dataset"]["builder"], resolve.load("testbed")
+    below = {name: value for name, value in testbed["build-dataset"]["builder"].items() if name != "rho_th"}
+    assert built == {**below, "visible_tokens": 3}, "as --set does, it replaces the same in another unit"
     (tmp_path / "below.yaml").write_text("extends: mine.yaml\n")
     with pytest.raises(InputError, match="extends itself"):
         resolve.load(str(tmp_path / "mine.yaml"))

@@ -76,7 +76,7 @@ def _load(name_or_path: str, extending: tuple[Path, ...]) -> dict[str, Any]:
         return content
     said = {command: section for command, section in content.items() if section is not None}
     name = str(below) if str(below) in known else str(path.parent / Path(str(below)).expanduser())
-    return merge(_load(name, (*extending, path.resolve())), said)
+    return in_layers(_load(name, (*extending, path.resolve())), said)
 
 
 def section(name: str | None, command: str) -> Mapping[str, Any]:

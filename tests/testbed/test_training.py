@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from mmpref.api.models import load_policy
+from mmpref.study import plan as plans
 from mmpref.testbed.language import ask_where, caption
 from mmpref.testbed.render import image, pixels
 from mmpref.testbed.training import architectures, build
@@ -53,6 +54,15 @@ def eyes(request, model, processor) -> Eyes:
     made = architectures.EYES[request.param](build.SIZES["0.5M"])
     made.model.eval()
     return made
+
+
+def test_the_study_of_sizes_says_how_large_models_are():
+    plan = plans.load("sizes")
+    [lead] = plan.leads
+    sizes = {world: plan.bases.of(world).options.get("size", "0.5M") for world in lead.at}
+    made = {world: architectures.EYES["llava-next"](build.SIZES[size]).model for world, size in sizes.items()}
+    assert lead.at == {world: round(model.num_parameters() / 1e6, 1) for world, model in made.items()}
+    assert all(f"{million:g}" in plan.note for million in lead.at.values())
 
 
 TOKENS = {LlavaNextEyes: (46, 6), Idefics3Eyes: (10, 0), Qwen25VlEyes: (9, 0)}

@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write model/ and embedder/ into")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", choices=build.SIZES, default="0.5M", help="of the model, in parameters")
+    parser.add_argument("--size", choices=build.SIZES, default="0.5M", help="parameters of the model, roughly")
     parser.add_argument("--architecture", choices=architectures.EYES, default=architectures.LLAVA_NEXT)
     parser.add_argument("--kind-first", type=float, default=KIND_FIRST_RATE, help="share of captions")
     parser.add_argument("--no-embedder", action="store_true", help="train the model alone")
