@@ -19,7 +19,7 @@ from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 from .benchmarks.conftest import cell, values, write_parquet
-from .conftest import MODEL, png
+from .conftest import MODEL, png, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,18 @@ def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], t
     held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
     assert not held
     assert watch
+
+
+def test_nor_are_the_further_ones_of_questions_about_several(tmp_path: Path) -> None:
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / f"{name}.png").write_bytes(png(colour) + b"%" * 100_000)
+    row = {"images": ["a.png", "b.png"], "prompt": "What?", "chosen": "a", "rejected": "b"}
+    settings = {"annotator": {"data": str(write_rows(tmp_path / "train.jsonl", [row])), "split": "train"}}
+    watch = PeriodicEvaluator(("annotator",), settings)
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
+    assert not held
+    assert [len(sample.images) for batch in watch._benchmarks[0][1].batches(2) for sample in batch] == [2, 2]
 
 
 def test_an_image_store_gives_samples_back_with_their_images() -> None:
