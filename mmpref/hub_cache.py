@@ -40,6 +40,7 @@ _SAFETENSORS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors(\.index\
 _VOCABULARIES = re.compile(r"(vocab|merges)\.(json|txt)|[^/]*\.(model|tiktoken|spm)")
 """Those that they read where there is no tokenizer.json."""
 
+_switch = threading.Lock()
 _answers: dict[str, tuple[bool, float]] = {}
 """By endpoint: whether it answered, and when that was, on the monotonic clock."""
 _listed: dict[tuple[str, str], frozenset[str]] = {}
@@ -178,20 +179,24 @@ def within(seconds: float, work: Callable[[], None]) -> bool:
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """Within it huggingface_hub, transformers and PEFT ask the Hub nothing."""
+    """Within it huggingface_hub, transformers and PEFT ask the Hub nothing. Of threads that load at once the first one
+    says until when."""
     from huggingface_hub import constants
 
     name = "HF_HUB_OFFLINE"
-    before, variable = constants.HF_HUB_OFFLINE, os.environ.get(name)
-    constants.HF_HUB_OFFLINE, os.environ[name] = True, "1"
+    with _switch:
+        ours, variable = not constants.is_offline_mode(), os.environ.get(name)
+        if ours:
+            constants.HF_HUB_OFFLINE, os.environ[name] = True, "1"
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
-        if variable is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = variable
+        if ours:
+            constants.HF_HUB_OFFLINE = False
+            if variable is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = variable
 
 
 def _snapshot(repo_id: str, commit: str) -> Path:

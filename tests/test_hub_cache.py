@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -185,6 +186,18 @@ def test_what_answers_in_the_hubs_place_is_no_hub(reply: str, monkeypatch: pytes
         assert hub_cache._asked("me/x", "main") is None
         assert hub_cache.was_silent()
         server.shutdown()
+
+
+def test_loads_that_overlap_leave_no_process_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    first, second = hub_cache._offline(), hub_cache._offline()
+    for step in (first.__enter__, second.__enter__):
+        step()
+        assert constants.is_offline_mode()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert (constants.is_offline_mode(), os.environ["HF_HUB_OFFLINE"]) == (False, "0")
 
 
 def test_who_takes_a_connection_is_slow_and_who_does_not_is_away(
