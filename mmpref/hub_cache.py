@@ -32,12 +32,15 @@ _ADAPTER = "adapter_config.json"
 _CONFIGURATIONS = re.compile(
     r"(config|generation_config|processor_config|(video_)?preprocessor_config|tokenizer|tokenizer_config|chat_template"
     r"|special_tokens_map|added_tokens|modules|sentence_bert_config|config_sentence_transformers)\.json"
-    r"|\d+_\w+/config\.json|.*\.jinja"
+    r"|\d+_\w+/config\.json|tekken\.json|.*\.jinja"
 )
 """Files that the libraries read of a repository that has them."""
+_SAFETENSORS = re.compile(r"(adapter_)?model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+"""Weights that they take before any others, which may be of another training."""
 _VOCABULARIES = re.compile(r"(vocab|merges)\.(json|txt)|[^/]*\.(model|tiktoken|spm)")
 """Those that they read where there is no tokenizer.json."""
 
+_switch = threading.Lock()
 _answers: dict[str, tuple[bool, float]] = {}
 """By endpoint: whether it answered, and when that was, on the monotonic clock."""
 _listed: dict[tuple[str, str], frozenset[str]] = {}
@@ -152,7 +155,8 @@ def _asked(repo_id: str, revision: str) -> str | None:
     def ask() -> None:
         try:
             told = HfApi().model_info(repo_id, revision=revision, timeout=patience())
-        except (http_error(), OSError, ValueError) as error:  # the last is of a café's page to sign in
+        # The last three are of a café's page to sign in, or of what else answers in the Hub's place.
+        except (http_error(), OSError, ValueError, TypeError, LookupError) as error:
             if isinstance(error, HFValidationError) or not is_silence(error):
                 found.append("")
             return
@@ -175,20 +179,24 @@ def within(seconds: float, work: Callable[[], None]) -> bool:
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """Within it huggingface_hub, transformers and PEFT ask the Hub nothing."""
+    """Within it huggingface_hub, transformers and PEFT ask the Hub nothing. Of threads that load at once the first one
+    says until when."""
     from huggingface_hub import constants
 
     name = "HF_HUB_OFFLINE"
-    before, variable = constants.HF_HUB_OFFLINE, os.environ.get(name)
-    constants.HF_HUB_OFFLINE, os.environ[name] = True, "1"
+    with _switch:
+        ours, variable = not constants.is_offline_mode(), os.environ.get(name)
+        if ours:
+            constants.HF_HUB_OFFLINE, os.environ[name] = True, "1"
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
-        if variable is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = variable
+        if ours:
+            constants.HF_HUB_OFFLINE = False
+            if variable is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = variable
 
 
 def _snapshot(repo_id: str, commit: str) -> Path:
@@ -199,13 +207,16 @@ def _snapshot(repo_id: str, commit: str) -> Path:
 
 
 def _is_whole(folder: Path, files: frozenset[str]) -> bool:
-    """Whether the cache has what the libraries read beside the weights, and they need nothing of another repository."""
-    if _ADAPTER in files and "config.json" not in files:
-        return (folder / _ADAPTER).is_file()
-    wanted = [name for name in files if _CONFIGURATIONS.fullmatch(name)]
+    """Whether the cache has what the libraries read, and they need nothing of another repository."""
+    wanted = [name for name in files if _SAFETENSORS.fullmatch(name)]
+    if _ADAPTER in files:
+        # Beside a model's configuration: transformers loads the base that it names.
+        return "config.json" not in files and all((folder / name).is_file() for name in (_ADAPTER, *wanted))
+    configurations = [name for name in files if _CONFIGURATIONS.fullmatch(name)]
     if "tokenizer.json" not in files:
         wanted += [name for name in files if _VOCABULARIES.fullmatch(name)]
-    return bool(wanted) and all((folder / name).is_file() for name in wanted) and not _has_code(folder)
+    wanted += configurations
+    return bool(configurations) and all((folder / name).is_file() for name in wanted) and not _has_code(folder)
 
 
 def _has_code(folder: Path) -> bool:

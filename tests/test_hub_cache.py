@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
+from mmpref import hub_cache
 from mmpref.cli import checks
 from mmpref.hub_cache import PATIENCE
 from tests import bare
@@ -37,6 +40,7 @@ from huggingface_hub import hf_hub_download
 hf_hub_download(*json.loads(sys.argv[1]))
 """
 
+ADAPTER = "adapter_config.json tokenizer.json adapter_model.safetensors"
 COMMIT = """
 import json, sys
 from mmpref.hub_cache import commit_at
@@ -124,6 +128,76 @@ def test_what_the_cache_lacks_is_still_asked_for(hub: HubAccount, hub_env: dict[
         path.rpartition("/")[2] for call, _, path, status in hub.hub.faults.log if call == "resolve" and status == 200
     }
     assert {"chat_template.jinja", "generation_config.json", "processor_config.json", "tokenizer.json"} <= fetched
+
+
+@pytest.mark.parametrize(
+    ("has", "cached", "whole"),
+    [
+        ("config.json model.safetensors pytorch_model.bin", "config.json model.safetensors", True),
+        ("config.json model.safetensors pytorch_model.bin", "config.json pytorch_model.bin", False),
+        ("config.json tekken.json model.safetensors", "config.json model.safetensors", False),
+        (
+            "config.json adapter_config.json model.safetensors",
+            "config.json adapter_config.json model.safetensors",
+            False,
+        ),
+        (ADAPTER, "adapter_config.json adapter_model.bin", False),
+        (ADAPTER, "adapter_config.json adapter_model.safetensors", True),
+    ],
+)
+def test_the_cache_is_enough_only_where_the_hub_would_give_the_same(
+    has: str, cached: str, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights as a pickle may be of another training, and a model that is an adapter needs its base too."""
+    commit = "0" * 40
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_cache, "_answers", {})
+    monkeypatch.setattr(hub_cache, "_listed", {("me/x", commit): frozenset(has.split())})
+    for name in cached.split():
+        file = tmp_path / "models--me--x" / "snapshots" / commit / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+    with hub_cache.cache_first("me/x", commit):
+        assert constants.is_offline_mode() is whole
+    assert not constants.is_offline_mode()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("reply", ["[]", "{}", '{"error": "sign in"}', "<html>"])
+def test_what_answers_in_the_hubs_place_is_no_hub(reply: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy says so to anything, with the status of success."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(hub_cache, "_answers", {})
+        monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "30")
+        assert hub_cache._asked("me/x", "main") is None
+        assert hub_cache.was_silent()
+        server.shutdown()
+
+
+def test_loads_that_overlap_leave_no_process_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    first, second = hub_cache._offline(), hub_cache._offline()
+    for step in (first.__enter__, second.__enter__):
+        step()
+        assert constants.is_offline_mode()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert (constants.is_offline_mode(), os.environ["HF_HUB_OFFLINE"]) == (False, "0")
 
 
 def test_who_takes_a_connection_is_slow_and_who_does_not_is_away(

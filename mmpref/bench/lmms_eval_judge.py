@@ -91,16 +91,17 @@ def failures_raise(task: str) -> Iterator[None]:
 
 def _watched(evaluate: Callable[..., Any], failed: dict[str, str]) -> Callable[..., Any]:
     def watched(judge: Any, request: Any) -> Any:
-        key = repr(request.messages)
+        asked = str(request.messages[-1]["content"])
         try:
             response = evaluate(judge, request)
         except Exception as error:
-            failed[key] = f"{type(error).__name__}: {error}"
+            failed[asked] = f"{type(error).__name__}: {error}"
             raise
         if response.success:
-            failed.pop(key, None)
+            for one in [one for one in failed if one.endswith(asked)]:  # a prompt that was too long is asked by its end
+                del failed[one]
         else:
-            failed[key] = str(response.error)
+            failed[asked] = str(response.error)
         return response
 
     return watched

@@ -40,7 +40,8 @@ class Plan:
 
     def without_images(self) -> Plan:
         """The same for whoever asks no more."""
-        return dataclasses.replace(self, samples=[dataclasses.replace(sample, image=None) for sample in self.samples])
+        samples = [dataclasses.replace(sample, image=None, further_images=()) for sample in self.samples]
+        return dataclasses.replace(self, samples=samples)
 
 
 def resolve_settings(

@@ -67,6 +67,7 @@ class PeriodicEvaluator:
         """On which data, by benchmark."""
         for name in names:
             plan = load_plan(name, name, settings[name], limit)
+            _refuse_judged(name, "judge" in BENCHMARKS.get(name).decided_by(plan.settings))
             samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
             self.watched[name] = asked_of(plan, samples, limit)
             self._benchmarks.append((plan.without_images(), ImageStore(plan.samples)))
@@ -107,13 +108,17 @@ class PeriodicEvaluator:
         return score_replies(plan, read_replies(texts, plan, MARKERS, quiet=self._warned))
 
 
-def _refuse_unwatchable(name: str) -> None:
-    benchmark = BENCHMARKS.get(name)
-    if benchmark.judged:
+def _refuse_judged(name: str, judged: bool) -> None:
+    if judged:
         raise UsageError(
             f"The benchmark {name} is scored by a judge: not while training.",
             "Evaluate what was trained when it is done.",
         )
+
+
+def _refuse_unwatchable(name: str) -> None:
+    benchmark = BENCHMARKS.get(name)
+    _refuse_judged(name, benchmark.judged)
     if benchmark.rewards:
         raise UsageError(
             f"The benchmark {name} asks a reward model: not while training.",

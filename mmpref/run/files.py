@@ -43,12 +43,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def open_weights(folder: Path) -> None:
     """Give files of weights in a folder, and below it, the mode of any new file: safetensors writes them for their
-    owner alone, and who shares a folder could read all of a model but its weights."""
+    owner alone, and who shares a folder could read all of a model but its weights. A file system that refuses stays as
+    it is."""
     with tempfile.TemporaryDirectory(dir=folder) as probe:
         (Path(probe) / "new").touch()
         mode = (Path(probe) / "new").stat().st_mode & 0o777
     for file in folder.rglob("*.safetensors"):
-        file.chmod(mode)
+        with contextlib.suppress(OSError):
+            file.chmod(mode)
 
 
 def remove_unfinished(folder: Path) -> None:

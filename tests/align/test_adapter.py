@@ -18,6 +18,7 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import UsageError
 from mmpref.recipes.schema import as_plain
+from mmpref.run.files import open_weights
 from tests.vlm.tiny import BUILDERS, tiny
 
 from .conftest import MODEL
@@ -58,6 +59,27 @@ def test_dora_on_stabilised_ranks_trains_and_is_what_plain_peft_loads(preference
     assert sum("lora_magnitude_vector" in name for name in weights) == manifest["modules"]["language_model"]
     modes = {file.name: file.stat().st_mode for file in (tmp_path / "run").iterdir() if file.is_file()}
     assert len(set(modes.values())) == 1, modes
+
+
+def test_weights_get_the_mode_of_other_files_where_the_file_system_lets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that is saved does not end in an error because modes cannot be set."""
+    weights, other = tmp_path / "checkpoint-2" / "adapter_model.safetensors", tmp_path / "run.json"
+    weights.parent.mkdir()
+    weights.touch(0o600)
+    other.touch()
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", refuse)
+        open_weights(tmp_path)
+    assert weights.stat().st_mode & 0o777 == 0o600
+    open_weights(tmp_path)
+    assert weights.stat().st_mode == other.stat().st_mode
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint-2", "run.json"}
 
 
 def test_recipes_without_them_keep_their_hash() -> None:

@@ -52,7 +52,8 @@ def test_refused(block: dict[str, Any], message: str) -> None:
 def test_the_names_that_the_source_text_has_are_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(trl_names.dpo_names()) == sorted(trl_options.names(METHODS.get("dpo").config()))
     unlike = [*trl_names._SOURCES[:-1], ("trl", "trainer/dpo_config.py", "RenamedConfig")]
-    for sources in (unlike, [("no_such_package_at_all", "a.py", "A")], [("trl", "none.py", "A")]):
+    between = [trl_names._SOURCES[0], trl_names._SOURCES[-1]]  # of a class that stands there, options are not known
+    for sources in (unlike, between, [("no_such_package_at_all", "a.py", "A")], [("trl", "none.py", "A")]):
         monkeypatch.setattr(trl_names, "_SOURCES", sources)
         assert trl_names.dpo_names.__wrapped__() == (), "then only the import tells"
 

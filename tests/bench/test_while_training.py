@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmpref.bench.benchmark import Sample
+from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.image_store import ImageStore
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import PeriodicEvaluator
-from mmpref.errors import InputError
+from mmpref.errors import InputError, UsageError
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 from .benchmarks.conftest import cell, values, write_parquet
-from .conftest import MODEL, png
+from .conftest import MODEL, png, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,29 @@ def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], t
     held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
     assert not held
     assert watch
+
+
+def test_nor_are_the_further_ones_of_questions_about_several(tmp_path: Path) -> None:
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / f"{name}.png").write_bytes(png(colour) + b"%" * 100_000)
+    row = {"images": ["a.png", "b.png"], "prompt": "What?", "chosen": "a", "rejected": "b"}
+    settings = {"annotator": {"data": str(write_rows(tmp_path / "train.jsonl", [row])), "split": "train"}}
+    watch = PeriodicEvaluator(("annotator",), settings)
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
+    assert not held
+    assert [len(sample.images) for batch in watch._benchmarks[0][1].batches(2) for sample in batch] == [2, 2]
+
+
+def test_a_task_that_asks_a_judge_by_itself_is_not_watched(
+    questions: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some of lmms-eval do: a reply that failed would end the training."""
+    entry = dataclasses.replace(BENCHMARKS.get("mme"), decided_by=lambda _: {"judge": "reader-1"})
+    monkeypatch.setattr(BENCHMARKS, "get", lambda _: entry)
+    recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
+    with pytest.raises(UsageError, match="mme is scored by a judge: not while training"):
+        PeriodicEvaluator(recipe.benchmarks, recipe.benchmark)
 
 
 def test_an_image_store_gives_samples_back_with_their_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -114,6 +115,22 @@ def test_a_reply_that_failed_is_no_wrong_answer_and_an_answer_is_judged_once(cod
         with failures_raise("tiny"):
             assert type(judges[0]).evaluate is not evaluate
         assert type(judges[0]).evaluate is evaluate
+
+
+def test_a_prompt_that_is_shortened_until_it_is_answered_has_not_failed(code: Callable[..., Any]) -> None:
+    """As MathVista's evaluator does, from the front; a reply about something else mends nothing."""
+
+    def ask(*texts: str) -> None:
+        with failures_raise("tiny"):
+            for text in texts:
+                with contextlib.suppress(Exception):
+                    own.READER.server.evaluate(own.Request([{"role": "user", "content": text}]))
+
+    with ChatServer(lambda body, _: fault(400) if len(text_of(body)) > 20 else "yes") as server:
+        own = code(server.url)
+        ask("what was said, and then: yes", "and then: yes")
+        with pytest.raises(InputError, match="gave no reply"):
+            ask("what was said, and then: yes", "and then: no")
 
 
 def _filtered(instances: list[Any]) -> None:
