@@ -178,3 +178,7 @@ def test_a_study_goes_on_from_what_the_repository_has(tmp_path: Path) -> None:
         ledger.write_text("mine")
         assert "vision" not in said
     assert "-e .[vision]" in goes_on("sizes"), "Qwen2.5-VL's processor is loaded there"
+    (tmp_path / "model_cards" / "study" / "bases" / "1-abc").mkdir(parents=True)
+    (tmp_path / "model_cards" / "rivals" / "ledger").mkdir(parents=True)
+    goes_on("rivals")
+    assert (tmp_path / "runs" / "reproduce-rivals" / "bases" / "1-abc").is_dir(), "it was measured on the study's bases"
