@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -135,9 +134,7 @@ def test_every_method_finds_in_the_pairs_of_the_check_what_it_reads(stage: Modul
 def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     command = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     stages = found(output)
     assert done.returncode == 0, {name: entry for name, entry in stages.items() if entry["status"] != "done"}
     assert {name for name, entry in stages.items() if entry["status"] == "skipped"} == {"two processes"}
@@ -147,8 +144,6 @@ def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     assert stages["memory"]["found"]["largest of pairs"] == 2
     assert stages["memory"]["found"]["largest of rows in 80 GB"] == 256
     assert stages["profile"]["found"]["dpo"]["top"]
-    # Of a processor: how long that is, others on the machine decide.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 120
 
 
 def test_the_wheels_that_go_along_are_all_that_a_bare_gpu_machine_lacks() -> None:

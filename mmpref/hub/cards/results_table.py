@@ -25,7 +25,6 @@ _LEGEND = (
     r" Headline metrics are tested, and corrected over the benchmarks of their run by Holm's method: \* below 0.05, "
     r"\*\* below 0.01, \*\*\* below 0.001, n.s. not significant."
 )
-
 _COMPARED, _ALONE = ("base", "adapter", "difference"), ("this model",)
 """Columns of the table: of an adapter with its base, and of a whole model, which was evaluated as a base."""
 _PAIRED = "; the difference is adapter minus base, paired by sample"
