@@ -3,8 +3,8 @@
 Yu et al., arXiv 2405.17220. Three published shapes are read: flat ``question``, ``chosen``, ``rejected`` (openbmb), and
 conversational ``images``, ``prompt``, ``chosen``, ``rejected`` (HuggingFaceH4/rlaif-v_formatted, trl-lib/rlaif-v). Both
 answers of a pair are by the same model. The flat set holds the pairs of every iteration of LLaVA-1.5-7B, OmniLMM-12B
-and MiniCPM-V (RLHF-V/RLAIF-V, README at 36e436f): the model is ``chosen_model``. No column says which iteration a row is
-of; who knows a file's takes it by ``--source hf://datasets/openbmb/RLAIF-V-Dataset/FILE``.
+and MiniCPM-V (RLHF-V/RLAIF-V, README at 36e436f): the model is ``chosen_model``. No column says which iteration a row
+is of; who knows a file's takes it by ``--source hf://datasets/openbmb/RLAIF-V-Dataset/FILE``.
 """
 
 from __future__ import annotations
