@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -156,6 +158,7 @@ def _start(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that is interrupted ends its workers
+    atexit.register(gc.freeze)  # no last look for garbage, which the process that waits for its end would wait for
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _keep_memory()
     if "torch" in sys.modules:

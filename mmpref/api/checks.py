@@ -304,8 +304,8 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         if one.kind != "adapter" and isinstance(cause, EntryNotFoundError) and not unknown:
             return  # it is there, without that file: loading says what it is instead
         if one.kind == "embedder":
-            if unknown:
-                return  # its files may have other names
+            if unknown and _is_cached(model, revision, "modules.json"):  # not every embedder has the other
+                return
             raise ModelError(error.message, f"Name another, or a folder: --set {one.key}=NAME") from error
         if one.kind == "annotator":
             from mmpref.judges.plugins import JUDGES
@@ -315,6 +315,16 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
                 suggest(name, JUDGES.names()),
             ) from error
         raise
+
+
+def _is_cached(model: str, revision: str | None, file: str) -> bool:
+    from mmpref.vlm.revisions import commit_of
+
+    try:
+        commit_of(model, revision, file)
+    except OSError:
+        return False
+    return True
 
 
 def refuse_no_columns(recipe: Recipe, made: Collection[str] = ()) -> None:

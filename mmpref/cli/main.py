@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was done is kept)."""
     _quiet_libraries()
     gc.set_threshold(_BETWEEN, 10, 10)
+    atexit.register(gc.freeze)  # else the last look for garbage takes seconds after the last word
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _own_options(sys.argv[1:] if arguments is None else arguments):

@@ -101,6 +101,13 @@ def test_debug_brings_the_traceback_back() -> None:
     assert "Traceback" in mmpref("compare", "none", MMPREF_DEBUG="1").stderr
 
 
+def test_the_end_of_a_command_looks_for_no_garbage() -> None:
+    count = "atexit.register(lambda: print(gc.get_freeze_count()))"  # registered first, it is called last
+    code = f"import atexit, gc; from mmpref.cli.main import main; {count}; main(['--version'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout.splitlines()[-1]) > 0
+
+
 def test_a_push_without_a_token_is_refused_before_the_work(tmp_path: Path) -> None:
     environment = {**os.environ, "HF_TOKEN": "", "HF_HOME": str(tmp_path / "home")}
     done = bare.mmpref(["build-dataset", "--push", "--output", tmp_path / "out"], environment)

@@ -54,6 +54,7 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"biuld-dataset": {}}, "Did you mean 'build-dataset'"),
         ({"evaluate": {"benchmrks": ["pope"]}}, "Did you mean 'benchmarks'"),
         ({"train": {"learning_rate": 1e-5}}, "train: .*Did you mean 'trainer.learning_rate'"),
+        ({"build-dataset": {"builder": {"similarity_model": "no/model"}}}, "Cannot load the similarity model no/model"),
         ({"train": {"method": "dop"}}, "Did you mean 'dpo'"),
         ({"train": {"method": "online-dpo"}}, "needs an annotator. Name one with `annotator`"),
         ({"train": {"method": "online-dpo", "annotator": "./none/such"}}, "there is no such folder"),
