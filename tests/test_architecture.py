@@ -181,7 +181,7 @@ for arguments, hint in (
     ([*train, "trainer.xyzzy=8"], "`mmpref list settings train` names all."),
     ([*train, "trainer.beta=1"], "--set loss.KEY=VALUE"),
     ([*train, "learning_rate=1"], says("'trainer.learning_rate'")),
-    ([*train, "lora.rank=4"], "`mmpref list settings train` names all."),
+    ([*train, "lora.rank=4"], "There are: lora.r, lora.alpha, lora.dropout"),
     (["build-dataset", "--set", "builder.rho=1"], says("'builder.rho_th'")),
     (["build-dataset", "--set", "learning_rate=1"], "It is a setting of train: trainer.learning_rate."),
     (["evaluate", "--set", "benchmark.pope.sufix=x"], says("'benchmark.pope.suffix'")),

@@ -175,7 +175,7 @@ def run_build(
     with (
         process_restored(uses_model),
         library_bars(watched) if uses_model else contextlib.nullcontext(),
-        Progress("pairs", watched=watched) as bar,
+        Progress("rows", watched=watched) as bar,
     ):
         manifest = build(
             recipe,

@@ -48,6 +48,8 @@ NAMES: dict[str, dict[str, str]] = {
     "evaluate": {},
 }
 """What options call settings of a block, by command: the names that are not their keys."""
+_FEW = 16
+"""Settings of a section that an error names all of."""
 OTHER_NAMES: dict[str, dict[str, str]] = {
     "train": {"similarity_model": "loss.bdhs.similarity_model", "prompt_file": "loss.instruction", "split": "split"},
     "build-dataset": {"keep_rejected": "keep_rejected"},
@@ -176,16 +178,20 @@ def advise(command: str, error: UnknownSettingError, values: Mapping[str, Any]) 
     Args:
         values: the recipe, as far as it is known.
     """
-    section = _section(error.where)
+    section, here = _section(error.where), list[str]()
     with contextlib.suppress(UsageError):  # a method that there is not is told by itself
-        if said := advice(error.name, _keys(command, values), NAMES[command], section):
+        keys = _keys(command, values)
+        if said := advice(error.name, keys, NAMES[command], section):
             return said
+        here = [one.key for one in keys if section and one.key.startswith(section)]
     for other in COMMANDS:
         names = {one.name: one.key for one in _keys(other, {})} | NAMES[other]
         if other != command and error.name in names:
             return f"It is a setting of {other}: {names[error.name]}."
         if other != command and any(key.startswith(f"{error.name}.") for key in names.values()):
             return f"It is a part of {other}."
+    if 0 < len(here) <= _FEW:
+        return f"There are: {', '.join(here)}."
     return f"`mmpref list settings {command}` names all."
 
 
