@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmpref.api.iterate import iterate
     from mmpref.api.models import load_policy
     from mmpref.api.options import recipe
-    from mmpref.api.publish import publish
+    from mmpref.api.publish import publish, stage
     from mmpref.api.results import (
         BuiltDataset,
         Compared,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Inspection,
         Iterated,
         Publication,
+        Staged,
         TrainedAdapter,
     )
     from mmpref.api.train import train
@@ -53,6 +54,7 @@ __all__ = [
     "Policy",
     "Publication",
     "Skip",
+    "Staged",
     "TrainRecipe",
     "TrainedAdapter",
     "__version__",
@@ -64,6 +66,7 @@ __all__ = [
     "load_policy",
     "publish",
     "recipe",
+    "stage",
     "train",
 ]
 
@@ -81,10 +84,11 @@ _PLACES = {
     "load_policy": "api.models",
     "publish": "api.publish",
     "recipe": "api.options",
+    "stage": "api.publish",
     "train": "api.train",
     **dict.fromkeys(("Example", "ImageData", "Message", "ModelRef", "Pair", "Skip"), "types"),
     **dict.fromkeys(
-        ("BuiltDataset", "Compared", "Evaluation", "Inspection", "Iterated", "Publication", "TrainedAdapter"),
+        ("BuiltDataset", "Compared", "Evaluation", "Inspection", "Iterated", "Publication", "Staged", "TrainedAdapter"),
         "api.results",
     ),
 }

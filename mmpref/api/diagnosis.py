@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
 from mmpref.api.progress import Progress, library_bars
-from mmpref.api.results import TableRepr
 from mmpref.api.state import process_restored
+from mmpref.api.table_repr import TableRepr
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.recipes.resolve import TESTBED, load
 from mmpref.run.results_text import interval_text

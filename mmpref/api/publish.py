@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmpref.api.options import NameOrPath
-from mmpref.api.results import Publication
+from mmpref.api.results import Publication, Staged
 from mmpref.errors import UsageError
 from mmpref.hub_ids import repo_id
 from mmpref.log import logger
+
+if TYPE_CHECKING:
+    from mmpref.hub.access import RepoType
 
 NO_ID = "Where {run} is to be published is not named."
 
@@ -66,28 +70,16 @@ def publish(
     """
     from mmpref.hub.access import trusted_resource
     from mmpref.hub.companions import Companions
-    from mmpref.hub.publish_run import kept_run, kind_of, publish_run
+    from mmpref.hub.publish_run import kind_of, publish_run
     from mmpref.hub.target import find_target
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
 
     path = Path(run).expanduser()
-    given = {
-        "dataset": hub_dataset_id and repo_id(hub_dataset_id, "dataset"),
-        "model": hub_model_id and repo_id(hub_model_id, "model"),
-    }
     if not (hub_dataset_id or hub_model_id or trusted_resource()):
         raise UsageError(NO_ID.format(run=run), f"Name it: hub_{kind_of(path)}_id='NAMESPACE/NAME'.")
-    samples_only = bool(given["dataset"] and not given["model"]) and read_manifest(path)["command"] == "evaluate"
-    kind = "dataset" if samples_only else kind_of(path)
-    other = "model" if kind == "dataset" else "dataset"
-    if given[other]:
-        raise UsageError(f"{path} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
-    kept = kept_run(path)
-    if kind == "model" and read_manifest(kept)["command"] == "train":
-        from mmpref.align.adapter import check_saved_adapter
-
-        check_saved_adapter(kept)
+    kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
+    kept = _kept(path, kind)
     base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
     companions = Companions(
         space,
@@ -100,20 +92,20 @@ def publish(
         merge,
     )
     if companions:
-        target = find_target(given[kind], kind, private=private, default_name=path.resolve().name)
+        target = find_target(name, kind, private=private, default_name=path.resolve().name)
         companions = companions.checked(read_manifest(kept), target)
     with scratch("merged") as folder:
         merged = None
         if merge:
             from mmpref.align.merge_adapter import merge_adapter
 
-            target = find_target(given[kind], "model", private=private, default_name=path.resolve().name)
+            target = find_target(name, "model", private=private, default_name=path.resolve().name)
             logger.info("The merged model will go to %s.", target.sentence)
             merged = folder
             merge_adapter(kept, merged)
         published = publish_run(
             path,
-            given[kind],
+            name,
             private=private,
             create_pr=create_pr,
             base_hub_id=base_hub_id,
@@ -127,3 +119,90 @@ def publish(
     if companions:
         published = companions.publish(kept, read_manifest(kept), published)
     return Publication(**dataclasses.asdict(published))
+
+
+def stage(
+    run: NameOrPath,
+    folder: NameOrPath,
+    *,
+    hub_dataset_id: str | None = None,
+    hub_model_id: str | None = None,
+    base_hub_id: str | None = None,
+    merge: bool = False,
+    license: str | None = None,
+    accept_license: bool = False,
+) -> Staged:
+    """Write what `publish` would publish as a new repository into a folder, to look at or to upload by other means;
+    the Hub is not asked. ``mmpref publish --to-folder``.
+
+    Args:
+        run, hub_dataset_id, hub_model_id, base_hub_id, merge, license, accept_license: as of `publish`.
+        folder: must not be there, or be empty.
+
+    Raises:
+        UsageError: no repository is named, the wrong kind of one, or results that go into a card on the Hub.
+        RunError: not a finished run, or a folder that holds something.
+        HubError: a licence that may forbid it, or something of this machine or a token in the files.
+    """
+    from mmpref.hub.publish_run import kind_of, write_run
+    from mmpref.run.manifest import read_manifest
+    from mmpref.run.scratch import scratch
+
+    path, into = Path(run).expanduser(), Path(folder).expanduser()
+    kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
+    if not name:
+        raise UsageError(NO_ID.format(run=run), f"Name it: --hub-{kind_of(path)}-id=NAMESPACE/NAME")
+    if read_manifest(path)["command"] == "evaluate" and not samples_only:
+        raise UsageError(
+            "The results of an evaluation go into the card that its adapter has on the Hub.",
+            "Its records can be written: name a dataset, --hub-dataset-id=NAMESPACE/NAME",
+        )
+    kept = _kept(path, kind)
+    with scratch("merged") as merged:
+        if merge:
+            from mmpref.align.merge_adapter import merge_adapter
+
+            merge_adapter(kept, merged)
+        files = write_run(
+            path,
+            name,
+            into,
+            base_hub_id=base_hub_id and repo_id(base_hub_id, "model"),
+            accept_license=accept_license,
+            license=license,
+            merged=merged if merge else None,
+        )
+    return Staged(str(into), name, len(files), sum(file.size for file in files))
+
+
+def _place(path: Path, hub_dataset_id: str | None, hub_model_id: str | None) -> tuple[RepoType, str | None, bool]:
+    """The kind of repository that a run goes to, its id, and whether only the records of an evaluation go there.
+
+    Raises:
+        UsageError: the other kind of repository is named.
+    """
+    from mmpref.hub.publish_run import kind_of
+    from mmpref.run.manifest import read_manifest
+
+    given: dict[RepoType, str | None] = {
+        "dataset": hub_dataset_id and repo_id(hub_dataset_id, "dataset"),
+        "model": hub_model_id and repo_id(hub_model_id, "model"),
+    }
+    samples_only = bool(given["dataset"] and not given["model"]) and read_manifest(path)["command"] == "evaluate"
+    kind: RepoType = "dataset" if samples_only else kind_of(path)
+    if given["model" if kind == "dataset" else "dataset"]:
+        raise UsageError(f"{path} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
+    return kind, given[kind], samples_only
+
+
+def _kept(path: Path, kind: RepoType) -> Path:
+    """The run that is published, whose adapter is whole."""
+    from mmpref.hub.publish_run import kept_run
+    from mmpref.run.manifest import read_manifest
+
+    kept = kept_run(path)
+    if kind == "model" and read_manifest(kept)["command"] == "train":
+        from mmpref.align.adapter import check_saved_adapter
+
+        check_saved_adapter(kept)
+    return kept

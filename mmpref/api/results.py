@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.progress import library_bars
+from mmpref.api.table_repr import TableRepr
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.published import Published
 from mmpref.registry import suggest
@@ -31,38 +32,6 @@ if TYPE_CHECKING:
 
 Cells = Sequence[tuple[str, str]]
 """Lines of a table with two columns: what, and how much of it."""
-
-
-class TableRepr:
-    """What shows itself as a table: text by ``repr``, HTML in a notebook, a frame by ``to_pandas()``."""
-
-    title = ""
-
-    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        """Columns (no names where there is nothing to name) and rows of text."""
-        raise NotImplementedError
-
-    def remarks(self) -> Sequence[str]:
-        """Lines below the table."""
-        return ()
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The table as a frame."""
-        import pandas as pd
-
-        columns, rows = self.table()
-        return pd.DataFrame([list(row) for row in rows], columns=list(columns) if any(columns) else ["what", "value"])
-
-    def __repr__(self) -> str:
-        columns, rows = self.table()
-        if any(columns):
-            return "\n".join([self.title, plain_table(columns, rows), *self.remarks()])
-        width = max(len(name) for name, _ in rows)
-        return "\n".join([self.title, *(f"{name:{width}}  {text}" for name, text in rows), *self.remarks()])
-
-    def _repr_html_(self) -> str:
-        below = "".join(f"\n<p>{html.escape(line)}</p>" for line in self.remarks())
-        return f"<b>{html.escape(self.title)}</b>\n{html_table(*self.table())}{below}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -367,6 +336,32 @@ class Publication(TableRepr, Published):
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         facts = dataclasses.asdict(self)
         return ("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items() if value is not None]
+
+
+@dataclass(frozen=True, repr=False)
+class Staged(TableRepr):
+    """What would be published of a run.
+
+    Args:
+        folder: where it is.
+        repo_id: of the repository that its card speaks of.
+        size: bytes of all files.
+    """
+
+    folder: str
+    repo_id: str
+    files: int
+    size: int
+
+    title = "written"
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        return ("", ""), [
+            ("folder", self.folder),
+            ("as", self.repo_id),
+            ("files", str(self.files)),
+            ("size", f"{self.size / 1e6:.1f} MB"),
+        ]
 
 
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: str | os.PathLike[str] | None) -> Path:

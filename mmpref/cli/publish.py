@@ -48,9 +48,15 @@ from mmpref.errors import UsageError
 @click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
 @common.replace_option
 @common.license_option
+@click.option(
+    "--to-folder",
+    type=common.UserPath(path_type=Path),
+    metavar="DIR",
+    help="Only write there what would be published, card and all; the Hub is not asked.",
+)
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def command(run: Path, as_json: bool, **options: Any) -> None:
+def command(run: Path, as_json: bool, to_folder: Path | None, **options: Any) -> None:
     """Publish a finished run directory: a dataset, an adapter, an evaluation's results, or a chain of rounds.
 
     Without an id it asks on a terminal whether the folder's name will do. One commit; publishing the same again makes
@@ -59,20 +65,39 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
     \b
     Examples:
       mmpref publish runs/build-dataset-bdhs-1a2b3c4d --hub-dataset-id me/bdhs-5k
+      mmpref publish runs/build-dataset-bdhs-1a2b3c4d --hub-dataset-id me/bdhs-5k --to-folder preview
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --private
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs-merged --merge
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --space --collection "BDHS on my VLM"
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-dataset-id me/vlm-bdhs-answers
     """
-    from mmpref.api.publish import publish
+    from mmpref.api.publish import publish, stage
     from mmpref.hub.access import trusted_resource
 
+    if to_folder:
+        staged = stage(run, to_folder, **_for_folder(options))
+        common.show(dataclasses.asdict(staged), as_json, lambda: print_table(staged.title, *staged.table()))
+        return
     if not (options["hub_dataset_id"] or options["hub_model_id"] or trusted_resource()):
         kind, repo_id = _asked_for(run, options["private"])
         options[f"hub_{kind}_id"] = repo_id
     published = publish(run, **options)
     common.show(dataclasses.asdict(published), as_json, lambda: print_table(published.title, *published.table()))
+
+
+def _for_folder(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that say what is published.
+
+    Raises:
+        UsageError: one that says how.
+    """
+    what = ("hub_dataset_id", "hub_model_id", "base_hub_id", "merge", "license", "accept_license")
+    if other := next((name for name, value in options.items() if value and name not in what), None):
+        raise UsageError(
+            f"--to-folder sends nothing, and --{other.replace('_', '-')} is about the Hub.", "Leave one of them out."
+        )
+    return {name: options[name] for name in what}
 
 
 def _asked_for(run: Path, private: bool) -> tuple[str, str]:

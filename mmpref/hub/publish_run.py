@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants
 
 from mmpref.errors import RunError, UsageError
+from mmpref.hub._local_files import CARD, LocalFile
+from mmpref.hub._remote import Content
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
 from mmpref.hub.cards.chain import kept_folder
 from mmpref.hub.cards.eval_results import EVAL_FILES
@@ -98,12 +102,7 @@ def publish_run(
     kind = "dataset" if samples_only else kind_of(path)
     named, kept = path.resolve().name, kept_run(path)
     path, chain = kept, path if kept != path else None
-    manifest = read_manifest(path)
-    if license is not None:
-        if "source" not in manifest:
-            raise UsageError(f"{path} is no dataset, whose source could have a licence.", "Leave --license out.")
-        manifest["source"] = with_licence(manifest["source"], license)
-    accepted = check_licences(manifest["source"], accept_license) if "source" in manifest else []
+    manifest, accepted = _checked_manifest(path, license, accept_license)
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
@@ -112,15 +111,12 @@ def publish_run(
     repo_id = target.repo_id
     with scratch("publish") as stage:
         with disk_errors(stage):
-            if samples_only:
-                content = stage_samples(path, manifest, stage, repo_id)
-            elif is_evaluation:
+            if is_evaluation:
                 content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
-            elif kind == "dataset":
-                content = stage_dataset(path, manifest, stage, repo_id)
             else:
-                content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
-                if target.run not in (None, manifest["recipe_hash"]):  # results on leaderboards are another adapter's
+                content = _stage(path, manifest, stage, repo_id, samples_only, base_hub_id, merged, chain)
+                if kind == "model" and target.run not in (None, manifest["recipe_hash"]):
+                    # Results on leaderboards are another adapter's.
                     content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
@@ -136,6 +132,73 @@ def publish_run(
         )
     _record(path, published, accepted)
     return published
+
+
+def write_run(
+    path: Path,
+    repo_id: str,
+    folder: Path,
+    *,
+    base_hub_id: str | None = None,
+    accept_license: bool = False,
+    license: str | None = None,
+    merged: Path | None = None,
+) -> list[LocalFile]:
+    """Write what `publish_run` would publish of a run as a new repository into a folder; the Hub is not asked. Of an
+    evaluation that is its per-sample records.
+
+    Args:
+        folder: must not be there, or be empty.
+
+    Raises:
+        as `publish_run`; OutputError: the folder holds something, or cannot be written.
+    """
+    kept = kept_run(path)
+    path, chain = kept, path if kept != path else None
+    manifest, _ = _checked_manifest(path, license, accept_license)
+    for one in filter(None, (repo_id, base_hub_id)):
+        check_repo_id(one)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} holds something already.", "Name a folder that is empty or not there.")
+    with scratch("publish") as stage, disk_errors(folder):
+        samples_only = manifest["command"] == "evaluate"
+        content = _stage(path, manifest, stage, repo_id, samples_only, base_hub_id, merged, chain)
+        refuse_secrets(stage)
+        for file in content.files.values():
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            if file.path == CARD:
+                (folder / CARD).write_text(content.merge_card(None, file.text()), encoding="utf-8")
+            else:
+                shutil.copyfile(stage / file.path, folder / file.path)
+        return list(content.files.values())
+
+
+def _checked_manifest(path: Path, license: str | None, accept_license: bool) -> tuple[dict[str, Any], list[str]]:
+    """What a run says of itself, with its source's licence, and the licences that somebody accepted."""
+    manifest = read_manifest(path)
+    if license is not None:
+        if "source" not in manifest:
+            raise UsageError(f"{path} is no dataset, whose source could have a licence.", "Leave --license out.")
+        manifest["source"] = with_licence(manifest["source"], license)
+    return manifest, check_licences(manifest["source"], accept_license) if "source" in manifest else []
+
+
+def _stage(
+    path: Path,
+    manifest: dict[str, Any],
+    stage: Path,
+    repo_id: str,
+    samples_only: bool,
+    base_hub_id: str | None,
+    merged: Path | None,
+    chain: Path | None,
+) -> Content:
+    """A dataset, an adapter or the records of an evaluation, as they stand in a repository of their own."""
+    if samples_only:
+        return stage_samples(path, manifest, stage, repo_id)
+    if kind_of(path) == "dataset":
+        return stage_dataset(path, manifest, stage, repo_id)
+    return stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
 
 
 def _record(path: Path, published: Published, accepted_licences: Sequence[str]) -> None:

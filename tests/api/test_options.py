@@ -40,6 +40,8 @@ def test_every_option_is_an_argument_of_the_same_name_and_default(command: str) 
     hidden = OF_THE_COMMAND_LINE - ({"private", "accept_license", "replace"} if command == "publish" else set())
     if command == "train":
         hidden = hidden | {"base_hub_id"}
+    if command == "publish":
+        hidden = hidden | {"to_folder"}  # `mmpref.stage`
     for name, option in options_of(command).items():
         if name in hidden:
             continue

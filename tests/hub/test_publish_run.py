@@ -14,6 +14,8 @@ import yaml
 from huggingface_hub import HfApi
 from PIL import Image
 
+from mmpref.api.publish import stage
+from mmpref.cli.main import program
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.merge import merge_dataset_card
@@ -384,3 +386,45 @@ def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) ->
     wrong = bare.mmpref(["publish", dataset, "--hub-model-id", f"{hub.name}/pairs"], hub_env)
     assert wrong.returncode == 2
     assert "Use --hub-dataset-id" in wrong.stderr
+
+
+def _written(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["dataset", "model", "records"])
+def test_what_is_written_to_a_folder_is_what_is_published(
+    kind: str, hub: HubAccount, dataset: Path, tmp_path: Path
+) -> None:
+    path, folder = dataset, tmp_path / "preview"
+    if kind == "model":
+        path = tmp_path / "adapter"
+        write_model_card(path, adapter_run(path, BASE, COMMIT))
+    elif kind == "records":
+        path = tmp_path / "evaluation"
+        evaluation_run(path)
+    named = {"hub_model_id" if kind == "model" else "hub_dataset_id": f"{hub.name}/thing"}
+    staged = stage(path, folder, **named)
+    written = _written(folder)
+    assert (staged.files, staged.size) == (len(written), sum(map(len, written.values())))
+    _push(hub, path, samples_only=kind == "records")
+    published = _files(hub, "model" if kind == "model" else "dataset")
+    assert {name: content for name, content in published.items() if name != ".gitattributes"} == written
+    _names_nothing_of(written, tmp_path)
+    with pytest.raises(RunError, match="holds something already"):
+        stage(path, folder, **named)
+    assert _written(folder) == written
+
+
+def test_what_cannot_be_written_to_a_folder(tmp_path: Path) -> None:
+    evaluation_run(tmp_path / "evaluation")
+    with pytest.raises(UsageError, match="Name it: --hub-model-id="):
+        stage(tmp_path / "evaluation", tmp_path / "preview")
+    with pytest.raises(UsageError, match="into the card that its adapter has"):
+        stage(tmp_path / "evaluation", tmp_path / "preview", hub_model_id="me/thing")
+    with pytest.raises(UsageError, match="--to-folder sends nothing, and --private"):
+        program.main(
+            ["publish", str(tmp_path / "evaluation"), "--to-folder", str(tmp_path / "preview"), "--private"],
+            standalone_mode=False,
+        )
+    assert not (tmp_path / "preview").exists()
