@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from mmpref.hub.cards.add_results import add_results, merge_model_card
+from mmpref.hub.cards.merge import put_block, split_card
 from mmpref.hub.cards.model import model_card
-from mmpref.hub.cards.results_table import lines_of
-from mmpref.hub.cards.verdict import TAGS, limits, opening, outcome, verdict_tags
+from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
+from mmpref.hub.cards.verdict import TAGS, limits, opening, outcome, verdict_tags, with_verdict
 from mmpref.run.results import Results
 from tests.hub.runs import adapter_manifest, evaluation
+
+ROOT = Path(__file__).parents[2]
 
 
 def _results(adapter: float, benchmark: str = "pope", **changes: Any) -> Results:
@@ -173,3 +177,10 @@ def test_what_else_has_changed_is_said_first_too() -> None:
     said = opening(lines_of(Results.from_dict(content)))
     assert "**no clear change** on chair (random), accuracy" in said
     assert said.splitlines()[1].endswith(" Of chair (random) also recall worse, words higher.")
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "model_cards").glob("*-*/README.md")))
+def test_a_recorded_card_says_what_is_made_of_its_results_today(name: str) -> None:
+    body = split_card((ROOT / "model_cards" / name / "README.md").read_text(encoding="utf-8"))[1]
+    lines = read_lines(body)
+    assert body == put_block(with_verdict(body, lines), results_block(lines)), "record it again"
