@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from importlib.metadata import requires
 from pathlib import Path
@@ -16,6 +15,8 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests import forked
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 PYTHON = {"python_version": "3.12", "python_full_version": "3.12.3"}
@@ -133,8 +134,7 @@ def test_every_method_finds_in_the_pairs_of_the_check_what_it_reads(stage: Modul
 @pytest.mark.long
 def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
-    command = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.script(SCRIPTS / "gpu_check.py", "--device", "cpu", "--output", str(output))
     stages = found(output)
     assert done.returncode == 0, {name: entry for name, entry in stages.items() if entry["status"] != "done"}
     assert {name for name, entry in stages.items() if entry["status"] == "skipped"} == {"two processes"}
