@@ -55,6 +55,7 @@ from mmpref.vlm.shared_prefix_forward import SharedForward
 
 ANSWER = 100
 VOCABULARY = 32064
+"""Of the output head, but for the shape for tests: half of the time of whose steps it would take."""
 KNOWN = {"shared": (), "shared_ref": ("reference",), "shared_ref_features": ("reference", "features")}
 """What each of our arms keeps of earlier steps."""
 TOLERANCE = 1e-4
@@ -92,11 +93,16 @@ class Step:
     attention: str | None = None
 
 
+def vocabulary_of(setting: Setting) -> int | None:
+    """The size of the output head; None for that of the tokenizer's few words."""
+    return None if setting.shape == "tiny" else VOCABULARY
+
+
 class Arm:
     """A trainer on a model of its own, and the batch that it is timed on."""
 
     def __init__(self, step: Step, folder: Path, setting: Setting, policy: Policy | None = None) -> None:
-        policy = policy or setting.policy(VOCABULARY)
+        policy = policy or setting.policy(vocabulary_of(setting))
         self.device = setting.device
         if step.attention and step.shared:
             policy.attn = step.attention

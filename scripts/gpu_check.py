@@ -15,10 +15,8 @@ import argparse
 import gc
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from gpu import correctness, memory, speed  # noqa: E402
 from gpu.stage import Overrun, Report, Stage, run_stage  # noqa: E402
+from gpu.supervise import supervise  # noqa: E402
 
 STAGES = (
     Stage("environment", 15, speed.environment),
@@ -48,8 +47,6 @@ STAGES = (
     Stage("memory", 60, memory.largest_batches),
     Stage("qlora", 60, memory.qlora),
 )
-GRACE = 10
-"""Seconds after which a stage that was told to stop is taken down."""
 PATIENCE = 4
 """Times its seconds that a stage may take on a CPU, which may be busy."""
 
@@ -78,35 +75,6 @@ def work(stages: Sequence[Stage], report: Report, device: str) -> None:
             torch.cuda.empty_cache()
 
 
-def supervise(stages: Sequence[Stage], report: Report, output: Path, device: str, limit: float) -> None:
-    """Run stages in a process of their own, and what is left in another where that one ends or hangs."""
-    until, left = time.time() + limit, list(stages)
-    while left and time.time() < until:
-        names = [stage.name for stage in left]
-        command = [sys.executable, __file__, "--output", str(output), "--device", device, "--work", *names]
-        worker = subprocess.Popen(command)
-        while worker.poll() is None and not _hangs(report, left) and time.time() < until:
-            time.sleep(0.2)
-        worker.kill()
-        code = worker.wait()
-        if running := report.running():
-            report.end(running[0], "cut", "no time was left" if time.time() >= until else f"its process ended ({code})")
-        ended = report.read()["stages"]
-        still = [stage for stage in left if stage.name not in ended]
-        if len(still) == len(left):  # it did not come to its first stage
-            report.end(left[0].name, "failed", f"its process did not start ({code})")
-            still = left[1:]
-        left = still
-    for stage in left:
-        report.end(stage.name, "not run", "no time was left")
-
-
-def _hangs(report: Report, stages: Sequence[Stage]) -> bool:
-    running = report.running()
-    limits = {stage.name: stage.seconds for stage in stages}
-    return running is not None and running[1] > limits[running[0]] + GRACE
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON; written anew")
@@ -122,7 +90,8 @@ def main() -> None:
         return
     options.output.unlink(missing_ok=True)
     limit = options.seconds or (1800 if options.device == "cpu" else 540)
-    supervise(stages_for(options.device, options.only), report, options.output, options.device, limit)
+    command = [sys.executable, __file__, "--output", str(options.output), "--device", options.device, "--work"]
+    supervise(stages_for(options.device, options.only), report, command, limit)
     found = report.read()["stages"]
     for name, entry in found.items():
         print(f"{name:15} {entry['status']:8} {entry.get('seconds', 0):6.1f} s  {entry.get('reason', '')}")

@@ -34,5 +34,6 @@ wait "$LOOP" && ended=0 || ended=$?
 cat "$OUT.log"
 [ "$ended" = 0 ]
 
-# Tests that take long, spread over the cores one by one.
-"$PY" -m pytest -n auto --maxprocesses 4 --dist worksteal -m long
+# Tests that take long, spread over the cores one by one; of the files that have some, as each process reads all that it
+# is given.
+"$PY" -m pytest -n auto --maxprocesses 4 --dist worksteal -m long $(grep -rl --include='test_*.py' 'mark\.long' tests)

@@ -12,10 +12,12 @@ import contextlib
 import multiprocessing
 import os
 import pkgutil
+import runpy
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import weakref
@@ -124,6 +126,18 @@ def run(words: Sequence[object], processes: int = 1) -> subprocess.CompletedProc
     done = mmpref(words, processes)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
+
+
+def script(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """``python PATH WORDS...``, whatever its end."""
+    return Forked("tests.forked:run_script", [str(path), words]).end()
+
+
+def run_script(path: str, words: Sequence[str]) -> None:
+    """In the process: be that program."""
+    sys.argv = [path, *words]
+    sys.path.insert(0, str(Path(path).parent))
+    runpy.run_path(path, run_name="__main__")
 
 
 def _begin(function: str, arguments: tuple[Any, ...], folder: str, variables: dict[str, str], streams: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
 import sys
-import time
 from importlib.metadata import requires
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +15,8 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests import forked
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 PYTHON = {"python_version": "3.12", "python_full_version": "3.12.3"}
@@ -133,8 +134,7 @@ def test_every_method_finds_in_the_pairs_of_the_check_what_it_reads(stage: Modul
 @pytest.mark.long
 def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
-    command = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.script(SCRIPTS / "gpu_check.py", "--device", "cpu", "--output", str(output))
     stages = found(output)
     assert done.returncode == 0, {name: entry for name, entry in stages.items() if entry["status"] != "done"}
     assert {name for name, entry in stages.items() if entry["status"] == "skipped"} == {"two processes"}
@@ -165,22 +165,64 @@ def test_the_wheels_that_go_along_are_all_that_a_bare_gpu_machine_lacks() -> Non
     assert taken == needed - {"mmpref"} | {"num2words"}
 
 
-@pytest.mark.long
-def test_a_process_that_dies_takes_its_own_stage_only(tmp_path: Path) -> None:
-    """Killed from outside amid a stage; the next stages run in another process."""
+STAGES = """
+import os, signal, sys, time
+from pathlib import Path
+from gpu.stage import Report, Stage, run_stage
+
+def dies(context):
+    context.add("before", 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def hangs(context):
+    context.add("before", 1)
+    time.sleep(300)
+
+def works(context):
+    context.add("process", os.getpid())
+
+output, *names = sys.argv[1:]
+for run in (dies, works, hangs):
+    if run.__name__ in names:
+        run_stage(Stage(run.__name__, 1, run), Report(Path(output)), "cpu", True, Path(output).parent)
+sys.exit("last" in names)
+"""
+
+
+def test_a_process_that_dies_or_hangs_takes_its_own_stage_only(
+    stage: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed amid a stage, or taken down; the next stages run in another process."""
+    from gpu.supervise import supervise
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent)]))
     output = tmp_path / "found.json"
-    script = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
-    check = subprocess.Popen([*script, "--only", "dpo", "two processes"], stdout=subprocess.PIPE, text=True)
-    until = time.time() + 300
-    while time.time() < until and not (output.exists() and found(output).get("dpo", {}).get("found")):
-        time.sleep(0.1)
-    children = Path(f"/proc/{check.pid}/task/{check.pid}/children")
-    [worker] = children.read_text().split()
-    subprocess.run(["kill", "-9", worker], check=True)
-    check.communicate(timeout=300)
+    report, command = stage.Report(output), [sys.executable, "-c", STAGES, str(output)]
+    seconds = {"dies": 60, "works": 60, "hangs": 0.5, "last": 60}
+    supervise([stage.Stage(name, most, print) for name, most in seconds.items()], report, command, 300, grace=0.1)
     stages = found(output)
-    assert check.returncode == 1
-    assert stages["dpo"]["status"] == "cut"
-    assert "its process ended (-9)" in stages["dpo"]["reason"]
-    assert stages["dpo"]["found"]
-    assert stages["two processes"]["status"] == "skipped"
+    assert {name: entry["status"] for name, entry in stages.items()} == {
+        "dies": "cut",
+        "works": "done",
+        "hangs": "cut",
+        "last": "failed",
+    }
+    assert stages["dies"]["found"] == stages["hangs"]["found"] == {"before": 1}
+    assert "its process ended (-9)" in stages["dies"]["reason"]
+    assert stages["last"]["reason"] == "its process did not start (1)"
+
+
+def test_a_check_that_is_not_whole_ends_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here as there is no time for it."""
+    for name in ("OMP_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF", "HF_HUB_OFFLINE"):  # which the script sets
+        monkeypatch.setenv(name, "1")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import gpu_check
+
+    output = tmp_path / "found.json"
+    words = ["gpu_check.py", "--device", "cpu", "--output", str(output), "--seconds", "1e-9", "--only", "dpo"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        gpu_check.main()
+    assert ended.value.code == 1
+    assert found(output)["dpo"]["status"] == "not run"

@@ -59,6 +59,7 @@ class SharedForward:
         self._batches: Sequence[Batch] = ()
         self._bounds: Sequence[_Bounds] = ()
         self._features: Sequence[Features] = ()
+        self._replays = False
         self._forward_before: Any = None
         self._current, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
 
@@ -121,6 +122,7 @@ class SharedForward:
         self._batches, self._features = batches, features
         self._bounds = _bounds(batches)  # the one place where a step of training waits for the device here
         self._forward_before = backbone.__dict__.get("forward")
+        self._replays = self._tower.is_supported  # nobody changes the model's modules within it
         self.use_micro_batch(0)
         try:
             with forward_of(backbone, self._forward), self._tower.frozen():
@@ -189,7 +191,7 @@ class SharedForward:
                 return decoder_inputs(self._policy, inputs)
         with self._tower.record() as features:
             prompts = decoder_inputs(self._policy, inputs)
-        self._features = [features] if self._tower.is_supported else ()
+        self._features = [features] if self._replays else ()
         return prompts
 
     def _placed(self, batch: Mapping[str, Any]) -> Batch:

@@ -62,21 +62,18 @@ class VisionTower:
     def is_supported(self) -> bool:
         """Whether it is told apart from the rest of the model, and neither an adapter nor a training changes it. If
         not, it can only be run."""
-        if not self.is_told_apart or self._policy.trains_tower:
+        if self._policy.trains_tower or not self._is_told_apart_by(projectors := self._projectors()):
             return False
-        return not hasattr(self._policy.model, "peft_config") or not self._is_adapted()
+        return not hasattr(self._policy.model, "peft_config") or not _is_adapted(self._without(projectors))
 
     @property
     def is_told_apart(self) -> bool:
         """Whether it is a module of its own, and known where its projector begins."""
+        return self._is_told_apart_by(self._projectors())
+
+    def _is_told_apart_by(self, projectors: Sequence[torch.nn.Module]) -> bool:
         base = self._policy.base_model
-        return bool(self._projectors()) and self._module is not base and self._module is not base.base_model
-
-    def _is_adapted(self) -> bool:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-        from peft.utils import ModulesToSaveWrapper
-
-        return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in self.modules())
+        return bool(projectors) and self._module is not base and self._module is not base.base_model
 
     def modules(self) -> list[torch.nn.Module]:
         """All of its modules, projectors that lie in it apart.
@@ -89,7 +86,10 @@ class VisionTower:
                 f"{self._policy.ref} does not tell its vision tower from the rest of the model.",
                 "Training all of it can do without: --set tuning=full --set train_vision_tower=true.",
             )
-        behind = {module for projector in self._projectors() for module in projector.modules()}
+        return self._without(self._projectors())
+
+    def _without(self, projectors: Sequence[torch.nn.Module]) -> list[torch.nn.Module]:
+        behind = {module for projector in projectors for module in projector.modules()}
         return [module for module in self._module.modules() if module not in behind]
 
     def linear_layers(self) -> list[str]:
@@ -118,14 +118,12 @@ class VisionTower:
 
     def _projectors(self) -> list[torch.nn.Module]:
         name = self._policy.family.projector
-        return [module for path, module in self._named() if name and path[-1] == name]
+        return [module for _, own, module in _places(self._policy.base_model) if name and own == name]
 
     def _exits(self) -> list[torch.nn.Module]:
         name = self._policy.family.deepstack
-        return self._projectors() + [module for path, module in self._named() if name and path[-2:-1] == [name]]
-
-    def _named(self) -> list[tuple[list[str], torch.nn.Module]]:
-        return [(name.split("."), module) for name, module in self._policy.base_model.named_modules()]
+        early = [module for parent, _, module in _places(self._policy.base_model) if parent == name] if name else []
+        return self._projectors() + early
 
     def _layers(self) -> list[torch.nn.Module]:
         """The tower's body: the largest of its lists."""
@@ -242,6 +240,25 @@ class VisionTower:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _places(model: torch.nn.Module) -> Iterator[tuple[str, str, torch.nn.Module]]:
+    """The names of a module's parent and its own, and the module; each module once, in the order of `named_modules`,
+    which makes whole paths too: every forward of a training asks."""
+    seen, left = set[torch.nn.Module](), [("", "", model)]
+    while left:
+        parent, name, module = left.pop()
+        if module not in seen:
+            seen.add(module)
+            yield parent, name, module
+            left += [(name, own, child) for own, child in reversed(module._modules.items()) if child is not None]
+
+
+def _is_adapted(modules: Sequence[torch.nn.Module]) -> bool:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in modules)
 
 
 def _size(modules: list[torch.nn.Module]) -> int:

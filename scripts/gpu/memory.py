@@ -67,7 +67,7 @@ def qlora(context: Context) -> None:
     """A step at rank 128 on a base in 4 bits, loaded from files as users load it."""
     setting = setting_of(context)
     shape = SHAPES[setting.shape]
-    made = random_policy(shape, bench_dpo.VOCABULARY, context.device, torch.bfloat16)
+    made = random_policy(shape, bench_dpo.vocabulary_of(setting), context.device, torch.bfloat16)
     folder = context.scratch / "model"
     made.base_model.generation_config.eos_token_id = made.tokenizer.eos_token_id
     made.base_model.save_pretrained(folder)

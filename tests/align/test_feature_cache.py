@@ -122,11 +122,13 @@ def test_a_run_looks_at_every_image_once(preferences: Path, tmp_path: Path, monk
         "gradient_accumulation_steps": 1,
         "learning_rate": 1e-4,
     }
-    with_cache = train(TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), trainer=trainer), tmp_path / "a")
+    with_cache = train(
+        TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), limit=12, trainer=trainer), tmp_path / "a"
+    )
     rows = with_cache["counts"]["rows"]
     assert len(looked) == rows + 1, "every row, and the first to see how large its features are"
     without = train(
-        TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), trainer=trainer, feature_cache_gb=0),
+        TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), limit=12, trainer=trainer, feature_cache_gb=0),
         tmp_path / "b",
     )
     assert len(looked) == rows + 1
@@ -149,7 +151,7 @@ def test_a_run_that_has_begun_to_keep_goes_on(
         "gradient_accumulation_steps": 1,
         "save_steps": 2,
     }
-    recipe = TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), trainer=trainer)
+    recipe = TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), limit=12, trainer=trainer)
     train(recipe, tmp_path / "whole")
     with pytest.raises(Cut):
         train(recipe, tmp_path / "cut", on_progress=cutting(3))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import HubError, RunError
 from mmpref.registry import resolve_path
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 from .conftest import MODEL, MakeAdapter, png, pope_row, write_rows
@@ -168,8 +167,7 @@ except RunError as error:
 
 
 def test_a_judge_of_the_hub_that_has_changed_is_told(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
-    script = [sys.executable, "-c", JUDGED_BY_ANOTHER, f"{hub.name}/judge", str(tmp_path)]
     env = hub_env | {"HF_HUB_ETAG_TIMEOUT": "60"}
-    done = subprocess.run(script, env=env, capture_output=True, text=True)
+    done = bare.python(JUDGED_BY_ANOTHER, f"{hub.name}/judge", str(tmp_path), environment=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("The judge has changed since ")

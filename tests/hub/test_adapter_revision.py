@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from mmpref.data.builder import BUILDERS
 from mmpref.data.recipe import BuildRecipe, refuse
 from mmpref.errors import UsageError
 from mmpref.hub.cards.reproduce_command import command_of
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 # huggingface_hub reads the Hub's address when it is imported: a process of its own.
@@ -61,9 +60,7 @@ def test_the_same_bytes_are_taken_whatever_comes_after_them(
     hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
 ) -> None:
     name = f"{hub.name}/adapter"
-    env = hub_env | {"OMP_NUM_THREADS": "1", "HF_HUB_ETAG_TIMEOUT": "60"}
-    script = [sys.executable, "-c", SCRIPT, name, str(tmp_path)]
-    done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
+    done = bare.python(SCRIPT, name, str(tmp_path), environment=hub_env | {"HF_HUB_ETAG_TIMEOUT": "60"})
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     first, second = said["commits"]

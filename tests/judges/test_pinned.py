@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from mmpref.data.builder import BUILDERS
 from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.judges.pinned import annotator_facts, pin_annotators
 from mmpref.run.directory import open_run
+from tests import bare
 from tests.hub_fixtures import HubAccount
 
 OBJECTS = {"synonyms": "pkg:mmpref.testbed/synonyms.txt"}
@@ -76,10 +75,7 @@ print(json.dumps(said))
 def test_a_run_goes_on_with_the_models_that_it_asked_first(
     hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
 ) -> None:
-    env = hub_env | {"OMP_NUM_THREADS": "1", "HF_HUB_ETAG_TIMEOUT": "60", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, hub.name, str(tmp_path)], env=env, capture_output=True, text=True
-    )
+    done = bare.python(SCRIPT, hub.name, str(tmp_path), environment=hub_env | {"HF_HUB_ETAG_TIMEOUT": "60"})
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     owl, judge = (f"{hub.name}/{name}@{said[of]}" for name, of in (("owl", "detector"), ("judge", "judge")))
