@@ -66,6 +66,8 @@ GPU_FIGURES = (
 )
 RESULTS = {
     ("chair", "chair_i"): "CHAIR_i (lower is better)",
+    ("chair", "chair_i_typical"): "of it, things that are usual at the place",
+    ("chair", "chair_i_other"): "of it, other things",
     ("chair", "recall"): "object recall",
     ("chair", "words"): "words a caption",
     ("pope", "accuracy"): "POPE accuracy",

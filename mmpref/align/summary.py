@@ -24,7 +24,7 @@ def length_facts(lengths: Sequence[RowLength], policy: Policy) -> dict[str, Any]
     images, longest = [length.image for length in lengths], max(length.total for length in lengths)
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
     logger.info(
-        "Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
+        "Image tokens a row: %d to %d; longest sequence: %d of %s (by %d rows, the longest among them; no row is cut).",
         *(min(images), max(images), longest, context, len(lengths)),
     )
     if context and longest > context:
