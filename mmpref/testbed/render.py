@@ -65,16 +65,17 @@ def backdrop(kind: str, repainted: bool = False) -> np.ndarray:
     """The empty place: float32 array of shape (96, 96, 3), grey levels.
 
     Args:
-        repainted: as no place is where the model learned: walls have the colour of floors, and floors that of walls,
-            red, green and blue have changed places, and the patterns are other ones.
+        repainted: as no place is where the model learned: of another pattern, and in colours halfway to those whose
+            red, green and blue have changed places. What is there it still sees, and where it is not.
     """
-    above, below, pattern = _PLACES[kind]
+    *codes, pattern = _PLACES[kind]
+    above, below = map(_rgb, codes)
     if repainted:
-        above, below = (f"#{code[3:7]}{code[1:3]}" for code in (below, above))
+        above, below = ((colour + np.roll(colour, -1)) / 2 for colour in (above, below))
         pattern = _OTHER_PATTERNS[tuple(_PLACES).index(kind) % len(_OTHER_PATTERNS)]
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     ground = y >= _HORIZON
-    picture = np.where(ground[..., None], _rgb(below), _rgb(above)).astype(np.float32)
+    picture = np.where(ground[..., None], below, above).astype(np.float32)
     marks = {
         "tiles": (x % 12 == 0) | ((y - _HORIZON) % 12 == 0),
         "stripes": x % 16 < 8,
