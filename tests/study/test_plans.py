@@ -91,12 +91,10 @@ def test_other_studies_go_on_with_what_the_study_has_done(other: str, rows: int,
         assert one.grid == two.grid
         point = {name: points(one.grid)[0]} if one.grid else {}
         for base in set(one.bases) & set(two.bases):
-            first, second = (
-                made.job(row, base, 0, point).hashes for made, row in zip(composers, (one, two), strict=True)
-            )
-            both = first.keys() & second.keys()
-            assert "test" in both
-            assert {split: first[split] for split in both} == {split: second[split] for split in both}
+            jobs = [made.job(row, base, 0, point) for made, row in zip(composers, (one, two), strict=True)]
+            both = set.intersection(*(set(job.hashes) for job in jobs))
+            assert both & {"test", "pairs"}
+            assert all(jobs[0].hashes[split] == jobs[1].hashes[split] for split in both)
 
 
 def test_unseen_pairs_are_asked_of_a_base_that_saw_none(tmp_path: Path) -> None:

@@ -108,8 +108,7 @@ def test_a_base_of_another_architecture_is_one_that_mmpref_loads(architecture, t
 
 @pytest.mark.long
 def test_a_base_may_learn_without_what_is_held_out(tmp_path, monkeypatch):
-    """Every picture that a training draws, of the tower's first to the last of language; of these 13 % of things else are
-    held out."""
+    """Of every picture that a training draws, for the tower and for language; else some 13 % of plain things are."""
     drawn = []
     for module in (tower, language):
         monkeypatch.setattr(module, "pixels", lambda truth: drawn.append(truth) or pixels(truth))

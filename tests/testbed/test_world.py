@@ -202,7 +202,7 @@ def test_more_may_be_seen_badly_in_the_same_scene():
 
 
 def test_a_repainted_place_is_none_that_a_scene_of_training_shows():
-    """However much lighter or darker (8 grey levels) it is drawn: it is another by more than that, and by its pattern."""
+    """However much lighter or darker both are drawn, it has other colours; and it has another pattern."""
     known = np.stack([backdrop(kind) for kind in KINDS])
     for kind in KINDS:
         other = backdrop(kind, repainted=True)

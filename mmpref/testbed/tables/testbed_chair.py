@@ -3,8 +3,8 @@
     {"image": <png>, "question_id": "test-00000", "gt_object": ["cup", "saw"], "usual": ["knife", "spoon", "cup"]}
 
 Scenes of ``dev`` and ``test`` are even: what is usual at a place misleads. In those of ``usual`` it is mostly right, as
-where the model learned; in those of ``unusual`` nothing usual is there. ``dev-3`` and so on are of smaller worlds. Those
-of ``repainted`` and ``foreign`` are of places and of pairs of thing and place that it did not learn from.
+where the model learned; in those of ``unusual`` nothing usual is there. Those of ``repainted`` and ``foreign`` are of
+places, and of pairs of thing and place, that it did not learn from. ``dev-3`` and so on are of smaller worlds.
 """
 
 from __future__ import annotations
