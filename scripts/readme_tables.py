@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/ out of what commands measured: python scripts/readme_tables.py [--results RUN].
+"""The tables of README.md and docs/ out of what commands measured: python scripts/readme_tables.py.
 
 * families: the table of `mmpref list families`
 * speed: scripts/bench_bdhs.json, which `python scripts/bench_bdhs.py --json` wrote
@@ -7,7 +7,6 @@
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
 * controls: model_cards/study/ledger, where `mmpref reproduce study` has written it
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
-* results: of a run of `mmpref reproduce testbed`, where --results names one
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.run.results import Key, Results
+from mmpref.run.results import Key
 from mmpref.study import plan
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.measurement import Ledger
@@ -64,14 +63,6 @@ GPU_FIGURES = (
     "share_of_peak",
     "gib",
 )
-RESULTS = {
-    ("chair", "chair_i"): "CHAIR_i (lower is better)",
-    ("chair", "chair_i_typical"): "of it, things that are usual at the place",
-    ("chair", "chair_i_other"): "of it, other things",
-    ("chair", "recall"): "object recall",
-    ("chair", "words"): "words a caption",
-    ("pope", "accuracy"): "POPE accuracy",
-}
 CONTROLS = {
     "bdhs": "BDHS",
     "mismatched": "control: another row's answer",
@@ -182,18 +173,6 @@ def on_each_base(effect: Effect | None, sign: str) -> str:
     return ", ".join(f"{mean:{sign}.3f}" for mean in means)
 
 
-def results(run: Path) -> str:
-    evaluated = Results.read(run / "evaluate")
-    base, adapter = evaluated.by_key("base"), evaluated.by_key("adapter")
-    differences = evaluated.differences_by_key()
-    rows = []
-    for (benchmark, metric), title in RESULTS.items():
-        key, digits = Key(benchmark, metric, "all"), 2 if metric == "words" else 3
-        values = base[key].text(digits=digits), adapter[key].text(digits=digits)
-        rows.append((title, *values, differences[key].text(signed=True, digits=digits)))
-    return table(("metric", "base", "adapter", "difference"), rows)
-
-
 def near_duplicates() -> str:
     found = json.loads((ROOT / "scripts/check_near_duplicates.json").read_text(encoding="utf-8"))
     changes = list(next(iter(found["kinds"].values()))["missed"])
@@ -212,7 +191,7 @@ def replaced(text: str, name: str, content: str) -> str:
 
 
 def blocks() -> dict[str, dict[str, str]]:
-    """What stands between marks, by file and name; `results` of the README apart, which needs a run."""
+    """What stands between marks, by file and name."""
     return {
         "README.md": {"controls": controls(everywhere=True)},
         "docs/studies.md": {"controls": controls()},
@@ -224,13 +203,8 @@ def blocks() -> dict[str, dict[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, metavar="RUN")
-    options = parser.parse_args()
-    made = blocks()
-    if options.results:
-        made["README.md"]["results"] = results(options.results)
-    for file, contents in made.items():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for file, contents in blocks().items():
         text = (ROOT / file).read_text(encoding="utf-8")
         for name, content in contents.items():
             text = replaced(text, name, content)

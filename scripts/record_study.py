@@ -2,8 +2,8 @@
 
 Copies the ledger of RUN, where `mmpref reproduce NAME --output RUN` has written it, into model_cards/NAME/ledger,
 beside measurements that are there, with the bases that it has trained, which another machine would not train alike, and
-writes the page of it all, model_cards/NAME/README.md. It is of the plan as it stands: measurements by other recipes are
-named, and there is no page until they are gone.
+writes the page of it all, model_cards/NAME/README.md, with its first figure, effects.png. It is of the plan as it
+stands: measurements by other recipes are named, and there is no page until they are gone.
 """
 
 from __future__ import annotations
@@ -13,13 +13,23 @@ import shutil
 import sys
 from pathlib import Path
 
+from mmpref.cli.pages.html import figure_png
 from mmpref.cli.pages.study import markdown
-from mmpref.study.conclude import conclude
+from mmpref.cli.pages.study_figures import forests
+from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.measurement import Ledger
 from mmpref.study.plan import load
 from mmpref.study.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]
+PICTURE = "effects.png"
+
+
+def write_page(conclusions: Conclusions, page: Path) -> None:
+    """The page, and beside it the first figure: every row against the base, by the first metric."""
+    page.write_text(markdown(conclusions), encoding="utf-8")
+    for _, figure in [found for table in conclusions.tables[:1] for found in forests(table)][:1]:
+        page.with_name(PICTURE).write_bytes(figure_png(figure))
 
 
 def main() -> None:
@@ -40,7 +50,7 @@ def main() -> None:
     if stale := Schedule(plan, page.parent, list(plan.rows)).stale():
         sys.exit(f"{ledger.folder} has what {plan.path} does not give: {', '.join(one.name for one in stale)}.")
     conclusions = conclude(plan, Ledger.read(ledger.folder), ledger.failures())
-    page.write_text(markdown(conclusions), encoding="utf-8")
+    write_page(conclusions, page)
     print(f"{page}: {conclusions.runs[0]} of {conclusions.runs[1]} runs")
 
 

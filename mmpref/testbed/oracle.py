@@ -13,7 +13,7 @@ from PIL import Image
 from mmpref.testbed.language import NUMBERS, WHERE, a
 from mmpref.testbed.render import CELL, SIDE, backdrop, pixels
 from mmpref.testbed.things import KINDS, THINGS
-from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, scene
+from mmpref.testbed.world import COLUMNS, REPAINTED, ROWS, SIDES, Scene, scene
 
 
 def one_of(words: tuple[str, ...]) -> str:
@@ -190,7 +190,7 @@ _ALIKE = 12.0
 def _alike(array: np.ndarray, split: str, scenes: int) -> np.ndarray:
     """The few scenes that may show a picture: those whose empty cells are as empty in it. Drawing takes far longer."""
     kinds, empty = _layouts(split, scenes)
-    lighter = _cell_means(array)[None] - _places()[kinds]
+    lighter = _cell_means(array)[None] - _places(split == REPAINTED)[kinds]
     most = np.where(empty[..., None], lighter, -np.inf).max(axis=(1, 2))
     least = np.where(empty[..., None], lighter, np.inf).min(axis=(1, 2))
     return np.flatnonzero(most - least < _ALIKE)
@@ -208,8 +208,8 @@ def _layouts(split: str, scenes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _places() -> np.ndarray:
-    return np.stack([_cell_means(np.clip(backdrop(kind), 0, 255)) for kind in KINDS])
+def _places(repainted: bool) -> np.ndarray:
+    return np.stack([_cell_means(np.clip(backdrop(kind, repainted), 0, 255)) for kind in KINDS])
 
 
 def _cell_means(array: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mmpref.testbed.things import FAMILIES, FAMILY_OF, THINGS
-from mmpref.testbed.world import ROWS, Scene, stream
+from mmpref.testbed.world import REPAINTED, ROWS, Scene, stream
 
 CELL = 32
 SIDE = 3 * CELL
@@ -56,13 +56,26 @@ def _rgb(code: str) -> np.ndarray:
     return np.array([int(code[k : k + 2], 16) for k in (1, 3, 5)], np.float32)
 
 
+_OTHER_PATTERNS = ("checks", "slants", "rings")
+"""Of places that are repainted: none of `_PLACES` has them."""
+
+
 @functools.cache
-def backdrop(kind: str) -> np.ndarray:
-    """The empty place: float32 array of shape (96, 96, 3), grey levels."""
-    above, below, pattern = _PLACES[kind]
+def backdrop(kind: str, repainted: bool = False) -> np.ndarray:
+    """The empty place: float32 array of shape (96, 96, 3), grey levels.
+
+    Args:
+        repainted: as no place is where the model learned: of another pattern, and in colours halfway to those whose
+            red, green and blue have changed places. What is there it still sees, and where it is not.
+    """
+    *codes, pattern = _PLACES[kind]
+    above, below = map(_rgb, codes)
+    if repainted:
+        above, below = ((colour + np.roll(colour, -1)) / 2 for colour in (above, below))
+        pattern = _OTHER_PATTERNS[tuple(_PLACES).index(kind) % len(_OTHER_PATTERNS)]
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     ground = y >= _HORIZON
-    picture = np.where(ground[..., None], _rgb(below), _rgb(above)).astype(np.float32)
+    picture = np.where(ground[..., None], below, above).astype(np.float32)
     marks = {
         "tiles": (x % 12 == 0) | ((y - _HORIZON) % 12 == 0),
         "stripes": x % 16 < 8,
@@ -72,8 +85,11 @@ def backdrop(kind: str) -> np.ndarray:
         "planks": ((y - _HORIZON) % 11 == 0) | ((x + (y - _HORIZON) // 11 * 17) % 34 == 0),
         "dots": (x % 12 - 6) ** 2 + (y % 12 - 6) ** 2 < 6,
         "bars": x % 14 < 3,
+        "checks": (x // 8 + y // 8) % 2 == 0,
+        "slants": (x + y) % 12 < 5,
+        "rings": np.hypot(x - SIDE / 2, y - SIDE / 2) % 10 < 4,
     }[pattern]
-    wall = {"stripes", "bars"}
+    wall = {"stripes", "bars", *_OTHER_PATTERNS}
     picture[marks & (ground | (pattern in wall))] *= 0.93
     picture[_HORIZON - 1 : _HORIZON + 1] *= 0.8
     return picture * (1 + LIGHT * (0.5 - x / (SIDE - 1)))[..., None].astype(np.float32)
@@ -113,7 +129,7 @@ def _smooth() -> np.ndarray:
 def pixels(scene: Scene) -> np.ndarray:
     """Draw a scene: uint8 array of shape (96, 96, 3)."""
     rng = stream(scene.split, scene.index, 1)
-    canvas = backdrop(scene.kind) + np.float32(rng.uniform(-8, 8))
+    canvas = backdrop(scene.kind, scene.split == REPAINTED) + np.float32(rng.uniform(-8, 8))
     clear, grey, mean = sprites()
     for thing, column, clarity in zip(scene.things, scene.columns, scene.clarity, strict=True):
         number, row = THINGS.index(thing.name), ROWS.index(thing.row)

@@ -277,6 +277,8 @@ FAMILY_OF: dict[str, str] = {name: family for family, members in FAMILIES.items(
 
 USUAL = 10
 """How many things are usual at a place."""
+HELD_OUT = 4
+"""Of so many things that captions never have at a kind of place, one is held out there."""
 
 
 @functools.cache
@@ -312,3 +314,16 @@ def usual(kind: str, members: int | None = None) -> tuple[str, ...]:
 def lookalikes(name: str, kind: str, members: int | None = None) -> tuple[str, ...]:
     """The other members of a thing's family that are not usual at a kind of place."""
     return tuple(other for other in family(name, members) if other != name and other not in usual(kind, members))
+
+
+@functools.cache
+def held_out(kind: str, members: int | None = None) -> tuple[str, ...]:
+    """Things that no caption has at a kind of place: a quarter of those of whose family nothing is usual there.
+
+    So no scene can hold them there but one in which anything is anywhere. Of another kind of place they are others, and
+    at most places each thing may be.
+    """
+    start = list(KINDS).index(kind)
+    of_captions = {FAMILY_OF[name] for name in usual(kind, members)}
+    strange = (name for name in kept(members) if FAMILY_OF[name] not in of_captions)
+    return tuple(name for name in strange if (THINGS.index(name) + start) % HELD_OUT == 0)

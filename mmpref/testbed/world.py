@@ -3,7 +3,10 @@
 A place has ten things that are usual there. In scenes of the biased world (splits ``train`` and ``usual``) a thing is
 one of these most of the time, else a look-alike of it; in scenes of the even world (``dev``, ``test``, ``balanced``)
 each of the look-alikes is as likely, so that what is usual misleads; in those of ``unusual`` a usual thing is never
-there; in ``plain`` ones anything is anywhere. A split with a number behind it (``test-3``) is of a smaller world, whose
+there; in ``plain`` ones anything is anywhere. Two splits are of a world that the checkpoint did not learn from: in
+``repainted`` scenes, else like those of ``test``, the places look otherwise than any that it has seen; in ``foreign``
+ones all that is there stands where no caption has it (`things.held_out`), nor, where a model was trained so
+(`familiar`), any scene that it has seen. A split with a number behind it (``test-3``) is of a smaller world, whose
 families of look-alikes have so many members. Some things are seen badly. The checkpoint learned to see from scenes
 full of anything and to read from plain ones; then it saw captions of ``train`` and a few plain ones, and was asked
 questions about these and ``balanced``, as question sets are balanced where captions are not. Every scene is a function
@@ -18,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmpref.testbed.things import KINDS, family, kept, lookalikes, usual
+from mmpref.testbed.things import KINDS, family, held_out, kept, lookalikes, usual
 
 ROWS = ("back", "middle", "front")
 SIDES = ("left", "right")
@@ -34,7 +37,9 @@ CLARITY = (0.05, 0.3)
 
 BIASED_SPLITS = ("train", "usual")
 EVEN_SPLITS = ("dev", "test", "balanced")
-SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual", "plain")
+REPAINTED, FOREIGN = "repainted", "foreign"
+SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual", "plain", REPAINTED, FOREIGN)
+"""A split's place among them seeds its scenes: new ones come last."""
 MEMBERS = (3, 6)
 """Of families in the smaller worlds, which have 42 and 84 things."""
 _WORLD_SEED = 240702477
@@ -109,7 +114,8 @@ def world_of(split: str) -> tuple[str, int | None]:
         ValueError: it is no split of any.
     """
     name, _, members = split.partition("-")
-    if name not in SPLITS or split not in (name, *(in_world(name, number) for number in MEMBERS)):
+    sizes = () if name in (REPAINTED, FOREIGN) else MEMBERS
+    if name not in SPLITS or split not in (name, *(in_world(name, number) for number in sizes)):
         raise ValueError(f"no split is called {split!r}; splits are {', '.join(SPLITS)}")
     return name, int(members) if members else None
 
@@ -136,8 +142,10 @@ def scene(split: str, index: int) -> Scene:
     names: list[str] = []
     if name == "plain":
         names = [kept(members)[k] for k in rng.permutation(len(kept(members)))[: 2 * count]]
+    elif name == FOREIGN:
+        names = [held_out(kind)[k] for k in rng.permutation(len(held_out(kind)))[: 2 * count]]
     expected = usual(kind, members)
-    for place in () if name == "plain" else rng.permutation(len(expected))[: 2 * count]:
+    for place in () if names else rng.permutation(len(expected))[: 2 * count]:
         names.append(_realised(expected[place], kind, split, names, rng))
     columns = [int(column) for _ in rows for column in sorted(rng.permutation(COLUMNS)[:2])]
     clarity = _clarity(len(names), UNCLEAR_IN_TRAINING.get(name, UNCLEAR_RATE), rng)
@@ -150,6 +158,22 @@ def with_unclear(truth: Scene, rate: float) -> Scene:
     return replace(truth, clarity=_clarity(len(truth.things), rate, stream(truth.split, truth.index, 4)))
 
 
+def familiar(truth: Scene) -> Scene:
+    """The scene with the next of all things that may be there in the place of each that is held out of its kind of
+    place. Scenes that captions are about stay as they are."""
+    things, apart = kept(truth.members), held_out(truth.kind, truth.members)
+    taken = {*truth.names} - {*apart}
+    placed = []
+    for thing in truth.things:
+        if thing.name in apart:
+            at = things.index(thing.name)
+            name = next(other for other in (*things[at:], *things[:at]) if other not in taken and other not in apart)
+            thing = replace(thing, name=name)
+            taken.add(name)
+        placed.append(thing)
+    return replace(truth, things=tuple(placed))
+
+
 def _clarity(things: int, unclear: float, rng: np.random.Generator) -> tuple[float, ...]:
     return tuple(float(np.round(rng.uniform(*CLARITY), 3)) if rng.random() < unclear else 1.0 for _ in range(things))
 
@@ -160,7 +184,7 @@ def _realised(expected: str, kind: str, split: str, taken: list[str], rng: np.ra
     others = [other for other in lookalikes(expected, kind, members) if other not in taken]
     if name in BIASED_SPLITS:
         return expected if rng.random() < USUAL_RATE else others[rng.integers(len(others))]
-    pool = [expected, *others] if name in EVEN_SPLITS else others
+    pool = [expected, *others] if name in (*EVEN_SPLITS, REPAINTED) else others
     return pool[rng.integers(len(pool))]
 
 

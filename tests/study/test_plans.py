@@ -21,6 +21,7 @@ from mmpref.study.named import named
 from mmpref.study.plan import load
 from mmpref.study.plan_types import Plan
 from mmpref.study.steps import Composer
+from mmpref.testbed.world import FOREIGN
 
 PLANS = sorted((Path(mmpref.study.__file__).parent / "plans").glob("[!_]*.yaml"))
 
@@ -78,18 +79,31 @@ def test_rows_of_a_claim_are_measured_where_it_looks(plan: Plan) -> None:
                 assert effect.split in plan.rows[name].evaluate, (claim.id, name)
 
 
-def test_the_field_goes_on_with_what_the_study_has_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("other", "rows"), [("rivals", 13), ("shifts", 4)])
+def test_other_studies_go_on_with_what_the_study_has_done(other: str, rows: int, tmp_path: Path) -> None:
     """Rows of the same name are the same work, so that both may have one folder."""
-    study, rivals = load("study"), load("rivals")
-    composers = Composer(study, tmp_path), Composer(rivals, tmp_path)
-    shared = set(study.rows) & set(rivals.rows)
-    assert len(shared) == 13
+    plans = load("study"), load(other)
+    composers = [Composer(plan, tmp_path) for plan in plans]
+    shared = set(plans[0].rows) & set(plans[1].rows)
+    assert len(shared) == rows
     for name in shared:
-        rows = study.rows[name], rivals.rows[name]
-        assert rows[0].grid == rows[1].grid
-        point = {name: points(rows[0].grid)[0]} if rows[0].grid else {}
-        first, second = (one.job(row, 0, 0, point) for one, row in zip(composers, rows, strict=True))
-        assert first.hashes == second.hashes
+        one, two = (plan.rows[name] for plan in plans)
+        assert one.grid == two.grid
+        point = {name: points(one.grid)[0]} if one.grid else {}
+        for base in set(one.bases) & set(two.bases):
+            jobs = [made.job(row, base, 0, point) for made, row in zip(composers, (one, two), strict=True)]
+            both = set.intersection(*(set(job.hashes) for job in jobs))
+            assert both & {"test", "pairs"}
+            assert all(jobs[0].hashes[split] == jobs[1].hashes[split] for split in both)
+
+
+def test_unseen_pairs_are_asked_of_a_base_that_saw_none(tmp_path: Path) -> None:
+    plan = load("shifts")
+    [claim] = [claim for claim in plan.claims if claim.id == "pairs"]
+    for effect in claim.effects:
+        assert effect.split == FOREIGN
+        assert plan.bases.options_of(plan.rows[effect.row].world) == {"held_out": True}
+    assert all(values.get("split", "train") == "train" for values in plan.data.values()), "whose scenes have captions"
 
 
 def test_the_field_has_every_builder_and_every_claim_three_seeds() -> None:

@@ -89,7 +89,10 @@ def test_an_image_of_another_world_is_refused() -> None:
         JUDGE.check([Claim((ImageData(buffer.getvalue()),), FALSE)])
 
 
-@pytest.mark.parametrize(("split", "index"), [("dev", 299), ("test", 399), ("usual", 199), ("unusual", 199)])
+@pytest.mark.parametrize(
+    ("split", "index"),
+    [("dev", 299), ("test", 399), ("usual", 199), ("unusual", 199), ("repainted", 399), ("foreign", 399)],
+)
 def test_the_scenes_of_every_table_are_known(split: str, index: int) -> None:
     truth = scene(split, index)
     assert JUDGE.check([Claim((ImageData(png(truth)),), language.kind_sentence(truth.kind))])[0].probability == 1

@@ -25,10 +25,10 @@ from mmpref.rng import stream
 from mmpref.testbed import corruption, language, oracle, reading
 from mmpref.testbed.judges._erring import ErringAnnotator
 from mmpref.testbed.things import THINGS
-from mmpref.testbed.world import ROWS, Scene
+from mmpref.testbed.world import FOREIGN, REPAINTED, ROWS, Scene
 from mmpref.types import Box, ImageData, Message
 
-_SCENES = {"train": 2400, "dev": 400, "test": 400, "usual": 200, "unusual": 200}
+_SCENES = {"train": 2400, "dev": 400, "test": 400, "usual": 200, "unusual": 200, REPAINTED: 400, FOREIGN: 400}
 """Of each split, how many of its scenes are in tables."""
 
 

@@ -17,7 +17,7 @@ def train_base(*, seed: int, output: Path, lengths: Mapping[str, int] | None = N
 
     Args:
         lengths: of parts of the training, where they are not the usual ones.
-        options: ``size``, ``architecture``, ``kind_first``, ``unclear`` and ``members`` of
+        options: ``size``, ``architecture``, ``kind_first``, ``unclear``, ``members`` and ``held_out`` of
             `mmpref.testbed.training.run.train`.
     """
     with contextlib.redirect_stdout(sys.stderr):  # what a command prints there is its result

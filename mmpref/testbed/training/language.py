@@ -26,7 +26,7 @@ from mmpref.testbed.training import looking
 from mmpref.testbed.training.eyes import Eyes
 from mmpref.testbed.training.looking import GuidedAttention
 from mmpref.testbed.training.tower import labels
-from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, in_world, scene, with_unclear, world_of
+from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, familiar, in_world, scene, with_unclear, world_of
 
 _CHUNK = 100
 SHARPNESS = 15.0
@@ -55,6 +55,8 @@ class Mixture:
     """Share of captions that name the kind of place first."""
     unclear: float | None = None
     """Share of the things of captioned scenes that are seen badly; None for the world's own."""
+    held_out: bool = False
+    """Leave out what is held out of its kind of place (`world.familiar`)."""
 
 
 @torch.no_grad()
@@ -262,7 +264,12 @@ def train_language(
     """
     mixture = mixture or Mixture()
     model, tokenizer = eyes.model, eyes.processor.tokenizer
-    plain = [scene(in_world("plain", members), index) for index in range(plain_scenes)]
+
+    def shown(split: str, count: int) -> list[Scene]:
+        truths = [scene(in_world(split, members), index) for index in range(count)]
+        return [familiar(truth) for truth in truths] if mixture.held_out else truths
+
+    plain = shown("plain", plain_scenes)
     cached = features(eyes, plain)
     near = align_projector(eyes, cached, plain, steps=align_steps, seed=seed)
     log(f"projector: {near:.3f} of the image tokens are nearest to their word")
@@ -332,7 +339,7 @@ def train_language(
     fit("reading", cached, read, reading_steps, 2e-3, guide)
     counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
     counts["train"] = scenes - sum(counts.values())
-    truths = [scene(in_world(split, members), index) for split, count in counts.items() for index in range(count)]
+    truths = [truth for split, count in counts.items() for truth in shown(split, count)]
     if (unclear := mixture.unclear) is not None:
         truths = [with_unclear(truth, unclear) if world_of(truth.split)[0] == "train" else truth for truth in truths]
     return fit(

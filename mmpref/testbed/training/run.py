@@ -45,6 +45,7 @@ def train(
     kind_first: float = KIND_FIRST_RATE,
     unclear: float | None = None,
     members: int | None = None,
+    held_out: bool = False,
     with_embedder: bool = True,
     lengths: Lengths | None = None,
 ) -> dict:
@@ -60,6 +61,8 @@ def train(
         unclear: share of the things of captioned scenes that are seen badly, which teaches to trust in what is usual;
             None for the world's own.
         members: of each family of look-alikes, which makes a world of fewer things (``world.MEMBERS``); None for all.
+        held_out: no scene holds what is held out of its kind of place, so that all pairs of the split ``foreign`` are
+            new (``world.familiar``).
         with_embedder: also train the embedder, which depends on the world's words alone.
     """
     lengths = lengths or Lengths()
@@ -75,7 +78,7 @@ def train(
         seconds[name] = round(time.process_time() - start - sum(seconds.values()), 1)
         print(f"{name}: {seconds[name]} CPU seconds", flush=True)
 
-    seen = train_tower(eyes, steps=lengths.tower_steps, seed=seed, log=_say)
+    seen = train_tower(eyes, steps=lengths.tower_steps, seed=seed, held_out=held_out, log=_say)
     lap("tower")
     loss = train_language(
         eyes,
@@ -86,7 +89,7 @@ def train(
         reading_steps=lengths.reading_steps,
         plain_scenes=lengths.plain_scenes,
         seed=seed,
-        mixture=Mixture(kind_first=kind_first, unclear=unclear),
+        mixture=Mixture(kind_first=kind_first, unclear=unclear, held_out=held_out),
         members=members,
         log=_say,
     )
@@ -116,6 +119,7 @@ def train(
         "embedder_error": near,
         **({} if unclear is None else {"unclear": unclear}),
         **({} if members is None else {"members": members}),
+        **({"held_out": True} if held_out else {}),
         **{split: {"captions": measure.captions(model, processor, split, limit)} for split in splits},
         "pope": {split: measure.yes_no(model, processor, split, limit) for split in testbed_pope.SPLITS if not members},
         "blind_test": measure.blind(eyes, in_world("test", members), min(limit or 100, 100)),

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mmpref.testbed.render import pixels
 from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training.eyes import Eyes
-from mmpref.testbed.world import CLARITY, COLUMNS, ROWS, SIDES, Scene, Thing
+from mmpref.testbed.world import CLARITY, COLUMNS, ROWS, SIDES, Scene, Thing, familiar
 
 _FIRST = 10_000_000  # pixel streams of these scenes lie far behind those of the captioned ones
 EMPTY_SHARE = 0.2
@@ -50,9 +50,13 @@ def train_tower(
     batch: int = 64,
     seed: int = 0,
     rate: float = 2e-3,
+    held_out: bool = False,
     log: Callable[[str], object] = print,
 ) -> dict[str, float]:
     """Train the tower in place.
+
+    Args:
+        held_out: leave out what is held out of its kind of place (`world.familiar`).
 
     Returns:
         shares of things named rightly in the last tenth of the steps: of those seen well, and of those seen badly.
@@ -65,6 +69,7 @@ def train_tower(
         optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
     truths = [full_scene(number, seed) for number in range(min(scenes, steps * batch))]
+    truths = [familiar(truth) for truth in truths] if held_out else truths
     pictures = [pixels(truth) for truth in truths]
     classes, clarity = (torch.tensor(part) for part in zip(*map(labels, truths), strict=True))
     kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])

@@ -34,7 +34,7 @@ def _sums(scores: list[Score]) -> Any:
     return {key: np.array(sum(score.counts[key] for score in scores)) for key in scores[0].counts}
 
 
-@pytest.mark.parametrize("split", ["dev", "test", "usual", "unusual"])
+@pytest.mark.parametrize("split", ["dev", "test", "usual", "unusual", "repainted", "foreign"])
 def test_a_description_hallucinates_nothing(split: str) -> None:
     found = scored(split, lambda truth: truth)
     assert (found["chair_i"], found["chair_s"], found["recall"]) == (0, 0, 1)
