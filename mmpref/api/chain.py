@@ -193,7 +193,7 @@ class Chain:
         )
 
     def start(self) -> Call | None:
-        """The evaluation of the adapter that the chain begins with, on the data that choose; None where there is none."""
+        """The evaluation of the adapter that the chain begins with, on the data that choose; None where it has none."""
         training = Call("train", self.name, {}, self._set("train")).resolved()
         if training.adapter is None:
             return None

@@ -72,8 +72,8 @@ def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
                     for number, row in enumerate(rows, 1 - before)
                 ],
             ),
-            f"{_begun(manifest)}Differences have their 95 % interval, paired by image. KL is from the base, in nats a token of the "
-            "adapter's own greedy answers.",
+            f"{_begun(manifest)}Differences have their 95 % interval, paired by image. KL is from the base, in nats a "
+            "token of the adapter's own greedy answers.",
             f"{text(manifest['rule'])} The chain ended: {text(manifest['stopped'])}.",
             f"The round was chosen on {code(chosen.which)}. Results are of {', '.join(reported)}, which chose nothing."
             if reported

@@ -1,0 +1,79 @@
+"""A command that works for long says something before it imports what takes seconds to import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.hub.runs import dataset_run
+
+SCRIPT = """
+import json, os, sys
+
+commands, folder = json.loads(sys.argv[1]), sys.argv[2]
+os.chdir(folder)
+from mmpref.cli.main import main
+
+HEAVY = {"torch", "transformers", "datasets", "trl", "peft", "pandas", "pyarrow", "scipy", "matplotlib"}
+
+
+class First:
+    encoding, errors = "utf-8", "strict"
+
+    def write(self, text):
+        if text.strip():
+            os.write(1, (json.dumps([text.strip(), sorted(HEAVY & set(sys.modules))]) + "\\n").encode())
+            os._exit(0)
+
+    def flush(self): ...
+    def isatty(self): return False
+
+
+for words in commands:
+    if (child := os.fork()) == 0:
+        sys.stdout = sys.stderr = First()
+        try:
+            main(words)
+        finally:
+            os.write(1, (json.dumps(["", []]) + "\\n").encode())
+            os._exit(0)
+    os.waitpid(child, 0)
+"""
+"""Each command in a process of its own, which ends with its first word."""
+
+COMMANDS = {
+    "build-dataset": ["--output", "new"],
+    "train": ["--output", "new"],
+    "evaluate": ["--output", "new"],
+    "publish": ["data", "--hub-dataset-id", "me/data"],
+    "reproduce": ["testbed", "--output", "new"],
+    "compare": ["first", "second"],
+    "iterate": ["testbed", "--metric", "chair/chair_i", "--output", "new"],
+    "inspect": ["data"],
+    "doctor": [],
+}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
+    folder = tmp_path_factory.mktemp("words")
+    dataset_run(folder / "data")
+    commands = json.dumps([[name, *words] for name, words in COMMANDS.items()])
+    script = [sys.executable, "-c", SCRIPT, commands, str(folder)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    return dict(zip(COMMANDS, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_first_words_come_before_what_is_slow_to_import(
+    command: str, first: dict[str, tuple[str, list[str]]]
+) -> None:
+    said, imported = first[command]
+    assert said
+    assert not said.startswith("Error")
+    assert not imported, said
