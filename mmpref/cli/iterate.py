@@ -71,6 +71,7 @@ def command(name: str, dry_run: bool, output: Path | None, as_json: bool, **opti
     chain = chain_of(name, given, overrides)
     folder = folder_of(chain, output)
     if dry_run or not is_done(chain, folder):
+        click.echo(f"Looking for all that the rounds of {name} name.", err=True)
         check_chain(chain, check)
     if dry_run:
         rounds = [
