@@ -12,7 +12,7 @@ import pytest
 from tests.hub.runs import dataset_run
 
 SCRIPT = """
-import json, os, sys
+import io, json, os, sys
 
 commands, folder = json.loads(sys.argv[1]), sys.argv[2]
 os.chdir(folder)
@@ -26,15 +26,14 @@ def end(what):
     os._exit(0)
 
 
-class Stream:
-    encoding, errors = "utf-8", "strict"
+class Raw(io.RawIOBase):
+    def writable(self):
+        return True
 
-    def write(self, text):
-        if text.strip():
-            end(text.strip())
-
-    def flush(self): ...
-    def isatty(self): return False
+    def write(self, content):
+        if text := bytes(content).decode().strip():
+            end(text)
+        return len(content)
 
 
 class Imports:
@@ -45,7 +44,7 @@ class Imports:
 
 for words in commands:
     if (child := os.fork()) == 0:
-        sys.stdout = sys.stderr = Stream()
+        sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(Raw()), "utf-8", line_buffering=True)
         sys.meta_path.insert(0, Imports())
         try:
             main(words)

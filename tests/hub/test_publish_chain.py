@@ -64,10 +64,14 @@ def test_the_card_says_what_a_chain_begins_with(tmp_path: Path) -> None:
     begun = {"adapter": {"id": str(tmp_path / "mine/first"), "revision": None}, "value": chair(0.18).as_dict()}
     write_chain_card(tmp_path / "chain", {**manifest, "begun": begun})
     card = (tmp_path / "chain/README.md").read_text()
-    rows = [line.split(" | ") for line in card.partition("## Rounds")[2].splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows] == ["| round", "| ---", "| base", "| 0", "| 1", "| 2"]
-    assert rows[3][3] == "0.180"
-    assert [row[-1] for row in rows[2:]] == [" |", " |", "not published |", "not published |"]
+    lines = [line for line in card.partition("## Rounds")[2].splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:6]]
+    assert [(row[0], row[3], row[-1]) for row in rows] == [
+        ("base", "0.200", ""),
+        ("0", "0.180", ""),
+        ("1", "0.150", "not published"),
+        ("2", "0.160", "not published"),
+    ]
     assert "Round 0 is <code>first</code>, which the chain began with." in card
     assert str(tmp_path) not in card
 
