@@ -121,7 +121,7 @@ def _cached(evaluate: Callable[..., Any], judge: Any, request: Any, times: Count
         "judge": type(judge).__name__,
         "url": str(getattr(judge, "base_url", "")),
         "config": dataclasses.asdict(config),
-        "messages": judge.prepare_messages(request),
+        "messages": repr(judge.prepare_messages(request)),
     }
     times[reply_file(content)] += 1
     file = reply_file({**content, "repeat": times[reply_file(content)]})
