@@ -110,7 +110,10 @@ def naive(policy: Policy, example: Example, hide: str) -> tuple[bytes, str, str,
     painted = replace(example, images=(ImageData(buffer.getvalue(), "x"),))
     [prompt] = encode(policy, [policy.prompter(painted if hide == "pixels" else example)])
     if hide == "tokens":
-        prompt = prompt.drop(coverage(policy, example.prompt, (wide, high), [hidden]) < 0.25, "original")
+        visible = coverage(policy, example.prompt, (wide, high), [hidden]) < 0.25
+        if visible.all():
+            return "no-objects"
+        prompt = prompt.drop(visible, "original")
 
     def is_clean(text: str) -> bool:
         """It names what is there, and less than half of which is painted over."""
