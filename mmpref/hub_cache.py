@@ -9,6 +9,7 @@ cache alone. What is not cached is waited for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -26,6 +27,7 @@ PATIENCE = 2.0
 """Seconds that the Hub has to answer where the cache knows the answer too; HF_HUB_ETAG_TIMEOUT sets others."""
 _REMEMBERED = 60.0
 """Seconds that it is not asked again whether it answers."""
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC)
 _BUSY = (429, 500, 502, 503, 504)
 
 _ADAPTER = "adapter_config.json"
@@ -77,6 +79,21 @@ def is_silence(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _BUSY
     return not isinstance(error, OfflineModeIsEnabled | HFValidationError)
+
+
+def unwritable(error: BaseException) -> str:
+    """What to do about an error that comes of a cache that cannot be written; empty where it comes of anything else."""
+    from huggingface_hub import constants
+
+    places = (constants.HF_HOME, constants.HF_HUB_CACHE, os.environ.get("HF_DATASETS_CACHE") or constants.HF_HOME)
+    cause: BaseException | None = error
+    while cause is not None:
+        failed = isinstance(cause, OSError) and cause.errno in _UNWRITABLE and str(cause.filename)
+        if failed and any(Path(failed).is_relative_to(place) for place in places):
+            why = os.strerror(getattr(cause, "errno", 0))
+            return f"The cache {constants.HF_HOME} cannot be written ({why}): set HF_HOME to a folder that can."
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _noted() -> bool | None:

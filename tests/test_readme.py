@@ -62,7 +62,7 @@ def test_the_recipe_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.Mon
     shutil.copy(resolve_path("pkg:mmpref.testbed/synonyms.txt"), "words.txt")
     result = CliRunner().invoke(program, ["reproduce", "my.yaml", "--dry-run"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert [line.split()[1] for line in result.output.splitlines()] == ["build-dataset", "train", "evaluate"]
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["build-dataset", "train", "evaluate"]
     Path("words.txt").unlink()
     with pytest.raises(InputError, match=r"my.yaml, evaluate: .*synonyms is 'words.txt'"):
         CliRunner().invoke(program, ["reproduce", "my.yaml", "--dry-run"], catch_exceptions=False)
@@ -76,7 +76,7 @@ def test_the_study_of_the_readme_is_one(tmp_path: Path) -> None:
     words = ["reproduce", str(tmp_path / "mine.yaml"), "--dry-run", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(program, words, catch_exceptions=False)
     assert result.exit_code == 0
-    assert "5 runs, 0 of them measured; 4 points of grids to do" in result.output
+    assert "5 runs, 0 of them measured; 4 points of grids to do" in result.stdout
 
 
 def test_every_table_is_what_was_recorded_and_stands_in_its_file() -> None:

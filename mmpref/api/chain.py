@@ -176,7 +176,6 @@ class Chain:
             "limit": limit,
             "seed": seeds[0],
         }
-        split = {"split": self.settings.split, "benchmarks": list(self.settings.benchmarks) or None}
         trained = {"adapter": str(here / "train") if here else None}
         return RoundCalls(
             self._call("build-dataset", build_options, build_set, made=bool(before)),
@@ -190,8 +189,21 @@ class Chain:
                 },
                 made=bool(before),
             ),
-            self._call("evaluate", {**trained, **split}, made=True),
+            self._call("evaluate", {**trained, **self._choosing}, made=True),
         )
+
+    def start(self) -> Call | None:
+        """The evaluation of the adapter that the chain begins with, on the data that choose; None where it has none."""
+        training = Call("train", self.name, {}, self._set("train")).resolved()
+        if training.adapter is None:
+            return None
+        begun = {"adapter": training.adapter, "adapter_revision": training.adapter_revision}
+        return self._call("evaluate", {**begun, **self._choosing}, made=training.adapter_revision is None)
+
+    @property
+    def _choosing(self) -> dict[str, Any]:
+        """The data that say which round is kept."""
+        return {"split": self.settings.split, "benchmarks": list(self.settings.benchmarks) or None}
 
     def test(self, adapter: Path | None) -> Call:
         """The evaluation in the end, of the adapter that is kept."""

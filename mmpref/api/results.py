@@ -20,7 +20,7 @@ from mmpref.run.asked import Asked
 from mmpref.run.manifest import product_of
 from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
-from mmpref.run.rounds import Round
+from mmpref.run.rounds import Round, begun_value
 from mmpref.run.rounds import table as rounds_table
 from mmpref.run.rounds import title as rounds_title
 
@@ -228,11 +228,14 @@ class Iterated(Result):
         return rounds_title(self.manifest["metric"], base, Asked.from_dict(self.manifest["chosen_on"]).which)
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        return rounds_table(Value.from_dict(self.manifest["base"]), self.rounds)
+        return rounds_table(Value.from_dict(self.manifest["base"]), self.rounds, begun_value(self.manifest))
 
     def remarks(self) -> Sequence[str]:
         facts, chosen = self.manifest, Asked.from_dict(self.manifest["chosen_on"]).which
-        kept = f"Round {self.kept} is kept: {self.adapter}." if self.kept else "No round is kept: none beat the base."
+        before = f"{facts['begun']['adapter']['id']}, which the chain began with" if "begun" in facts else "the base"
+        kept = f"Round {self.kept} is kept: {self.adapter}." if self.kept else f"No round is kept: none beat {before}."
+        if self.kept and "begun" in facts:
+            kept += f" Round 0 is {before}."
         reported = ", ".join(Asked.from_dict(asked).which for asked in facts["reported_on"].values())
         data = f" What is reported is of {reported}, which chose nothing." if reported else ""
         return [kept, f"{facts['rule']} It ended: {facts['stopped']}.", f"Chosen on {chosen}.{data}"]

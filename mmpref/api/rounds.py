@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _KL = "kl.json"
 """In a round's folder: how far its policy is from the base."""
+_START = "round-0"
+"""The folder of the adapter that a chain begins with, where there is one: its evaluation is beside the rounds'."""
 _ANSWERS = "answers"
 """In a chain's state: what the base was answered, which every round's evaluation is beside."""
 _MADE = {"build-dataset": ("adapter",), "train": ("dataset", "adapter"), "evaluate": ("adapter",)}
@@ -116,6 +118,10 @@ def goes_on(chain: Chain, manifest: Mapping[str, Any]) -> bool:
 
 def _rounds(folder: Path, chain: Chain, progress: bool) -> list[Round]:
     """All rounds until the rule stops the chain. What is done is read: a restart decides as the first process did."""
+    if start := chain.start():
+        logger.info("Before round 1: evaluating %s, which it begins with ...", start.resolved().adapter)
+        with in_section(chain.name, "evaluate"):
+            run_evaluate(start.resolved(), folder / _START / "evaluate", progress=progress)
     rounds: list[Round] = []
     for number in range(1, chain.settings.at_most + 1):
         _do(folder, chain, number, progress)
@@ -169,12 +175,12 @@ def _measured(folder: Path, chain: Chain, number: int, kept: int) -> Round:
     """What came of a round.
 
     Args:
-        kept: the round that was kept before; 0 is the base.
+        kept: the round that was kept before; 0 is what the chain began with.
     """
     here = folder / f"round-{number}"
     key = _key(chain)
     value = _value(Results.read(here / "evaluate"), ADAPTER, key)
-    best, difference = _best(folder, number, kept, key)
+    best, difference = _best(folder, chain, number, kept)
     training = read_manifest(here / "train")
     kl = json.loads(read_text(here / _KL))["kl"] if (here / _KL).is_file() else None
     return Round(
@@ -189,16 +195,16 @@ def _measured(folder: Path, chain: Chain, number: int, kept: int) -> Round:
     )
 
 
-def _best(folder: Path, number: int, kept: int, key: Key) -> tuple[Value, Difference | None]:
+def _best(folder: Path, chain: Chain, number: int, kept: int) -> tuple[Value, Difference | None]:
     """The metric of what was kept before a round, and the paired difference that the round made."""
     from mmpref.bench.compare import difference_of
     from mmpref.bench.finished_model import read_finished
 
-    here = folder / f"round-{number}" / "evaluate"
-    if not kept:
+    here, key = folder / f"round-{number}" / "evaluate", _key(chain)
+    if not kept and chain.start() is None:
         results = Results.read(here)
         return _value(results, BASE, key), results.differences_by_key().get(key)
-    before = folder / f"round-{kept}" / "evaluate"
+    before = folder / (f"round-{kept}" if kept else _START) / "evaluate"
     first, second = (next(model for model in read_finished([run]) if model.model == ADAPTER) for run in (before, here))
     return first.values[key], difference_of(first, second, key)
 
@@ -253,6 +259,7 @@ def _finish(
         "metric": chain.settings.metric,
         "rule": chain.settings.rule.text,
         "base": _value(dev, BASE, key).as_dict(),
+        **({"begun": _begun(run.path, key)} if chain.start() else {}),
         "rounds": [one.as_dict() for one in rounds],
         "kept": kept,
         "stopped": reason,
@@ -260,6 +267,13 @@ def _finish(
         "reported_on": _asked(test_folder(run.path, kept)) if kept else {},
     }
     return run.finish(facts, write_card)
+
+
+def _begun(folder: Path, key: Key) -> dict[str, Any]:
+    """The adapter that the chain began with, and its metric on the data that choose."""
+    evaluated = folder / _START / "evaluate"
+    value = _value(Results.read(evaluated), ADAPTER, key)
+    return {"adapter": read_manifest(evaluated)["adapter"], "value": value.as_dict()}
 
 
 def _asked(path: Path) -> Mapping[str, Any]:

@@ -125,12 +125,15 @@ class Score:
         counts: sufficient statistics, added up over samples.
         parse_failure: the answer could not be read as the benchmark wants it (it is scored all the same).
         right: for the sample's groups.
+        unjudged: why a judge that the benchmark asks by itself gave no verdict; the sample is missing then, and its
+            counts only say what it would have been over.
     """
 
     parsed: str
     counts: Mapping[CountKey | str, float] | Mapping[str, float]
     parse_failure: bool = False
     right: bool = False
+    unjudged: str = ""
 
 
 @dataclass(frozen=True)

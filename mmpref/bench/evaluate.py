@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,8 +26,9 @@ from mmpref.bench.records import write_resamples
 from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome, metric_difference, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
-from mmpref.bench.score import Scorer, verdict_facts
+from mmpref.bench.score import Scorer, remarks_on_unjudged, verdict_facts, write_judgements
 from mmpref.bench.significance import with_holm
+from mmpref.bench.suites import refuse_unjudged
 from mmpref.bench.undefined import undefined
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
@@ -39,7 +39,6 @@ from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
 from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
-from mmpref.run.files import write_atomic
 from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
 from mmpref.types import ModelRef
 
@@ -167,6 +166,7 @@ def refuse(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
         thinking=recipe.thinking,
     )
     names = tuple(dict.fromkeys(recipe.benchmarks))
+    refuse_unjudged(names)
     return open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
 
 
@@ -242,12 +242,14 @@ class _Evaluation:
         judgements: list[dict[str, Any]] = []
         equal: dict[str, float] = {}
         empty: dict[Key, str] = {}
+        remarks: list[str] = []
         for plan in self._plans:
             answers = self._answers(plan, counter)
             outcomes, judged = self._outcomes(plan, answers, scorer)
             if recipe.adapter and (share := equal_share(answers)) is not None:
                 equal[plan.label] = share
             judgements += judged
+            remarks += remarks_on_unjudged(plan.label, outcomes)
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]
@@ -279,12 +281,10 @@ class _Evaluation:
             self._asked,
         )
         write_resamples(run.path, resamples)
-        if judgements:
-            lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
-            write_atomic(run.path / "judgements.jsonl", "".join(lines))
+        write_judgements(run.path, judgements)
         results.write(run.path)
         mended, served = run.pinned(_MENDED), self._served.items()
-        remarks = [*remarks_on(equal, differences), *undefined(values, empty)]
+        remarks += [*remarks_on(equal, differences), *undefined(values, empty)]
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             **({"model_weights": weights} if (weights := self._identity["weights"]) else {}),
@@ -316,8 +316,7 @@ class _Evaluation:
         if self._served:
             names = {model: name for model, (_, name) in self._served.items()}
             return {label: dataclasses.replace(of, served=names) for label, of in asked.items()}
-        adapter = self._identity["adapter"]
-        if not adapter:
+        if not (adapter := self._identity["adapter"]):
             return asked
         return mark_chosen(asked, ModelRef(recipe.model, None, adapter["id"], adapter["revision"]))
 

@@ -190,20 +190,7 @@ def judge_answers(
     unreadable = [reply for reply, score in outcomes if score is None]
     total = sum(answer is not None for _, answer in answers)
     missing = total - sum(score is not None for score in scores)
-    if missing and missing >= _TOO_MANY * total:
-        some = f"a verdict on {total - missing} of {total} answers" if missing < total else "no readable verdict"
-        raise ModelError(
-            f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unreadable)}",
-            _hint(failed, unreadable),
-        )
-    if missing:
-        logger.warning(
-            "Warning: %d of %d answers to %s have no verdict and are missing. %s",
-            missing,
-            total,
-            label,
-            _first(failed, unreadable),
-        )
+    refuse_too_few(judge.name, label, missing, total, _first(failed, unreadable), _hint(failed, unreadable))
     if unreadable:
         logger.warning(
             "Warning: %d of %d replies of the judge (%.1f %%) could not be read.",
@@ -225,6 +212,25 @@ def judge_answers(
         "missing": missing,
     }
     return Verdicts(replies, scores, judgements, counts, unreadable[0][:_SHOWN] if unreadable else "")
+
+
+def refuse_too_few(judge: str, label: str, missing: int, total: int, first: str, hint: str) -> None:
+    """Warn of answers without a verdict, which are missing.
+
+    Args:
+        first: which is the first, as a sentence.
+        hint: what to do where they are too many.
+
+    Raises:
+        ModelError: they are `_TOO_MANY`.
+    """
+    if missing and missing >= _TOO_MANY * total:
+        some = f"a verdict on {total - missing} of {total} answers" if missing < total else "no readable verdict"
+        raise ModelError(f"The judge {judge} gave {some} to {label}: too few. {first}", hint)
+    if missing:
+        logger.warning(
+            "Warning: %d of %d answers to %s have no verdict and are missing. %s", missing, total, label, first
+        )
 
 
 def _score(task: JudgedTask, sample: Sample, answer: str | None, is_asked: bool, verdict: str | None) -> Score | None:

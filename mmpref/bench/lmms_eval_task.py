@@ -24,7 +24,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.lmms_eval_judge import failures_raise, judges_of, name_of, refuse_unavailable
+from mmpref.bench.lmms_eval_judge import Patience, judges_of, name_of, refuse_unavailable, requests_watched
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import is_commit
 from mmpref.types import ImageData
@@ -59,6 +59,19 @@ class Question:
     stops: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a task makes of one answer.
+
+    Args:
+        by_metric: by the metric's name; behind a comma the filter, where there are several.
+        unjudged: why the judge that the task asks gave no verdict: then they are no scores. Empty where it did.
+    """
+
+    by_metric: Mapping[str, Any]
+    unjudged: str = ""
+
+
 def refuse_absent() -> None:
     """Say how to get lmms-eval where it is not installed.
 
@@ -81,7 +94,8 @@ class HarnessTask:
     def __init__(self, name: str, task: Any, judges: Sequence[Any] = ()) -> None:
         self.name, self._task = name, task
         self._instances: dict[int, Any] = {}
-        self._judges, self._judged = judges, dict[tuple[int, str], dict[str, Any]]()
+        self._judges, self._judged = judges, dict[tuple[int, str], Scores]()
+        self._patience = Patience(name)
 
     @property
     def split(self) -> str:
@@ -148,20 +162,34 @@ class HarnessTask:
                 tuple(stop for stop in ([stops] if isinstance(stops, str) else stops) if stop.strip()),
             )
 
-    def scores(self, number: int, answer: str) -> dict[str, Any]:
-        """What each metric of the task makes of one answer, by its name; behind a comma the filter, where there are
-        several.
+    def scores(self, number: int, answer: str) -> Scores:
+        """What each metric of the task makes of one answer.
 
         Raises:
-            InputError: the task's own code fails, or the judge that it asks.
+            InputError: the task's own code fails.
+            ModelError: the judge that it asks is gone.
         """
         if not self._judges:
-            return self._scores(number, answer)
-        if (number, answer) not in self._judged:  # whichever model has said it
-            with failures_raise(self.name):
-                judged = self._scores(number, answer)
-            self._judged[number, answer] = judged
+            return Scores(self._scores(number, answer))
+        if (number, answer) in self._judged:  # whichever model has said it
+            return self._judged[number, answer]
+        with requests_watched() as failed:
+            try:
+                by_metric = self._scores(number, answer)
+            except InputError:
+                if not failed:
+                    raise
+                by_metric = dict.fromkeys(self._metric_names)
+        if failed:
+            return Scores(by_metric, self._patience.failed(next(iter(failed.values()))))
+        self._patience.replied()
+        self._judged[number, answer] = Scores(by_metric)
         return self._judged[number, answer]
+
+    @property
+    def _metric_names(self) -> list[str]:
+        metrics, filters = [*self._task.aggregation()], [each.name for each in self._task._filters]
+        return [f"{metric},{name}" for metric in metrics for name in filters] if len(filters) > 1 else metrics
 
     def _scores(self, number: int, answer: str) -> dict[str, Any]:
         instance, doc = copy.copy(self._instances[number]), self._task.eval_docs_no_media[number]

@@ -32,6 +32,7 @@ class Outcome:
         repeats: the same answers, as the judge saw them when it was asked again.
         reasoned, unfinished: how many replies had a block of reasoning, and how many never came to an answer.
         unread: the first reply of the judge that could not be read.
+        unjudged: why answers have no verdict of a judge that the benchmark asks by itself; they are missing.
     """
 
     plan: Plan
@@ -42,6 +43,7 @@ class Outcome:
     reasoned: int = 0
     unfinished: int = 0
     unread: str = ""
+    unjudged: Sequence[str] = ()
 
     def without(self, missing: frozenset[str]) -> Outcome:
         """The same with more samples missing."""

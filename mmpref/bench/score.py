@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mmpref.bench.judging import Judge, JudgedTask, Verdicts, judge_answers
+from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench.judging import Judge, JudgedTask, Verdicts, judge_answers, refuse_too_few
 from mmpref.bench.parts import with_group_counts
 from mmpref.bench.plan import Plan
 from mmpref.bench.records import records_path, write_records
 from mmpref.bench.replies import Replies
 from mmpref.bench.results import Outcome
 from mmpref.run.directory import Run
+from mmpref.run.files import write_atomic
 
 
 def score_replies(plan: Plan, replies: Replies, verdicts: Verdicts | None = None) -> Outcome:
     """A model's outcome: by the verdicts of a judge where there are any, else by the task itself.
 
     A sample without an answer or a verdict is missing; the score that stands for it is the task's own.
+
+    Raises:
+        ModelError: a judge that the task asks by itself leaves most answers without a verdict.
     """
     samples, answers = plan.samples, replies.answers
     scores = [plan.task.score(sample, answer or "") for sample, answer in zip(samples, answers, strict=True)]
     missing = {sample.id for sample, answer in zip(samples, answers, strict=True) if answer is None}
+    unjudged = {
+        sample.id: score.unjudged
+        for sample, score in zip(samples, scores, strict=True)
+        if score.unjudged and sample.id not in missing
+    }
+    _refuse_unjudged(plan, list(unjudged.values()), len(samples) - len(missing))
+    missing |= unjudged.keys()
     if verdicts:
         missing |= {sample.id for sample, score in zip(samples, verdicts.scores, strict=True) if score is None}
         scores = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
@@ -38,7 +52,25 @@ def score_replies(plan: Plan, replies: Replies, verdicts: Verdicts | None = None
         reasoned=replies.reasoned,
         unfinished=replies.unfinished,
         unread=verdicts.unreadable if verdicts else "",
+        unjudged=tuple(unjudged.values()),
     )
+
+
+def _refuse_unjudged(plan: Plan, unjudged: Sequence[str], answered: int) -> None:
+    if unjudged:
+        judge = str(BENCHMARKS.get(plan.name).decided_by(plan.settings)["judge"])
+        first = f"The first that failed: {unjudged[0]}."
+        refuse_too_few(judge, plan.label, len(unjudged), answered, first, f"What the judge said decides: {unjudged[0]}")
+
+
+def remarks_on_unjudged(benchmark: str, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Of each model, how many of its answers have no verdict of a judge that the benchmark asks by itself."""
+    return [
+        f"{benchmark}: {len(outcome.unjudged)} answers of {model} have no verdict of the judge and are missing "
+        f"(no-verdict). The first: {outcome.unjudged[0]}."
+        for model, outcome in outcomes.items()
+        if outcome.unjudged
+    ]
 
 
 @dataclass(frozen=True)
@@ -84,3 +116,10 @@ def verdict_facts(outcome: Outcome) -> dict[str, Any]:
     replies = counts["unreadable"] + counts["read"]
     share = {"unreadable_share": counts["unreadable"] / replies} if replies else {}
     return {**counts, **share, **({"unreadable_example": outcome.unread} if outcome.unread else {})}
+
+
+def write_judgements(run: Path, judgements: Sequence[Mapping[str, Any]]) -> None:
+    """Keep what a judge replied, where there is one, so that it can judge again (`mmpref.judges.replay`)."""
+    if judgements:
+        lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
+        write_atomic(run / "judgements.jsonl", "".join(lines))

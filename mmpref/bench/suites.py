@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 
 from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.errors import UsageError
 
 CAPABILITIES = tuple(
     f"lmms-eval:{task}"
@@ -15,11 +17,12 @@ CAPABILITIES = tuple(
 )
 """Whether something else got worse: by lmms-eval's own tasks (`mmpref.bench.benchmarks.lmms_eval`). Of VQAv2 and SEED
 its small sets: the images of all 214,354 questions fill a machine's memory, and SEED's 17,990 are too many to resample.
-MathVista is read by a judge, which lmms-eval takes from the environment (`mmpref.bench.lmms_eval_judge`).
 """
+_JUDGED = ("lmms-eval:mathvista_testmini_format",)
+"""Those that ask a judge by themselves, which lmms-eval takes from the environment (`mmpref.bench.lmms_eval_judge`)."""
 SUITES = {
     "capabilities": "MMMU, MMBench, ScienceQA, RealWorldQA, MathVista, ChartQA, OCRBench, and small sets of VQAv2 and "
-    "SEED, of lmms-eval",
+    "SEED, of lmms-eval; MathVista's judge takes OPENAI_API_KEY",
     "hallucination": "every benchmark here of what answers say that the image does not show",
 }
 """What each is of."""
@@ -37,3 +40,21 @@ def members(suite: str) -> tuple[str, ...]:
 def expanded(names: Iterable[str]) -> tuple[str, ...]:
     """Names of benchmarks, each once, with those of suites in the place of their suite."""
     return tuple(dict.fromkeys(one for name in names for one in (members(name) or (name,))))
+
+
+def refuse_unjudged(benchmarks: Sequence[str]) -> None:
+    """Refuse a member whose judge cannot be asked before the data of all others are loaded.
+
+    Raises:
+        UsageError: the key of its judge is not set.
+    """
+    judged = [name for name in benchmarks if name in _JUDGED]
+    is_openai = os.environ.get("API_TYPE", "openai") == "openai"
+    if not judged or not is_openai or os.environ.get("OPENAI_API_KEY"):
+        return
+    others = " ".join(f"--benchmark={name}" for name in benchmarks if name not in judged)
+    raise UsageError(
+        f"The benchmark {judged[0]} asks a judge by itself, whose key is not set.",
+        "Set OPENAI_API_KEY (and OPENAI_API_URL or MODEL_VERSION for another server or model)"
+        + (f", or leave it out: {others}" if others else "."),
+    )

@@ -71,25 +71,32 @@ def command(name: str, dry_run: bool, output: Path | None, as_json: bool, **opti
     chain = chain_of(name, given, overrides)
     folder = folder_of(chain, output)
     if dry_run or not is_done(chain, folder):
+        click.echo(f"Looking for all that the rounds of {name} name.", err=True)
         check_chain(chain, check)
     if dry_run:
         rounds = [
-            [
-                shlex.join(["mmpref", *call.arguments(), "--output", str(folder / f"round-{number}" / call.command)])
-                for call in chain.calls(number, folder)
-            ]
+            [_line(call, folder, number) for call in chain.calls(number, folder)]
             for number in range(1, chain.settings.at_most + 1)
         ]
-        common.show({"rule": chain.settings.rule.text, "rounds": rounds}, as_json, lambda: _show_plan(chain, rounds))
+        start = [] if (call := chain.start()) is None else [_line(call, folder, 0)]
+        plan = {"rule": chain.settings.rule.text, **({"start": start} if start else {}), "rounds": rounds}
+        common.show(plan, as_json, lambda: _show_plan(chain, start, rounds))
         return
     done = iterate(name, **options, set=overrides, output=folder)
     test = {"test": done.test.as_dict()} if done.test else {}
     common.show({**done.manifest, "path": str(folder), **test}, as_json, lambda: _show(done))
 
 
-def _show_plan(chain: Any, rounds: list[list[str]]) -> None:
+def _line(call: Any, folder: Path, number: int) -> str:
+    return shlex.join(["mmpref", *call.arguments(), "--output", str(folder / f"round-{number}" / call.command)])
+
+
+def _show_plan(chain: Any, start: list[str], rounds: list[list[str]]) -> None:
     from mmpref.cli.format import print_text
 
+    if start:
+        click.echo("# what it begins with")
+        click.echo("\n".join(start))
     for number, commands in enumerate(rounds, 1):
         click.echo(f"# round {number}")
         click.echo("\n".join(commands))

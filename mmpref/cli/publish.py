@@ -82,6 +82,7 @@ def command(run: Path, as_json: bool, to_folder: Path | None, **options: Any) ->
     if not (options["hub_dataset_id"] or options["hub_model_id"] or trusted_resource()):
         kind, repo_id = _asked_for(run, options["private"])
         options[f"hub_{kind}_id"] = repo_id
+    click.echo(f"Publishing {run}.", err=True)
     published = publish(run, **options)
     common.show(dataclasses.asdict(published), as_json, lambda: print_table(published.title, *published.table()))
 

@@ -84,6 +84,7 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
             f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.", _by_hand(name)
         )
     root = output or Path("runs") / f"reproduce-{name}"
+    click.echo(f"Looking for all that the steps of {name} name.", err=True)
     recipes = _checked(name, root, steps)
     if dry_run:
         commands = [_command(name, root, step) for step in recipes]

@@ -22,7 +22,7 @@ from mmpref.log import logger
 
 _CUT_REASONS = {"length", "max_tokens", "max_output_tokens", "model_length"}
 """Finish reasons of a reply that its limit cut off, as servers call them."""
-_MAX_FAILURES = 20
+MAX_FAILURES = 20
 """Replies in a row that may fail, each after all its retries, before the endpoint counts as gone."""
 
 
@@ -180,7 +180,7 @@ class Endpoint:
     def _failed(self, why: str) -> Reply:
         with self._lock:
             self._failures += 1
-            if self._failures >= _MAX_FAILURES:
+            if self._failures >= MAX_FAILURES:
                 raise ModelError(
                     f"{self.url} has failed {self._failures} requests in a row; the last: {why}.",
                     "What was answered is kept: the same command goes on.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ class CachedChat(ChatWrapper):
 
     def __init__(self, chat: Chat, folder: Path | None = None) -> None:
         super().__init__(chat)
-        self._folder = folder or cache_folder() / "replies"
+        self._folder = folder
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         bound = self.identity.get("max_tokens")
-        cached = (_read_reply(self._file(query), bound) for query in queries)
+        cached = (read_reply(self._file(query), bound) for query in queries)
         replies = {number: reply for number, reply in enumerate(cached) if reply}
         for number, reply in replies.items():
             if on_reply:
@@ -44,7 +44,7 @@ class CachedChat(ChatWrapper):
 
         def cache(number: int, reply: Reply) -> None:
             if reply.text is not None:  # under what was asked in the end: a server may take no temperature
-                _write_reply(self._file(queries[missing[number]]), reply)
+                write_reply(self._file(queries[missing[number]]), reply)
             if on_reply:
                 on_reply(missing[number], reply)
 
@@ -53,9 +53,18 @@ class CachedChat(ChatWrapper):
         return [replies[number] for number in range(len(queries))]
 
     def _file(self, query: Query) -> Path:
-        content = {**self.identity, **query_content(query)}
-        name = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-        return self._folder / name[:2] / f"{name}.json"
+        return reply_file({**self.identity, **query_content(query)}, self._folder)
+
+
+def reply_file(content: Mapping[str, Any], folder: Path | None = None) -> Path:
+    """Where the reply to a request is cached.
+
+    Args:
+        content: all that decides it, as JSON.
+        folder: of all replies; by default of the cache.
+    """
+    name = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return (folder or cache_folder() / "replies") / name[:2] / f"{name}.json"
 
 
 def query_content(query: Query) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def query_content(query: Query) -> dict[str, Any]:
     return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat, **seed}
 
 
-def _read_reply(file: Path, bound: int | None) -> Reply | None:
+def read_reply(file: Path, bound: int | None) -> Reply | None:
     """A cached reply; None where there is none, or a file that is broken (it is then asked and written anew).
 
     Args:
@@ -82,7 +91,12 @@ def _read_reply(file: Path, bound: int | None) -> Reply | None:
         return None
 
 
-def _write_reply(file: Path, reply: Reply) -> None:
+def write_reply(file: Path, reply: Reply) -> None:
+    """Cache a reply.
+
+    Raises:
+        RunError: the cache cannot be written.
+    """
     content = {
         "text": reply.text,
         "prompt_tokens": reply.prompt_tokens,

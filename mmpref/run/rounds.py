@@ -35,7 +35,7 @@ class StopRule:
 
         Args:
             value: its metric.
-            best: that of what is kept: an earlier round, or the base.
+            best: that of what is kept: an earlier round, or what the chain began with, the base or an adapter.
             difference: from ``best``, paired by image; None where the two cannot be tested against each other.
             kl: of the round from the base, nats a token; None where it was not measured.
         """
@@ -78,7 +78,7 @@ class Round:
         pairs: that it was trained on.
         steps: of its training.
         value: of the metric that chooses.
-        before: the round that was kept until then; 0 is the base.
+        before: the round that was kept until then; 0 is what the chain began with, the base or an adapter.
         difference: from that, paired by image; None where the two cannot be tested against each other.
         kl: from the base, nats a token; None where it was not measured.
         outcome: what became of it.
@@ -115,7 +115,7 @@ class Round:
 
 
 def kept_of(rounds: Sequence[Round]) -> int:
-    """The number of the round that is kept; 0, the base, where none is."""
+    """The number of the round that is kept; 0, what the chain began with, where none is."""
     return max((one.number for one in rounds if one.outcome == _KEPT), default=0)
 
 
@@ -124,10 +124,15 @@ def test_folder(chain: Path, kept: int) -> Path:
     return chain / f"test-of-round-{kept}"
 
 
-def table(base: Value, rounds: Sequence[Round]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of text that 80 columns hold: the base, then a row for each round."""
+def table(base: Value, rounds: Sequence[Round], begun: Value | None = None) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of text that 80 columns hold: the base, then a row for each round.
+
+    Args:
+        begun: of the adapter that the chain began with, which stands between them as round 0.
+    """
     digits = decimals(base.value)
-    lines = [["base", "", "", interval_text(base.value, None, None, digits=digits), "", "", ""]]
+    before = [("base", base), *([("0", begun)] if begun else [])]
+    lines = [[name, "", "", interval_text(one.value, None, None, digits=digits), "", "", ""] for name, one in before]
     for one in rounds:
         change = one.difference.text(signed=True, digits=digits) if one.difference else "–"
         lines.append(
@@ -142,6 +147,11 @@ def table(base: Value, rounds: Sequence[Round]) -> tuple[list[str], list[list[st
             ]
         )
     return ["round", "pairs", "steps", "value", "from what was kept", "KL", "outcome"], lines
+
+
+def begun_value(manifest: Mapping[str, Any]) -> Value | None:
+    """The metric of the adapter that a chain began with; None of a chain that began with the base."""
+    return Value.from_dict(manifest["begun"]["value"]) if "begun" in manifest else None
 
 
 def title(metric: str, value: Value, data: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.hub_cache import unwritable
 from mmpref.licence import licence_of_folder
 from mmpref.registry import suggest
 from mmpref.tables._files import content_hash
@@ -71,7 +72,8 @@ def load_errors(what: str) -> Iterator[None]:
     except (*refusals, pa.ArrowException) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise InputError(
-            f"The dataset {what} cannot be loaded: {reason[:400]}", "Check the split, the configuration and the files."
+            f"The dataset {what} cannot be loaded: {reason[:400]}",
+            unwritable(error) or "Check the split, the configuration and the files.",
         ) from error
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mmpref.errors import MmprefError, ModelError, is_out_of_memory, reason_of
+from mmpref.hub_cache import unwritable
 
 _EXTRAS = {"torchvision": "vision", "num2words": "vision", "bitsandbytes": "quantization"}
 """Libraries that models ask for, and the extras of mmpref that bring them."""
@@ -45,6 +46,8 @@ def _reason(error: Exception) -> str:
 
 
 def _hint(error: Exception, reason: str, what: str, base: str) -> str:
+    if cache := unwritable(error):
+        return cache
     for library, extra in _EXTRAS.items():
         missing = isinstance(error, ImportError) or re.search("install|not found", reason)
         if missing and re.search(rf"{library}\b", reason, re.IGNORECASE):

@@ -168,6 +168,8 @@ def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path
     assert done.exit_code == 0, (done.output, done.exception)
     manifest = json.loads(done.stdout)
     base, first, second = manifest["evaluations"]
+    logged = (tmp_path / "run/evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in logged] == [base, first, second]
     assert base["step"] == 0
     assert {"chair/chair_i", "chair/recall", "pope/accuracy"} <= first.keys()
     assert manifest["best"]["base"] == base["chair/recall"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mmpref.align.plot import plot
+from mmpref.align.plot import _plot_watched, plot
 from mmpref.align.summary import final_metrics, final_steps, log_until
 
 
@@ -46,3 +47,12 @@ def test_benchmarks_have_panels_of_their_own(tmp_path: Path) -> None:
     heights = [Image.open(tmp_path / f"{name}.png").height for name in ("bare", "watched", "chosen")]
     assert heights[0] == heights[1] < heights[2]
     assert len({(tmp_path / f"{name}.png").read_bytes() for name in ("bare", "watched", "chosen")}) == 3
+
+
+def test_a_benchmarks_panel_begins_with_step_0_and_has_a_line_at_it() -> None:
+    axes = Figure().add_subplot()
+    looks = [{"step": step, "pope/accuracy": 0.5 + step / 100} for step in (0, 2, 4)]
+    _plot_watched(axes, "pope/accuracy", looks, None, "first adapter", "adapter")
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()}
+    assert lines["adapter"] == ([0, 2, 4], [0.5, 0.52, 0.54])
+    assert lines["first adapter (step 0)"][1] == [0.5, 0.5]

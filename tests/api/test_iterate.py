@@ -314,6 +314,35 @@ def test_a_chain_may_begin_with_an_adapter_and_a_method_with_its_own_is_given_th
         assert (build.builder["adapter"], build.adapter) == (adapter, None)
 
 
+def test_the_adapter_that_a_chain_begins_with_is_what_its_first_round_must_beat(whole: Iterated) -> None:
+    key, first = Key("chair", "chair_i_typical", ALL), "out/round-1/train"
+    overrides = {"train.adapter": first, "train.trainer.max_steps": 1, "train.trainer.save_steps": 100}
+    options: dict[str, Any] = {"rounds": 1, "kl_prompts": 0, "set": overrides}
+    done = mmpref.iterate("my.yaml", **options, output="from", progress=False)
+    begun = Results.read(Path("from/round-0/evaluate")).by_key(ADAPTER)[key]
+    assert begun == whole.rounds[0].value, "the same adapter on the same data"
+    assert begun.value != done.manifest["base"]["value"] == whole.manifest["base"]["value"]
+    [one] = done.rounds
+    assert one.difference is not None
+    assert one.difference.value == pytest.approx(one.value.value - begun.value)
+    assert done.manifest["begun"] == {"adapter": done.manifest["begun"]["adapter"], "value": begun.as_dict()}
+    assert done.manifest["begun"]["adapter"]["id"] == first
+    assert [row[0] for row in done.table()[1]] == ["base", "0", "1"]
+    assert first in done.remarks()[0]
+    assert mmpref.iterate("my.yaml", **options, output="from", progress=False).manifest == done.manifest
+
+
+def test_a_start_is_evaluated_on_the_data_that_choose(tmp_path: Path) -> None:
+    chain, _ = planned(tmp_path, 1, {}, {"train.adapter": "me/first", "train.adapter_revision": "v1"})
+    start = chain.start()
+    assert start is not None
+    recipe = start.resolved()
+    assert (recipe.adapter, recipe.adapter_revision, recipe.split) == ("me/first", "v1", "dev")
+    chain, _ = planned(tmp_path, 1, {}, {"train.adapter": "me/first", "evaluate.adapter_revision": "other"})
+    assert chain.start().resolved().adapter_revision is None  # type: ignore[union-attr]
+    assert planned(tmp_path, 1, {}, {})[0].start() is None
+
+
 def test_a_method_that_no_model_writes_for_builds_without_an_adapter(tmp_path: Path) -> None:
     _, (build, train, _) = planned(tmp_path, 2, {}, {"build-dataset.method": "mismatched"})
     assert (build.adapter, build.skip, train.adapter) == (None, 12, "out/round-1/train")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS, Context
@@ -19,11 +21,17 @@ from mmpref.errors import UsageError
 from mmpref.images import decode
 from mmpref.judges import detectors
 from mmpref.judges.detectors import open_detector
+from mmpref.rng import stream
+from mmpref.sampling.answers import sample_answers
+from mmpref.sampling.resample import Draft, next_sentences
+from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
-from mmpref.types import Example, ModelRef, Pair, Skip, context_of
+from mmpref.types import Example, ImageData, ModelRef, Pair, Skip, context_of
+from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
+from mmpref.vlm.token_places import coverage
 
 MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
 SETTINGS: dict[str, Any] = {
@@ -80,6 +88,79 @@ def test_rejected_sentences_name_what_is_hidden_and_chosen_ones_what_is_left(
         assert oracle.mentions(pair.chosen)
     assert {one.reason for one in outcomes if isinstance(one, Skip)} <= {"not-said", "one-sided", "no-objects"}
     assert worker_of(policy, hide=hide, batch_size=5)(captions[10:]) == outcomes[10:]
+
+
+def naive(policy: Policy, example: Example, hide: str) -> tuple[bytes, str, str, str] | str:
+    """The painted image's pixels, context, chosen and rejected, or why there is none: one example alone, one branch at
+    a time, by what the scene has in it."""
+    boxes = {name: box for name, [box] in oracle.boxes(oracle.scene_of(example.id)).items()}
+
+    def area(box: Any) -> float:
+        return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+    names = sorted(name for name in example.objects if area(boxes[name]) <= 0.5)
+    gone = names[int(stream(0, example.id, "object").integers(len(names)))]
+    left, top, right, bottom = hidden = boxes[gone]
+    pixels = np.asarray(decode(example.images[0])).copy()
+    high, wide, _ = pixels.shape
+    colour = [round(value) for value in pixels.reshape(-1, 3).mean(0)]
+    pixels[int(top * high) : round(bottom * high), int(left * wide) : round(right * wide)] = colour
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    painted = replace(example, images=(ImageData(buffer.getvalue(), "x"),))
+    [prompt] = encode(policy, [policy.prompter(painted if hide == "pixels" else example)])
+    if hide == "tokens":
+        visible = coverage(policy, example.prompt, (wide, high), [hidden]) < 0.25
+        if visible.all():
+            return "no-objects"
+        prompt = prompt.drop(visible, "original")
+
+    def is_clean(text: str) -> bool:
+        """It names what is there, and less than half of which is painted over."""
+        for name in oracle.mentions(text):
+            if name == gone or name not in boxes:
+                return False
+            a, b, c, d = boxes[name]
+            if 2 * area((max(a, left), max(b, top), min(c, right), min(d, bottom))) >= area(boxes[name]):
+                return False
+        return True
+
+    settings = BUILDERS.get("hide-object").config()(**SETTINGS)
+    [answers] = sample_answers(policy, [prompt], [example.id], settings.decoding(48, 0), SETTINGS["samples"], width=1)
+    for answer in answers:
+        parts = [] if answer.cut else split(answer.text)
+        place = next((number for number, part in enumerate(parts) if gone in oracle.mentions(part)), None)
+        if place is not None and is_clean("".join(parts[:place])):
+            break
+    else:
+        return "not-said"
+    before = "".join(parts[:place])
+    context, rejected = before.rstrip(), (before + parts[place]).rstrip()[len(before.rstrip()) :]
+    draft = Draft(example, prompt, context)
+    [drawn] = next_sentences(policy, [draft], settings.decoding(24, 0), SETTINGS["samples"], width=1)
+    for sentence in drawn:
+        if sentence and oracle.mentions(sentence) and is_clean(sentence):
+            texts = (sentence, rejected) if context else (sentence.lstrip(), rejected.lstrip())
+            return pixels.tobytes(), context, *texts
+    return "one-sided"
+
+
+@pytest.mark.parametrize("hide", ["tokens", "pixels"])
+def test_pairs_are_those_of_a_plain_loop(policy: Policy, captions: list[Example], hide: str) -> None:
+    outcomes = worker_of(policy, hide=hide)(captions[:8])
+    made = [
+        one.reason
+        if isinstance(one, Skip)
+        else (
+            np.asarray(decode(one.example.images[0])).tobytes(),
+            context_of(one.example.prompt),
+            one.chosen,
+            one.rejected,
+        )
+        for one in outcomes
+    ]
+    assert made == [naive(policy, example, hide) for example in captions[:8]]
+    assert any(isinstance(one, Pair) for one in outcomes)
 
 
 @pytest.mark.parametrize("hide", ["tokens", "pixels"])

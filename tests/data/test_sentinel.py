@@ -17,10 +17,13 @@ from mmpref.errors import UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.judges import detectors
 from mmpref.judges.detectors import open_detector
+from mmpref.rng import stream
+from mmpref.sampling.resample import Draft, next_sentences
 from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
 from mmpref.types import Example, ModelRef, Skip, context_of
+from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
@@ -83,6 +86,46 @@ def test_pairs_are_next_sentences_behind_a_clean_context(policy: Policy, caption
     assert len(set(ids)) == len(ids)
     other = worker_of(policy, batch_size=5)
     assert list(other(captions[4:])) == outcomes[4:], "whatever else is in the block"
+
+
+def naive(policy: Policy, example: Example) -> list[tuple[str, str, str]]:
+    """Context, chosen and rejected: one answer alone, one branch at a time, by what the scene has in it."""
+    [prompt] = encode(policy, [policy.prompter(example)])
+    settings = BUILDERS.get("sentinel").config()(**{**SETTINGS, "detectors": tuple(SETTINGS["detectors"])})
+    there, context, told = set(oracle.scene_of(example.id).names), "", set[str]()
+    pairs = []
+    for number in range(SETTINGS["max_sentences"]):
+        draft = Draft(example, prompt, context)
+        [drawn] = next_sentences(policy, [draft], settings.decoding(24, 0), SETTINGS["samples"], width=1)
+        true, false, new, known, empty = [], [], [], [], []
+        for index, sentence in enumerate(drawn):
+            if not sentence or sentence in drawn[:index]:
+                continue
+            objects = set(oracle.mentions(sentence))
+            if objects - there:
+                false.append(sentence)
+                continue
+            if objects:
+                true.append(sentence)
+            (empty if not objects else known if objects & told else new).append(sentence)
+        while true and false:
+            pairs.append((context, true.pop(0), false.pop(0)))
+        if not (choice := new or known or empty):
+            break
+        sentence = choice[int(stream(0, example.id, number, "context").integers(len(choice)))]
+        told |= set(oracle.mentions(sentence))
+        context = (context + sentence).lstrip()
+        if sum(one == "" for one in drawn) * 2 > len(drawn):
+            break
+    return [(context, *((one if context else one.lstrip()) for one in both)) for context, *both in pairs]
+
+
+def test_pairs_are_those_of_a_plain_loop(policy: Policy, captions: list[Example]) -> None:
+    outcomes = worker_of(policy)(captions[:5])
+    made = [[] if isinstance(one, Skip) else [*one] for one in outcomes]
+    texts = [[(context_of(pair.example.prompt), pair.chosen, pair.rejected) for pair in of_one] for of_one in made]
+    assert texts == [naive(policy, example) for example in captions[:5]]
+    assert sum(map(len, texts)) > 2
 
 
 def test_detectors_that_disagree_leave_an_object_uncertain(policy: Policy, captions: list[Example]) -> None:

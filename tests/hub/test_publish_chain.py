@@ -59,6 +59,23 @@ def chain_run(path: Path, kept: int = 1) -> dict[str, Any]:
     return manifest
 
 
+def test_the_card_says_what_a_chain_begins_with(tmp_path: Path) -> None:
+    manifest = chain_run(tmp_path / "chain")
+    begun = {"adapter": {"id": str(tmp_path / "mine/first"), "revision": None}, "value": chair(0.18).as_dict()}
+    write_chain_card(tmp_path / "chain", {**manifest, "begun": begun})
+    card = (tmp_path / "chain/README.md").read_text()
+    lines = [line for line in card.partition("## Rounds")[2].splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:6]]
+    assert [(row[0], row[3], row[-1]) for row in rows] == [
+        ("base", "0.200", ""),
+        ("0", "0.180", ""),
+        ("1", "0.150", "not published"),
+        ("2", "0.160", "not published"),
+    ]
+    assert "Round 0 is <code>first</code>, which the chain began with." in card
+    assert str(tmp_path) not in card
+
+
 def test_the_kept_adapter_goes_up_under_one_card_that_links_its_datasets(hub: HubAccount, tmp_path: Path) -> None:
     where = {"token": hub.token, "endpoint": hub.endpoint}
     chain_run(tmp_path / "chain")

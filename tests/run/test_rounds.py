@@ -80,3 +80,9 @@ def test_the_rule_is_said_in_words() -> None:
         "the difference excludes 0; a round over 0.2 nats a token from the base is not kept. The chain stops after 2 "
         "rounds in a row without that."
     )
+
+
+def test_the_adapter_that_a_chain_begins_with_is_round_0() -> None:
+    rounds = rounds_of(StopRule(), (0.25,))
+    _, rows = table(value(0.30), rounds, value(0.28))
+    assert [(row[0], row[3]) for row in rows] == [("base", "0.300"), ("0", "0.280"), ("1", "0.250")]

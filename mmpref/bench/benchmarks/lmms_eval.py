@@ -106,13 +106,15 @@ class LmmsEvalTask:
             answer = answer.partition(stop)[0]
         counts: dict[CountKey | str, float] = {}
         found = self._own.scores(int(sample.id), answer)
-        for metric, item in found.items():
+        for metric, item in found.by_metric.items():
             counts[CountKey(metric, "n")] = 1.0
+            if found.unjudged:
+                continue
             if self._is_mean(metric):
                 counts[CountKey(metric, "sum")] = float(item)
             else:
                 counts[CountKey(metric, f"{int(sample.id):07d} {_kept(item, metric)}")] = 1.0
-        return Score(str(next(iter(found.values()), "")), counts)
+        return Score(str(next(iter(found.by_metric.values()), "")), counts, unjudged=found.unjudged)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         keys = {key for score in scores for key in score.counts if isinstance(key, CountKey)}

@@ -111,7 +111,7 @@ class _Worker(OwnPairsWorker, PolicyWorker):
         chosen = dict(zip(map(id, said), self._other_sentences(said), strict=True))
         return self.pairs(
             [
-                (one.example, self._pick(one, chosen.get(id(one)))) if isinstance(one, _Hidden) else (example, one)
+                self._pick(one, chosen.get(id(one))) if isinstance(one, _Hidden) else (example, one)
                 for example, one in zip(block, hidden, strict=True)
             ]
         )
@@ -209,15 +209,17 @@ class _Worker(OwnPairsWorker, PolicyWorker):
             for one, of_one, found in zip(hidden, named, find(self.detector, wanted), strict=True)
         ]
 
-    def _pick(self, one: _Hidden, chosen: str | None) -> Pick | Skip:
+    def _pick(self, one: _Hidden, chosen: str | None) -> tuple[Example, Pick | Skip]:
+        """The example, whose prompt ends in the context, with its two sentences, or why there is no pair."""
+        example = one.example
         if not one.rejected:
-            return Skip(one.example.id, "not-said", f"the hidden object is {one.name!r}")
+            return example, Skip(example.id, "not-said", f"the hidden object is {one.name!r}")
         if chosen is None:
-            return Skip(one.example.id, "one-sided")
-        if one.context:
-            one.example = replace(one.example, prompt=(*one.example.prompt, Message("assistant", one.context)))
-            return chosen, one.rejected, None
-        return chosen.lstrip(), one.rejected.lstrip(), None
+            return example, Skip(example.id, "one-sided")
+        if not one.context:
+            return example, (chosen.lstrip(), one.rejected.lstrip(), None)
+        continued = replace(example, prompt=(*example.prompt, Message("assistant", one.context)))
+        return continued, (chosen, one.rejected, None)
 
 
 def _area(box: Box) -> float:

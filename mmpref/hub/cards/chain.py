@@ -10,6 +10,7 @@ from mmpref.hub.cards.markdown import code, table, text
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.private import public
 from mmpref.hub.published import published_at
+from mmpref.hub_ids import name_for_others
 from mmpref.run import rounds as chain
 from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
@@ -50,7 +51,8 @@ def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
     """
     base = Value.from_dict(manifest["base"])
     rounds = [chain.Round.from_dict(row) for row in manifest["rounds"]]
-    columns, rows = chain.table(base, rounds)
+    columns, rows = chain.table(base, rounds, chain.begun_value(manifest))
+    before = len(rows) - len(rounds)
     chosen = Asked.from_dict(manifest["chosen_on"])
     arrow = {True: "↑", False: "↓", None: ""}[base.higher_is_better]
     reported = [code(Asked.from_dict(asked).which) for asked in manifest["reported_on"].values()]
@@ -66,18 +68,25 @@ def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
             table(
                 ("round", "pairs", "steps", f"{code(manifest['metric'])} {arrow}".rstrip(), *columns[4:], "dataset"),
                 [
-                    [*row[:-1], text(row[-1]), _dataset(path, number) if number else ""]
-                    for number, row in enumerate(rows)
+                    [*row[:-1], text(row[-1]), _dataset(path, number) if number > 0 else ""]
+                    for number, row in enumerate(rows, 1 - before)
                 ],
             ),
-            "Differences have their 95 % interval, paired by image. KL is from the base, in nats a token of the "
-            "adapter's own greedy answers.",
+            f"{_begun(manifest)}Differences have their 95 % interval, paired by image. KL is from the base, in nats a "
+            "token of the adapter's own greedy answers.",
             f"{text(manifest['rule'])} The chain ended: {text(manifest['stopped'])}.",
             f"The round was chosen on {code(chosen.which)}. Results are of {', '.join(reported)}, which chose nothing."
             if reported
             else f"The round was chosen on {code(chosen.which)}.",
         ]
     )
+
+
+def _begun(manifest: Mapping[str, Any]) -> str:
+    """What round 0 is, where there is one."""
+    if "begun" not in manifest:
+        return ""
+    return f"Round 0 is {code(name_for_others(manifest['begun']['adapter']['id']))}, which the chain began with. "
 
 
 def _dataset(path: Path, number: int) -> str:

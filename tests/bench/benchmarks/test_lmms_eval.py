@@ -23,7 +23,7 @@ from mmpref.bench.benchmark import BENCHMARKS, CountKey
 from mmpref.bench.benchmarks import lmms_eval
 from mmpref.bench.benchmarks.lmms_eval import LmmsEvalTask, Settings
 from mmpref.bench.compare import compare
-from mmpref.bench.evaluate import evaluate
+from mmpref.bench.evaluate import evaluate, refuse
 from mmpref.bench.lmms_eval_task import HarnessTask, Question
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import read_records
@@ -363,3 +363,17 @@ def test_suites() -> None:
     assert len(recipe.benchmarks) == len(set(recipe.benchmarks))
     assert evaluate_recipe(model="me/vlm", benchmark="capabilities").benchmarks == CAPABILITIES
     assert EvaluateRecipe("me/vlm", CAPABILITIES[:1]).title == "lmms-eval.mmmu_val"
+
+
+def test_a_suite_whose_judge_has_no_key_is_told_how_to_do_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "API_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    recipe = evaluate_recipe(model="me/vlm", benchmark=["pope", "capabilities"])
+    with pytest.raises(UsageError, match=r"mathvista_testmini_format asks a judge by itself") as error:
+        refuse(recipe)
+    assert "OPENAI_API_KEY" in error.value.hint
+    left = [word.removeprefix("--benchmark=") for word in error.value.hint.split() if word.startswith("--benchmark=")]
+    assert left == [name for name in ("pope", *CAPABILITIES) if "mathvista" not in name]
+    refuse(evaluate_recipe(model="me/vlm", benchmark=left))
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    refuse(recipe)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mmpref.bench.lmms_eval_judge import failures_raise, judges_of, name_of, refuse_unavailable
-from mmpref.bench.lmms_eval_task import HarnessTask
-from mmpref.errors import InputError, UsageError
-from tests.judges.server import ChatServer, fault, text_of
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.lmms_eval_judge import judges_of, name_of, refuse_unavailable, requests_watched
+from mmpref.bench.lmms_eval_task import HarnessTask, Scores, load_task
+from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.bench.records import read_records
+from mmpref.cli.format import print_results
+from mmpref.errors import ModelError, UsageError
+from mmpref.judges.endpoint import MAX_FAILURES
+from mmpref.run.results import Results
+from tests.bench.conftest import MODEL
+from tests.judges.server import ChatServer, fault, finished, text_of
 
 pytestmark = pytest.mark.skipif(find_spec("lmms_eval") is None, reason="lmms-eval is not installed")
 
@@ -58,6 +68,11 @@ def aggregate(items, scale):
 '''
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def code(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A task's code, loaded as lmms-eval does, with a key and the URL of a server."""
@@ -84,53 +99,149 @@ def test_only_a_judge_that_is_asked_is_found_and_its_key_is_wanted_first(code: C
         refuse_unavailable("tiny", [judge])
 
 
-def test_a_reply_that_failed_is_no_wrong_answer_and_an_answer_is_judged_once(code: Callable[..., Any]) -> None:
-    faults = iter([fault(400), fault(400), fault(400)])
+@pytest.fixture
+def harness(code: Callable[..., Any]) -> Callable[[str], HarnessTask]:
+    """A task of one question, right if the judge reads yes, whose judge is behind a URL."""
+
+    def load(url: str) -> HarnessTask:
+        own = code(url)
+        task = SimpleNamespace(
+            eval_docs_no_media=[{"answer": "yes"}],
+            _filters=[SimpleNamespace(name="none", apply=lambda instances, docs: _filtered(instances))],
+            process_results=own.asking,
+            aggregation=lambda: {"exact_match": None},
+        )
+        made = HarnessTask("tiny", task, judges_of([own.asking]))
+        made._instances[0] = SimpleNamespace()
+        return made
+
+    return load
+
+
+def test_a_reply_that_failed_is_no_wrong_answer_and_an_answer_is_judged_once(
+    harness: Callable[[str], HarnessTask],
+) -> None:
+    faults = iter([fault(400, "content filter"), fault(400, "content filter"), fault(400)])
 
     def reply(body: dict[str, Any], _: int) -> Any:
         return next(faults, None) or text_of(body).lower()
 
     with ChatServer(reply) as server:
-        own = code(server.url)
-        judges = judges_of([own.asking])
-        refuse_unavailable("tiny", judges)
-        task = SimpleNamespace(
-            eval_docs_no_media=[{"answer": "yes"}],
-            _filters=[SimpleNamespace(apply=lambda instances, docs: _filtered(instances))],
-            process_results=own.asking,
-            aggregation=lambda: {"exact_match": None},
-        )
-        harness = HarnessTask("tiny", task, judges)
-        assert harness.judge == "reader-1 (OpenAIProvider)"
-        harness._instances[0] = SimpleNamespace()
-        with pytest.raises(InputError, match="The judge of lmms-eval's task tiny gave no reply"):
-            harness.scores(0, "YES")
+        task = harness(server.url)
+        [judge] = task._judges
+        assert task.judge == "reader-1 (OpenAIProvider)"
+        assert "content filter" in task.scores(0, "YES").unjudged
         assert len(server.requests) == 2
-        assert harness.scores(0, "YES") == {"exact_match": 1.0}, "its second try succeeds"
-        assert harness.scores(0, "No") == {"exact_match": 0.0}
+        assert task.scores(0, "YES") == Scores({"exact_match": 1.0}), "its second try succeeds"
+        assert task.scores(0, "No") == Scores({"exact_match": 0.0})
         assert len(server.requests) == 5
-        assert harness.scores(0, "YES") == {"exact_match": 1.0}
+        assert task.scores(0, "YES") == Scores({"exact_match": 1.0})
         assert len(server.requests) == 5
-        evaluate = type(judges[0]).evaluate
-        with failures_raise("tiny"):
-            assert type(judges[0]).evaluate is not evaluate
-        assert type(judges[0]).evaluate is evaluate
+        evaluated = type(judge).evaluate
+        with requests_watched():
+            assert type(judge).evaluate is not evaluated
+        assert type(judge).evaluate is evaluated
+
+
+@pytest.mark.parametrize("reply", [" ", finished(None, "content_filter")])
+def test_an_empty_reply_is_none(reply: Any, harness: Callable[[str], HarnessTask]) -> None:
+    with ChatServer(lambda *_: reply) as server:
+        assert harness(server.url).scores(0, "YES").unjudged
+
+
+def test_a_judge_that_is_gone_ends_the_work_and_one_that_refuses_does_not(
+    harness: Callable[[str], HarnessTask],
+) -> None:
+    with ChatServer(lambda *_: fault(401)) as server, pytest.raises(ModelError, match=r"tiny gave no reply.*401"):
+        harness(server.url).scores(0, "YES")
+    with ChatServer(lambda *_: fault(400)) as server:
+        task = harness(server.url)
+        assert all(task.scores(0, f"{number}").unjudged for number in range(MAX_FAILURES + 1))
+    with ChatServer(lambda body, _: "" if "?" in text_of(body) else "yes") as server:
+        task = harness(server.url)
+        for _ in range(2):
+            assert all(task.scores(0, f"{number}?").unjudged for number in range(MAX_FAILURES - 1))
+            assert not task.scores(0, "yes").unjudged
+            task._judged.clear()
+        with pytest.raises(ModelError, match="an empty reply"):
+            [task.scores(0, f"{number}?") for number in range(MAX_FAILURES)]
 
 
 def test_a_prompt_that_is_shortened_until_it_is_answered_has_not_failed(code: Callable[..., Any]) -> None:
     """As MathVista's evaluator does, from the front; a reply about something else mends nothing."""
 
-    def ask(*texts: str) -> None:
-        with failures_raise("tiny"):
+    def failed(*texts: str) -> list[str]:
+        with requests_watched() as failures:
             for text in texts:
                 with contextlib.suppress(Exception):
                     own.READER.server.evaluate(own.Request([{"role": "user", "content": text}]))
+        return [*failures]
 
     with ChatServer(lambda body, _: fault(400) if len(text_of(body)) > 20 else "yes") as server:
         own = code(server.url)
-        ask("what was said, and then: yes", "and then: yes")
-        with pytest.raises(InputError, match="gave no reply"):
-            ask("what was said, and then: yes", "and then: no")
+        assert failed("what was said, and then: yes", "and then: yes") == []
+        assert failed("what was said, and then: yes", "and then: no") == ["what was said, and then: yes"]
+
+
+TASK = """\
+task: read
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {rows}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "question"
+doc_to_target: "answer"
+generation_kwargs: {{max_new_tokens: 8, temperature: 0, do_sample: false}}
+process_results: !function utils.asking
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 1.0}}
+"""
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_answers_that_a_judge_refuses_are_missing_and_told(
+    raises: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of four answers it refuses one, then three; the task's code takes that for an empty reply, or raises."""
+    rows = [{"question": f"Is it so? {number}", "answer": "yes"} for number in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "read.yaml").write_text(TASK.format(rows=tmp_path / "rows.jsonl"))
+    reads = "f\"{doc['question']} {results[0]}\""
+    text = UTILS.replace("read(results[0]) ==", f"read({reads}) ==")
+    (tmp_path / "utils.py").write_text(text.replace('return ""', "raise ValueError") if raises else text)
+    refused = ["so? 1"]
+
+    def reply(body: dict[str, Any], _: int) -> Any:
+        filtered = any(one in text_of(body) for one in refused)
+        return fault(400, "content filter") if filtered else "no" if "so? 2" in text_of(body) else "yes"
+
+    name = "lmms-eval:read"
+    recipe = EvaluateRecipe(MODEL, (name,), benchmark={name: {"include": str(tmp_path)}})
+    with ChatServer(reply) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "x")
+        monkeypatch.setenv("OPENAI_API_URL", server.url)
+        load_task.cache_clear()
+        found = evaluate(recipe, tmp_path / "run")
+        shutil.rmtree(tmp_path / "cache")
+        refused[:] = ["so? 0", "so? 1", "so? 3"]
+        load_task.cache_clear()
+        with pytest.raises(
+            ModelError, match=r"a verdict on 1 of 4 answers to lmms-eval\.read: too few.*content filter"
+        ):
+            evaluate(recipe, tmp_path / "few")
+        refused.clear()
+        asked = len(server.requests)
+        assert evaluate(recipe, tmp_path / "few")["missing"] == {"lmms-eval.read": 0}
+        assert len(server.requests) == asked + 3, "only those are asked again"
+    [value] = found["results"]
+    assert (value["value"], value["n"], value["missing"]) == (pytest.approx(2 / 3), 3, 1)
+    assert found["missing"] == {"lmms-eval.read": 1}
+    kept = read_records(tmp_path / "run", "base", "lmms-eval.read")
+    assert [record.missing for record in kept] == [False, True, False, False]
+    print_results(Results.from_dict(found), found)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "lmms-eval.read: 1 answers of base have no verdict of the judge" in shown
+    assert "content filter" in shown
 
 
 def _filtered(instances: list[Any]) -> None:
