@@ -3,24 +3,27 @@
     python scripts/check_published.py RUN PYTHON [--record]
 
 PYTHON is an interpreter that has the libraries but not mmpref. With --record the published cards and their facts become
-the rendered examples in dataset_cards/ and model_cards/.
+the rendered examples in dataset_cards/ and model_cards/, beside a picture of the run's report, which needs Chromium.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tests.hub.server import HubServer
-
 ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from record_cards import record  # noqa: E402
+
+from tests.hub.browser import Browser  # noqa: E402
+from tests.hub.server import HubServer  # noqa: E402
+
+WIDTH = 1100
+"""Of the report's picture, in pixels."""
 
 LOAD = """
 import sys
@@ -58,23 +61,16 @@ print(f"loaded back without mmpref: {len(rows)} pairs, and the adapter that was 
 """
 
 
-def record(server: HubServer) -> None:
-    """Keep what a visitor of the two repositories sees first."""
-    for folder, kind, name in (
-        ("dataset_cards/testbed-bdhs", "datasets", "testbed-bdhs"),
-        ("model_cards/testbed-bdhs-dpo", "models", "testbed-adapter"),
-    ):
-        prefix = "" if kind == "models" else "datasets/"
-        wanted = ["README.md", "run.json", *(["statistics.png"] if kind == "datasets" else [])]
-        while wanted:
-            file = wanted.pop(0)
-            address = f"{server.endpoint}/{prefix}someone/{name}/resolve/main/{file}"
-            target = ROOT / folder / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with urllib.request.urlopen(address) as answer:
-                target.write_bytes(answer.read())
-            if file == "README.md":
-                wanted += re.findall(r"\((pictures/[\w.-]+)\)", target.read_text(encoding="utf-8"))
+def picture(page: Path, file: Path) -> None:
+    """What a browser shows of a page, in its whole length."""
+    with Browser() as browser:
+        browser.call("Page.enable")
+        browser.call("Page.navigate", url=page.resolve().as_uri())
+        browser.wait_for("document.readyState == 'complete'")
+        height = browser.evaluate("document.documentElement.scrollHeight")
+        metrics = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.call("Emulation.setDeviceMetricsOverride", **metrics)
+        browser.screenshot(file)
 
 
 def main() -> int:
@@ -97,7 +93,9 @@ def main() -> int:
             command = [sys.executable, "-m", "mmpref", "publish", str(run / step), option, f"someone/{name}"]
             subprocess.run(command, env=environment, check=True)
         if "--record" in sys.argv:
-            record(server)
+            record(server, "dataset", "testbed-bdhs", ROOT / "dataset_cards" / "testbed-bdhs")
+            record(server, "model", "testbed-adapter", ROOT / "model_cards" / "testbed-bdhs-dpo")
+            picture(run / "report.html", ROOT / "dataset_cards" / "testbed-bdhs" / "report.png")
         command = [plain, "-c", LOAD, "someone", str(base), str((run / "train").resolve())]
         done = subprocess.run(command, env=environment, check=False, cwd=home)
     return done.returncode

@@ -71,7 +71,13 @@ CONTROLS = {
     "sft": "control: the chosen answers alone",
     "reversed": "chosen and rejected swapped, which must harm",
 }
-CONTROL_METRICS = {"chair chair_i": "CHAIR_i", "chair recall": "recall", "pope accuracy": "POPE accuracy"}
+CONTROL_METRICS = {
+    "chair chair_i": "CHAIR_i",
+    "chair chair_i_typical": "of usual things",
+    "chair chair_i_other": "of others",
+    "chair recall": "recall",
+    "pope accuracy": "POPE accuracy",
+}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -149,11 +155,13 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger", *, everywhere: bo
     measured = Ledger.read(ledger)
     effects = Effects(plan.load("study"), measured)
     keys = [Key.of(name) for name in CONTROL_METRICS]
-    of_base = [effect for key in keys if (effect := effects.value("base", key, "test"))]
-    rows = [("base", "", on_each_base(of_base[0], ""), *(f"{effect.value:.3f}" for effect in of_base))]
+    of_base = [effects.value("base", key, "test") for key in keys]
+    shown = (f"{effect.value:.3f}" if effect else "not run" for effect in of_base)
+    rows = [("base", "", on_each_base(of_base[0], ""), *shown)]
     found = {row: [effects.difference(row, "base", key, "test") for key in keys] for row in CONTROLS}
     if everywhere:
-        found = {row: each for row, each in found.items() if each[0] and each[0].bases == of_base[0].bases}
+        bases = of_base[0].bases if of_base[0] else ()
+        found = {row: each for row, each in found.items() if each[0] and each[0].bases == bases}
     numbers = {row: next((one.number for one in differences if one), "") for row, differences in found.items()}
     alike = set(numbers.values()) - {""}
     for row, differences in found.items():
