@@ -85,13 +85,14 @@ def unwritable(error: BaseException) -> str:
     """What to do about an error that comes of a cache that cannot be written; empty where it comes of anything else."""
     from huggingface_hub import constants
 
-    places = (constants.HF_HOME, constants.HF_HUB_CACHE, os.environ.get("HF_DATASETS_CACHE") or constants.HF_HOME)
+    set_apart = [(name, os.environ[name]) for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE") if os.environ.get(name)]
     cause: BaseException | None = error
     while cause is not None:
-        failed = isinstance(cause, OSError) and cause.errno in _UNWRITABLE and str(cause.filename)
-        if failed and any(Path(failed).is_relative_to(place) for place in places):
-            why = os.strerror(getattr(cause, "errno", 0))
-            return f"The cache {constants.HF_HOME} cannot be written ({why}): set HF_HOME to a folder that can."
+        if isinstance(cause, OSError) and cause.errno in _UNWRITABLE and cause.filename:
+            for name, place in (*set_apart, ("HF_HOME", constants.HF_HOME)):
+                if Path(str(cause.filename)).is_relative_to(Path(place).expanduser()):
+                    why = os.strerror(cause.errno)
+                    return f"The cache {place} cannot be written ({why}): set {name} to a folder that can."
         cause = cause.__cause__ or cause.__context__
     return ""
 

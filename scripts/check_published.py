@@ -95,9 +95,10 @@ def main() -> int:
         if "--record" in sys.argv:
             record(server, "dataset", "testbed-bdhs", ROOT / "dataset_cards" / "testbed-bdhs")
             record(server, "model", "testbed-adapter", ROOT / "model_cards" / "testbed-bdhs-dpo")
-            picture(run / "report.html", ROOT / "dataset_cards" / "testbed-bdhs" / "report.png")
         command = [plain, "-c", LOAD, "someone", str(base), str((run / "train").resolve())]
         done = subprocess.run(command, env=environment, check=False, cwd=home)
+    if "--record" in sys.argv:
+        picture(run / "report.html", ROOT / "dataset_cards" / "testbed-bdhs" / "report.png")
     return done.returncode
 
 

@@ -132,19 +132,19 @@ def stage(
     license: str | None = None,
     accept_license: bool = False,
 ) -> Staged:
-    """Write what `publish` would publish as a new repository into a folder, to look at or to upload by other means;
-    the Hub is not asked. ``mmpref publish --to-folder``.
+    """Write what `publish` would publish as a new repository into a folder, to look at or to upload by other means, and
+    send nothing; ``mmpref publish --to-folder``. Of an adapter the base is read.
 
     Args:
         run, hub_dataset_id, hub_model_id, base_hub_id, merge, license, accept_license: as of `publish`.
-        folder: must not be there, or be empty.
+        folder: must not be there, or be empty, and not lie in the run.
 
     Raises:
         UsageError: no repository is named, the wrong kind of one, or results that go into a card on the Hub.
         RunError: not a finished run, or a folder that holds something.
         HubError: a licence that may forbid it, or something of this machine or a token in the files.
     """
-    from mmpref.hub.publish_run import kind_of, write_run
+    from mmpref.hub.publish_run import kind_of, refuse_folder, write_run
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
 
@@ -157,6 +157,8 @@ def stage(
             "The results of an evaluation go into the card that its adapter has on the Hub.",
             "Its records can be written: name a dataset, --hub-dataset-id=NAMESPACE/NAME",
         )
+    base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
+    refuse_folder(path, into)
     kept = _kept(path, kind)
     with scratch("merged") as merged:
         if merge:
@@ -167,7 +169,7 @@ def stage(
             path,
             name,
             into,
-            base_hub_id=base_hub_id and repo_id(base_hub_id, "model"),
+            base_hub_id=base_hub_id,
             accept_license=accept_license,
             license=license,
             merged=merged if merge else None,

@@ -52,7 +52,7 @@ from mmpref.errors import UsageError
     "--to-folder",
     type=common.UserPath(path_type=Path),
     metavar="DIR",
-    help="Only write there what would be published, card and all; the Hub is not asked.",
+    help="Only write there what would be published, card and all, and send nothing.",
 )
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ def kept_run(path: Path) -> Path:
     if manifest["command"] != "iterate":
         return path
     if not manifest["kept"]:
-        raise RunError(f"{path} keeps no round: none was better than the base.", "There is nothing to publish.")
+        raise RunError(f"{path} keeps no round: none beat what it began with.", "There is nothing to publish.")
     return kept_folder(path, manifest)
 
 
@@ -144,33 +146,57 @@ def write_run(
     license: str | None = None,
     merged: Path | None = None,
 ) -> list[LocalFile]:
-    """Write what `publish_run` would publish of a run as a new repository into a folder; the Hub is not asked. Of an
+    """Write what `publish_run` would publish of a run as a new repository into a folder, and send nothing. Of an
     evaluation that is its per-sample records.
 
     Args:
-        folder: must not be there, or be empty.
+        folder: as `refuse_folder` has it; it is there whole or not at all.
 
     Raises:
-        as `publish_run`; OutputError: the folder holds something, or cannot be written.
+        as `publish_run` and `refuse_folder`; RunError too where it cannot be written.
     """
+    refuse_folder(path, folder)
     kept = kept_run(path)
     path, chain = kept, path if kept != path else None
     manifest, _ = _checked_manifest(path, license, accept_license)
     for one in filter(None, (repo_id, base_hub_id)):
         check_repo_id(one)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} holds something already.", "Name a folder that is empty or not there.")
-    with scratch("publish") as stage, disk_errors(folder):
+    with scratch("publish") as stage, disk_errors(folder, "--to-folder"), _whole(folder) as beside:
         samples_only = manifest["command"] == "evaluate"
         content = _stage(path, manifest, stage, repo_id, samples_only, base_hub_id, merged, chain)
         refuse_secrets(stage)
         for file in content.files.values():
-            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (beside / file.path).parent.mkdir(parents=True, exist_ok=True)
             if file.path == CARD:
-                (folder / CARD).write_text(content.merge_card(None, file.text()), encoding="utf-8")
+                (beside / CARD).write_text(content.merge_card(None, file.text()), encoding="utf-8")
             else:
-                shutil.copyfile(stage / file.path, folder / file.path)
+                shutil.copyfile(stage / file.path, beside / file.path)
         return list(content.files.values())
+
+
+def refuse_folder(path: Path, folder: Path) -> None:
+    """See that what is published of a run can be written to a folder.
+
+    Raises:
+        RunError: it holds something, is no folder, or lies in the run, which would be published with it.
+    """
+    if folder.resolve().is_relative_to(path.resolve()):
+        raise RunError(f"{folder} lies in the run, and would be published with it.", "Name a folder outside of it.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} holds something already.", "Name a folder that is empty or not there.")
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A new folder beside, which takes the folder's place in the end; nothing is left of it where that fails."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    beside.mkdir()
+    try:
+        yield beside
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _checked_manifest(path: Path, license: str | None, accept_license: bool) -> tuple[dict[str, Any], list[str]]:

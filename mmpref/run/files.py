@@ -62,8 +62,12 @@ def remove_unfinished(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into an error that a user can act on."""
+def disk_errors(path: Path, option: str = "--output") -> Iterator[None]:
+    """Turn the operating system's refusal to write into an error that a user can act on.
+
+    Args:
+        option: names the path.
+    """
     try:
         yield
     except OSError as error:
@@ -72,8 +76,8 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"No room on the disk to write {path} ({error.strerror}).",
                 "Free some space and run the same command again: finished work is kept.",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise RunError(f"Cannot write {path} ({error.strerror}).", "Choose another --output.") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise RunError(f"Cannot write {path} ({error.strerror}).", f"Choose another {option}.") from error
         raise
 
 

@@ -318,10 +318,10 @@ def lookalikes(name: str, kind: str, members: int | None = None) -> tuple[str, .
 
 @functools.cache
 def held_out(kind: str, members: int | None = None) -> tuple[str, ...]:
-    """Things that no caption has at a kind of place: a quarter of those of whose family nothing is usual there.
+    """Things that no everyday scene has at a kind of place: a quarter of those of whose family nothing is usual there.
 
-    So no scene can hold them there but one in which anything is anywhere. Of another kind of place they are others, and
-    at most places each thing may be.
+    So no scene can hold them there but a plain one, in which anything is anywhere. Of another kind of place they are
+    others, and at most places each thing may be.
     """
     start = list(KINDS).index(kind)
     of_captions = {FAMILY_OF[name] for name in usual(kind, members)}

@@ -5,8 +5,8 @@ one of these most of the time, else a look-alike of it; in scenes of the even wo
 each of the look-alikes is as likely, so that what is usual misleads; in those of ``unusual`` a usual thing is never
 there; in ``plain`` ones anything is anywhere. Two splits are of a world that the checkpoint did not learn from: in
 ``repainted`` scenes, else like those of ``test``, the places look otherwise than any that it has seen; in ``foreign``
-ones all that is there stands where no caption has it (`things.held_out`), nor, where a model was trained so
-(`familiar`), any scene that it has seen. A split with a number behind it (``test-3``) is of a smaller world, whose
+ones all that is there stands where no scene but plain ones has it (`things.held_out`), nor, where a model was trained
+so (`familiar`), any scene that it has seen. A split with a number behind it (``test-3``) is of a smaller world, whose
 families of look-alikes have so many members. Some things are seen badly. The checkpoint learned to see from scenes
 full of anything and to read from plain ones; then it saw captions of ``train`` and a few plain ones, and was asked
 questions about these and ``balanced``, as question sets are balanced where captions are not. Every scene is a function

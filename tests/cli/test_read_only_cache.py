@@ -54,3 +54,7 @@ def test_only_a_cache_that_cannot_be_written_is_told_of(monkeypatch: pytest.Monk
             failing(place)
         assert ("set HF_HOME" in unwritable(error.value)) is told
     assert unwritable(FileNotFoundError("no such model")) == ""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file/hub"))
+    with pytest.raises(ValueError, match="wrapped") as error:
+        failing(tmp_path / "file/hub/models")
+    assert unwritable(error.value).endswith("set HF_HUB_CACHE to a folder that can.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -428,3 +431,24 @@ def test_what_cannot_be_written_to_a_folder(tmp_path: Path) -> None:
             standalone_mode=False,
         )
     assert not (tmp_path / "preview").exists()
+    with pytest.raises(RunError, match="lies in the run, and would be published with it"):
+        stage(tmp_path / "evaluation", tmp_path / "evaluation" / "preview", hub_dataset_id="me/thing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"Cannot write .*Choose another --to-folder"):
+        stage(tmp_path / "evaluation", tmp_path / "file" / "preview", hub_dataset_id="me/thing")
+
+
+def test_a_folder_is_written_whole_or_not_at_all(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "preview").mkdir()
+    before = sorted(tmp_path.iterdir())
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", Mock(side_effect=[None, full]))
+        with pytest.raises(RunError, match="No room on the disk"):
+            stage(dataset, tmp_path / "preview", hub_dataset_id="me/thing")
+    assert sorted(tmp_path.iterdir()) == before
+    assert not any((tmp_path / "preview").iterdir())
+    stage(dataset, tmp_path / "preview", hub_dataset_id="me/thing")
+    assert (tmp_path / "preview" / "README.md").is_file()

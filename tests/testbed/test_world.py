@@ -217,7 +217,7 @@ def _edges(place: np.ndarray) -> np.ndarray:
     return np.stack([np.abs(np.diff(place, axis=axis)).mean(axis=-1)[: SIDE - 1, : SIDE - 1] > 3 for axis in (0, 1)])
 
 
-def test_no_caption_can_have_what_is_held_out_of_its_place():
+def test_no_everyday_scene_can_have_what_is_held_out_of_its_place():
     """All that may stand in a captioned scene is usual at its place or of the family of something that is."""
     for kind in KINDS:
         captioned = {other for name in usual(kind) for other in members(name)}
