@@ -65,7 +65,8 @@ GPU_FIGURES = (
 )
 CONTROLS = {
     "bdhs": "BDHS",
-    "mismatched": "control: another row's answer",
+    "mismatched": "control: another row's answer, whatever was asked",
+    "mismatched-prompt": "control: another row's answer to the same prompt",
     "same-kind": "control: the model's answer about a similar image",
     "shuffled": "control: the chosen answer's words in random order",
     "sft": "control: the chosen answers alone",

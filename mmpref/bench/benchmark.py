@@ -209,6 +209,7 @@ class QuestionTask(Generic[S]):
     def __init__(self, settings: S) -> None:
         self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
+        self.remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

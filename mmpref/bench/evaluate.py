@@ -249,7 +249,7 @@ class _Evaluation:
             if recipe.adapter and (share := equal_share(answers)) is not None:
                 equal[plan.label] = share
             judgements += judged
-            remarks += remarks_on_unjudged(plan.label, outcomes)
+            remarks += [*plan.remarks, *remarks_on_unjudged(plan.label, outcomes)]
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]

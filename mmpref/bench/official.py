@@ -49,13 +49,16 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
 
 
 def changed_settings(benchmark: Benchmark, settings: Any) -> dict[str, Any]:
-    """Settings that are not the published ones, by name; where something lies, and which rows, is none of them."""
+    """Settings that are not the published ones, by name; where something lies, and which rows, is none of them. To have
+    none of a file that is published is to have another."""
     places = {field.name for field in fields(settings) if field.metadata.get("place")} | set(_DATA)
     given, published = recipes.as_plain(settings), recipes.as_plain(benchmark.settings())
     return {
         name: value
         for name, value in given.items()
-        if name not in places and value != published.get(name) and not _is_official_file(benchmark, name, value)
+        if name not in places
+        and (value != published.get(name) or (value is None and name in benchmark.official_files))
+        and not _is_official_file(benchmark, name, value)
     }
 
 

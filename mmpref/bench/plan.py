@@ -38,6 +38,11 @@ class Plan:
     table: Table
     samples: Sequence[Sample]
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a task has to say wherever its results are shown: its ``remarks``, known once there are samples."""
+        return getattr(self.task, "remarks", ())
+
     def without_images(self) -> Plan:
         """The same for whoever asks no more."""
         samples = [dataclasses.replace(sample, image=None, further_images=()) for sample in self.samples]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mmpref.data.builder import BUILDERS, Context
 from mmpref.data.builders.gibberish import refilled, slots
-from mmpref.types import Example, Pair, Skip
+from mmpref.types import Example, Message, Pair, Skip
 from mmpref.words import words
 
 ANSWERS = (
@@ -43,6 +44,21 @@ def test_mismatched_is_the_answer_of_another_row_by_the_stream_that_it_always_ha
     made = outcomes("mismatched", examples([f"answer {n}" for n in range(6)]))
     assert texts(made) == [f"answer {n}" for n in (2, 2, 3, 2, 1, 1)]  # as `unrelated-text` drew them
     assert {one.method for one in made if isinstance(one, Pair)} == {"mismatched"}
+
+
+def test_mismatched_may_be_drawn_among_rows_with_the_same_prompt() -> None:
+    asked = ["What is here?", "Where is it?"]
+    block = [
+        replace(one, prompt=(Message("user", asked[n % 2]),))
+        for n, one in enumerate(examples([f"answer {n}" for n in range(6)]))
+    ]
+    for seed in range(20):
+        for number, text in enumerate(texts(outcomes("mismatched", block, seed, same_prompt=True))):
+            other = int(text.split()[-1])
+            assert other != number
+            assert other % 2 == number % 2
+    alone = outcomes("mismatched", [*block[:1], *block[1::2]], same_prompt=True)
+    assert [one.reason for one in alone if isinstance(one, Skip)] == ["no-partner"]
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

@@ -104,13 +104,16 @@ class _Chair(QuestionTask[ChairSettings]):
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
                 "Give it a shorter name, or a table of synonyms: --set benchmark.chair.synonyms=FILE.",
             )
-        logger.warning(
-            "Warning: chair has no table of synonyms: it looks for the %d objects that %s names, each by that one "
-            "name. Other words for them, and other things, are not seen; --set benchmark.chair.synonyms=FILE (one "
-            "line an object, its name first, synonyms behind it) says more.",
-            len(names),
-            table.name,
+        remark = (
+            f"chair has no table of synonyms: it looks for the {len(names)} objects that {table.name} names, each by "
+            "that one name. Other words for them, and other things, are not seen: hallucinations of these do not count."
         )
+        logger.warning(
+            "Warning: %s --set benchmark.chair.synonyms=FILE (one line an object, its name first, synonyms behind it) "
+            "says more.",
+            remark,
+        )
+        self.remarks = (remark,)
         return Synonyms.of(names)
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -1,31 +1,45 @@
-"""Control: the reference answer of another row, drawn within the block; a contrast with another text."""
+"""Control: the reference answer of another row, drawn within the block; a contrast with another text, and, unless the
+row's prompt is to be the same, often with an answer to another question."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._partners import no_partner, other_answers
-from mmpref.data.builders._published import NoSettings
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.rng import stream
 from mmpref.types import Example, Pair, Skip
 
 
-class _Worker:
-    """Reason for a skip: ``no-partner``, where every example of the block has the same answer."""
+@dataclass(frozen=True)
+class Settings:
+    """Settings of mismatched answers.
 
-    def __init__(self, context: Context, _settings: NoSettings) -> None:
-        self.seed = context.seed
+    Args:
+        same_prompt: the other row has the same prompt: its answer has the form that is asked for.
+    """
+
+    same_prompt: bool | None = field(default=None, metadata=OPTIONAL)
+
+
+class _Worker:
+    """Reason for a skip: ``no-partner``, where no example of the block that may be drawn has another answer."""
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        self.seed, self.same_prompt = context.seed, settings.same_prompt
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         return [self._outcome(example, block) for example in block]
 
     def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:
-        others = other_answers(example, block)
+        drawn_of = [other for other in block if other.prompt == example.prompt] if self.same_prompt else block
+        others = other_answers(example, drawn_of)
         if not others:
             return no_partner(example)
         taken = others[int(stream(self.seed, example.id, 1, "partner").integers(len(others)))]
         return Pair(example, taken, "mismatched", None, 1, self.seed)
 
 
-BUILDER = Builder(config=lambda: NoSettings, worker=_Worker, uses_model=False)
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, uses_model=False)

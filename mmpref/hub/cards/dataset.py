@@ -145,7 +145,7 @@ def card_and_pictures(
         run_code=code(manifest["recipe_hash"]),
         title=text(data.pretty_name),
         rows=f"{facts.rows:,}",
-        images=f"{facts.images:,} images",
+        images=f"{facts.images:,} images, counted for each pair",
         split=code(recipe["split"]),
         splits=" and ".join(f"{code(name)} ({rows:,})" for name, (rows, _) in facts.splits.items())
         if len(splits) > 1
