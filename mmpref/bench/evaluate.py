@@ -28,7 +28,7 @@ from mmpref.bench.results import Outcome, metric_difference, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
 from mmpref.bench.score import Scorer, remarks_on_unjudged, verdict_facts, write_judgements
 from mmpref.bench.significance import with_holm
-from mmpref.bench.suites import refuse_unjudged
+from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.undefined import undefined
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
@@ -166,7 +166,7 @@ def refuse(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
         thinking=recipe.thinking,
     )
     names = tuple(dict.fromkeys(recipe.benchmarks))
-    refuse_unjudged(names)
+    refuse_no_key(names)
     return open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
 
 

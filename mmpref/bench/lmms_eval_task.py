@@ -168,21 +168,23 @@ class HarnessTask:
         Raises:
             InputError: the task's own code fails.
             ModelError: the judge that it asks is gone.
+            RunError: its replies cannot be cached.
         """
         if not self._judges:
             return Scores(self._scores(number, answer))
         if (number, answer) in self._judged:  # whichever model has said it
             return self._judged[number, answer]
-        with requests_watched() as failed:
+        with requests_watched() as watched:
             try:
                 by_metric = self._scores(number, answer)
             except InputError:
-                if not failed:
+                if not watched.failed:
                     raise
                 by_metric = dict.fromkeys(self._metric_names)
-        if failed:
-            return Scores(by_metric, self._patience.failed(next(iter(failed.values()))))
-        self._patience.replied()
+        if watched.failed:
+            return Scores(by_metric, self._patience.failed(next(iter(watched.failed.values()))))
+        if watched.replied:  # some answers are read without it
+            self._patience.replied()
         self._judged[number, answer] = Scores(by_metric)
         return self._judged[number, answer]
 

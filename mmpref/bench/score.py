@@ -60,7 +60,8 @@ def _refuse_unjudged(plan: Plan, unjudged: Sequence[str], answered: int) -> None
     if unjudged:
         judge = str(BENCHMARKS.get(plan.name).decided_by(plan.settings)["judge"])
         first = f"The first that failed: {unjudged[0]}."
-        refuse_too_few(judge, plan.label, len(unjudged), answered, first, f"What the judge said decides: {unjudged[0]}")
+        hint = "What was answered is kept: the same command asks again for the verdicts that are missing."
+        refuse_too_few(judge, plan.label, len(unjudged), answered, first, hint)
 
 
 def remarks_on_unjudged(benchmark: str, outcomes: Mapping[str, Outcome]) -> list[str]:

@@ -42,7 +42,7 @@ def expanded(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for name in names for one in (members(name) or (name,))))
 
 
-def refuse_unjudged(benchmarks: Sequence[str]) -> None:
+def refuse_no_key(benchmarks: Sequence[str]) -> None:
     """Refuse a member whose judge cannot be asked before the data of all others are loaded.
 
     Raises:

@@ -114,7 +114,8 @@ class LmmsEvalTask:
                 counts[CountKey(metric, "sum")] = float(item)
             else:
                 counts[CountKey(metric, f"{int(sample.id):07d} {_kept(item, metric)}")] = 1.0
-        return Score(str(next(iter(found.by_metric.values()), "")), counts, unjudged=found.unjudged)
+        parsed = "" if found.unjudged else str(next(iter(found.by_metric.values()), ""))
+        return Score(parsed, counts, unjudged=found.unjudged)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         keys = {key for score in scores for key in score.counts if isinstance(key, CountKey)}

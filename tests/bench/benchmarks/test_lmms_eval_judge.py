@@ -13,16 +13,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.routing import Route
 
+from mmpref.bench.benchmark import Sample
+from mmpref.bench.benchmarks import lmms_eval
+from mmpref.bench.benchmarks.lmms_eval import LmmsEvalTask, Settings
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.lmms_eval_judge import judges_of, name_of, refuse_unavailable, requests_watched
 from mmpref.bench.lmms_eval_task import HarnessTask, Scores, load_task
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import read_records
 from mmpref.cli.format import print_results
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.judges.endpoint import MAX_FAILURES
 from mmpref.run.results import Results
+from mmpref.types import Message
 from tests.bench.conftest import MODEL
 from tests.judges.server import ChatServer, fault, finished, text_of
 
@@ -52,7 +57,7 @@ READER = Reader()
 
 
 def read(text):
-    return READER.read(text)
+    return text[1:] if text.startswith("=") else READER.read(text)
 
 
 def asking(doc, results):
@@ -67,6 +72,9 @@ def aggregate(items, scale):
     return scale * sum(items) / len(items)
 '''
 
+NOBODY = "http://127.0.0.1:9/v1"
+"""Nobody listens there."""
+
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,13 +83,16 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def code(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A task's code, loaded as lmms-eval does, with a key and the URL of a server."""
+    """A task's code, loaded as lmms-eval does, with a key and the URL of a server of a kind (``API_TYPE``)."""
 
-    def load(url: str = "http://127.0.0.1:9/v1") -> Any:
+    def load(url: str = NOBODY, kind: str = "openai") -> Any:
         monkeypatch.setenv("OPENAI_API_KEY", "x")
-        monkeypatch.setenv("OPENAI_API_URL", url)
+        monkeypatch.setenv("OPENAI_API_URL", url if "openai" in kind else NOBODY)
+        monkeypatch.setenv("LLM_JUDGE_URL", f"{url}/chat/completions")
+        monkeypatch.setenv("AZURE_API_KEY", "x")
+        monkeypatch.setenv("AZURE_ENDPOINT", url.removesuffix("/v1"))
         names: dict[str, Any] = {"__name__": "utils"}
-        exec(UTILS, names)
+        exec(UTILS.replace("openai", kind), names)
         return SimpleNamespace(**names)
 
     return load
@@ -100,11 +111,12 @@ def test_only_a_judge_that_is_asked_is_found_and_its_key_is_wanted_first(code: C
 
 
 @pytest.fixture
-def harness(code: Callable[..., Any]) -> Callable[[str], HarnessTask]:
-    """A task of one question, right if the judge reads yes, whose judge is behind a URL."""
+def harness(code: Callable[..., Any]) -> Callable[..., HarnessTask]:
+    """A task of one question, right if the judge reads yes, whose judge is behind a URL. It is not asked about answers
+    that begin with an equals sign."""
 
-    def load(url: str) -> HarnessTask:
-        own = code(url)
+    def load(url: str, kind: str = "openai") -> HarnessTask:
+        own = code(url, kind)
         task = SimpleNamespace(
             eval_docs_no_media=[{"answer": "yes"}],
             _filters=[SimpleNamespace(name="none", apply=lambda instances, docs: _filtered(instances))],
@@ -119,7 +131,7 @@ def harness(code: Callable[..., Any]) -> Callable[[str], HarnessTask]:
 
 
 def test_a_reply_that_failed_is_no_wrong_answer_and_an_answer_is_judged_once(
-    harness: Callable[[str], HarnessTask],
+    harness: Callable[..., HarnessTask],
 ) -> None:
     faults = iter([fault(400, "content filter"), fault(400, "content filter"), fault(400)])
 
@@ -144,13 +156,13 @@ def test_a_reply_that_failed_is_no_wrong_answer_and_an_answer_is_judged_once(
 
 
 @pytest.mark.parametrize("reply", [" ", finished(None, "content_filter")])
-def test_an_empty_reply_is_none(reply: Any, harness: Callable[[str], HarnessTask]) -> None:
+def test_an_empty_reply_is_none(reply: Any, harness: Callable[..., HarnessTask]) -> None:
     with ChatServer(lambda *_: reply) as server:
         assert harness(server.url).scores(0, "YES").unjudged
 
 
 def test_a_judge_that_is_gone_ends_the_work_and_one_that_refuses_does_not(
-    harness: Callable[[str], HarnessTask],
+    harness: Callable[..., HarnessTask],
 ) -> None:
     with ChatServer(lambda *_: fault(401)) as server, pytest.raises(ModelError, match=r"tiny gave no reply.*401"):
         harness(server.url).scores(0, "YES")
@@ -167,15 +179,77 @@ def test_a_judge_that_is_gone_ends_the_work_and_one_that_refuses_does_not(
             [task.scores(0, f"{number}?") for number in range(MAX_FAILURES)]
 
 
+@pytest.mark.parametrize("other", ["=yes", "known"])
+def test_answers_that_need_no_judge_do_not_hide_that_it_is_gone(
+    other: str, harness: Callable[..., HarnessTask]
+) -> None:
+    """They are read without it, or it has replied to them before."""
+    quota = fault(429, "insufficient_quota", x_should_retry="false")
+    with ChatServer(lambda body, _: "yes" if text_of(body) == "known" else quota) as server:
+        assert not harness(server.url).scores(0, "known").unjudged
+        task = harness(server.url)
+        for number in range(MAX_FAILURES - 1):
+            assert task.scores(0, f"{number}").unjudged
+            task._judged.clear()
+            assert not task.scores(0, other).unjudged
+        with pytest.raises(ModelError, match="insufficient_quota"):
+            task.scores(0, "one more")
+
+
+class AzureServer(ChatServer):
+    def routes(self) -> list[Route]:
+        return [Route("/openai/deployments/{name}/chat/completions", self._complete, methods=["POST"])]
+
+
+@pytest.mark.parametrize("kind", ["openai", "async_openai", "local", "azure", "async_azure"])
+def test_a_reply_is_of_the_server_that_gave_it(kind: str, harness: Callable[..., HarnessTask]) -> None:
+    with AzureServer(lambda *_: "yes") as first, AzureServer(lambda *_: "no") as second:
+        for _ in range(2):
+            assert harness(first.url, kind).scores(0, "YES") == Scores({"exact_match": 1.0})
+            assert harness(second.url, kind).scores(0, "YES") == Scores({"exact_match": 0.0})
+        assert len(first.requests) == len(second.requests) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_judge(
+    harness: Callable[..., HarnessTask], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with ChatServer(lambda *_: "yes") as server:
+        with pytest.raises(RunError, match=r"Cannot keep replies.*MMPREF_CACHE"):
+            harness(server.url).scores(0, "YES")
+        assert len(server.requests) == 1
+
+
+def test_a_local_judge_is_gone_by_the_same_rule(harness: Callable[..., HarnessTask]) -> None:
+    with ChatServer(lambda *_: fault(400)) as server:
+        task = harness(server.url, "local")
+        assert all(task.scores(0, f"{number}").unjudged for number in range(MAX_FAILURES + 1))
+    with ChatServer(lambda *_: fault(401)) as server, pytest.raises(ModelError, match=r"tiny gave no reply.*401"):
+        harness(server.url, "local").scores(0, "YES")
+    with pytest.raises(ModelError, match=r"tiny gave no reply.*ConnectionError"):
+        harness(NOBODY, "local").scores(0, "YES")
+
+
+def test_nothing_was_read_in_an_answer_without_a_verdict(
+    harness: Callable[..., HarnessTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ChatServer(lambda *_: fault(400)) as server:
+        monkeypatch.setattr(lmms_eval, "load_task", lambda *_: harness(server.url))
+        sample = Sample("0", "0", None, (Message("user", "?"),), {"stops": []})
+        score = LmmsEvalTask("tiny", Settings()).score(sample, "YES")
+    assert score.unjudged
+    assert score.parsed == ""
+
+
 def test_a_prompt_that_is_shortened_until_it_is_answered_has_not_failed(code: Callable[..., Any]) -> None:
     """As MathVista's evaluator does, from the front; a reply about something else mends nothing."""
 
     def failed(*texts: str) -> list[str]:
-        with requests_watched() as failures:
+        with requests_watched() as watched:
             for text in texts:
                 with contextlib.suppress(Exception):
                     own.READER.server.evaluate(own.Request([{"role": "user", "content": text}]))
-        return [*failures]
+        return [*watched.failed]
 
     with ChatServer(lambda body, _: fault(400) if len(text_of(body)) > 20 else "yes") as server:
         own = code(server.url)
@@ -227,8 +301,9 @@ def test_answers_that_a_judge_refuses_are_missing_and_told(
         load_task.cache_clear()
         with pytest.raises(
             ModelError, match=r"a verdict on 1 of 4 answers to lmms-eval\.read: too few.*content filter"
-        ):
+        ) as caught:
             evaluate(recipe, tmp_path / "few")
+        assert str(caught.value).count("content filter") == 1
         refused.clear()
         asked = len(server.requests)
         assert evaluate(recipe, tmp_path / "few")["missing"] == {"lmms-eval.read": 0}
