@@ -117,7 +117,7 @@ def test_the_field_has_every_builder_and_every_claim_three_seeds() -> None:
 
 def test_the_study_has_every_claim_and_every_control() -> None:
     plan = load(str(next(path for path in PLANS if path.stem == "study")))
-    assert [claim.id for claim in plan.claims] == [str(number) for number in range(1, 15)]
+    assert [claim.id for claim in plan.claims if claim.id.isdigit()] == [str(number) for number in range(1, 15)]
     assert len(plan.bases.seeds) >= 3
     assert {"shuffled", "random", "mismatched", "other-image", "same-kind", "sft", "reversed"} <= set(plan.rows)
     claimed = {effect.row for claim in plan.claims for effect in claim.effects}
