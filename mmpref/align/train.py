@@ -200,6 +200,7 @@ def _fit_and_save(
     from mmpref.judges.pinned import annotator_facts, pin_annotators
     from mmpref.sampling.embedders import embedder_facts, pin_embedders
     from mmpref.sampling.settings import sampling_facts
+    from mmpref.vlm.base_weights import folder_weights
     from mmpref.vlm.decoding import generation_config_values
     from mmpref.vlm.kernels import attention_of
     from mmpref.vlm.quantization import bitsandbytes_arguments
@@ -252,6 +253,7 @@ def _fit_and_save(
         open_weights(run.path)
     facts = {
         **({"began": began} if began else {}),
+        **({"model_weights": own} if (own := folder_weights(recipe.model)) else {}),
         "modules": modules,
         **({"mended": policy.mended} if policy.mended else {}),
         "parameters": parameters,

@@ -41,12 +41,14 @@ class Disagreements:
     Args:
         wins, losses: how many samples.
         won, lost: those with the largest gains and losses, to be read.
+        count: what a sample is won or lost by.
     """
 
     wins: int = 0
     losses: int = 0
     won: tuple[Disagreement, ...] = ()
     lost: tuple[Disagreement, ...] = ()
+    count: str = ""
 
 
 def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: int) -> Disagreements:
@@ -69,7 +71,7 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
     won, lost = (
         tuple(dataclasses.replace(row, images=of.get(row.id, ())) for row in rows[:limit]) for rows in (wins, losses)
     )
-    return Disagreements(len(wins), len(losses), won, lost)
+    return Disagreements(len(wins), len(losses), won, lost, count)
 
 
 def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, tuple[ImageData, ...]]:

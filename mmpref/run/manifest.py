@@ -21,7 +21,8 @@ STATE = ".mmpref"
 
 
 WEIGHTS = (".safetensors", ".bin")
-"""How files with weights end, by which an evaluation of a folder knows the model: ``model_weights`` in its manifest."""
+"""How files with weights end, by which a training on a folder, or its evaluation, knows the model: ``model_weights`` in
+its manifest."""
 
 
 _PACKAGES = (

@@ -15,6 +15,7 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_json
 from mmpref.types import ModelRef
+from mmpref.vlm.base_weights import refuse_other_weights
 from mmpref.vlm.load_errors import first_few, load_errors
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
     """What an adapter's configuration says, and its commit (None for a folder); a warning where it names another base.
 
     Raises:
-        ModelError: no such adapter, or one that was trained on another revision of the base.
+        ModelError: no such adapter, or one that was trained on another revision or other weights of the base.
     """
     assert ref.adapter is not None
     refuse_page(ref.adapter)
@@ -109,7 +110,8 @@ def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
     with load_errors(f"adapter {ref.adapter}"):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    if base and not _is_base(base, ref):
+    is_known = refuse_other_weights(ref)
+    if base and not is_known and not _is_base(base, ref):
         logger.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
     elif base and revision and ref.revision and revision != ref.revision:
         raise ModelError(

@@ -144,7 +144,7 @@ def _disagreements(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
                     {
                         "title": f"{key.name}: {column.name} against {first.name}",
                         "names": (first.name, column.name),
-                        "count": first.values[key].of[0],
+                        "count": differing.count,
                         "groups": [
                             ("better", differing.wins, [_shown(row) for row in differing.won]),
                             ("worse", differing.losses, [_shown(row) for row in differing.lost]),

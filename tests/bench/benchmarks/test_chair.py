@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Score
+from mmpref.bench.official import asked_of
+from mmpref.bench.plan import load_plan
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.testbed.oracle import scene_of
 from mmpref.testbed.reference import description, with_other
 from mmpref.testbed.things import THINGS
 from mmpref.testbed.world import Scene, absent, tempting
+from tests.bench.conftest import png
 
 BENCHMARK = BENCHMARKS.get("chair")
 SETTINGS = BENCHMARK.settings(synonyms=resolve_path("pkg:mmpref.testbed/synonyms.txt"))
@@ -68,3 +73,16 @@ def test_its_table_knows_every_thing_by_its_whole_name() -> None:
     task = BENCHMARK.task(SETTINGS)
     for name in THINGS:
         assert task.synonyms.objects(f"There is a {name} and a {name} at the back. This is a street.") == [name, name]
+
+
+def test_results_without_a_table_of_synonyms_say_so(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png("red"))
+    rows = tmp_path / "shown.jsonl"
+    rows.write_text(json.dumps({"image": "a.png", "objects": ["cup", "table"]}) + "\n")
+    plan = load_plan("chair", "chair", {"data": str(rows)}, None)
+    [remark] = plan.remarks
+    assert remark.startswith("chair has no table of synonyms: it looks for the 2 objects that")
+    assert asked_of(plan, "").changed == {"synonyms": None}
+    plan = load_plan("chair", "chair", {"data": str(rows), "synonyms": SETTINGS.synonyms}, None)
+    assert plan.remarks == ()
+    assert asked_of(plan, "").changed == {"synonyms": SETTINGS.synonyms}
