@@ -130,11 +130,9 @@ def _lookup_errors(name: str) -> Iterator[None]:
 
 def _digests(files: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of each file's content, by its name."""
-    digests = {}
-    for file in files:
-        with open(file, "rb") as opened:
-            digests[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return digests
+    from mmpref.vlm.base_weights import file_digest
+
+    return {file.name: file_digest(file) for file in files}
 
 
 def _hash(digests: Mapping[str, str]) -> str:

@@ -18,7 +18,13 @@ def folder_weights(model: str) -> dict[str, str]:
     tells from others."""
     folder = Path(resolve_path(model))
     files = sorted(file for file in folder.iterdir() if file.name.endswith(WEIGHTS)) if folder.is_dir() else []
-    return {file.name: _digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()}
+    return {file.name: file_digest(file) for file in files if file.is_file()}
+
+
+def file_digest(file: Path) -> str:
+    """The SHA-256 (hex) of a file; read once in a process, as long as it does not change."""
+    found = file.stat()
+    return _digest(file, found.st_size, found.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)
