@@ -71,7 +71,8 @@ evaluate: {test: {benchmarks: [chair]}}
 rows:
   mine: {data: pairs, train: dpo, evaluate: test}
 """
-NESTED = ("[" * 3000, '{"a":' * 3000, "- " * 3000, "{" * 3000)
+NESTED = ("[" * 3000, '{"a":\n' * 3000, "- " * 3000, "{\n" * 3000)
+"""Deeper than Python calls itself. (Within a line YAML looks ahead for the end of every key, which takes long.)"""
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ train:
   lora: {r: 8}
 evaluate: {model: a/b, benchmarks: [pope], benchmark: {pope: {suffix: Say.}}}
 """
-    odd = [*WORDS["recipes"], "- " * 3000, "{" * 3000, "train: {r: " + "[" * 3000, f"train: {{limit: {'9' * 5000}}}"]
+    odd = [*WORDS["recipes"], "- " * 3000, "{\n" * 3000, "train: {r: " + "[" * 3000, f"train: {{limit: {'9' * 5000}}}"]
     path = folder / "mine.yaml"
 
     def resolve(command: str) -> None:

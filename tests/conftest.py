@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import json
 import logging
 import os
@@ -10,8 +11,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
+
+from mmpref.align.plot import plot
 
 # Before torch is imported: the models of the tests are small, and threads of processes side by side wait for cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -61,6 +66,34 @@ def pytest_runtest_teardown() -> None:
     """Much is imported by the first test that needs it."""
     if len(sys.modules) > _frozen + _FEW:
         _freeze_imported()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _asked_once() -> Iterator[None]:
+    """Whether PEFT is installed, which accelerate looks up in PEFT's files several times a step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "metadata", cache(importlib.metadata.metadata))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _curves_are_not_drawn() -> Iterator[None]:
+    """To draw training.png is a fifth of a short training. Tests that look at it ask for `curves`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmpref.align.plot.plot", _empty)
+        if finish := sys.modules.get("mmpref.align.finish"):
+            patch.setattr(finish, "plot", _empty)
+        yield
+
+
+def _empty(rows: object, path: Path, *_: object) -> None:
+    path.write_bytes(b"\x89PNG")
+
+
+@pytest.fixture
+def curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of the test draw their curves."""
+    monkeypatch.setattr("mmpref.align.finish.plot", plot)
 
 
 @pytest.fixture(autouse=True)

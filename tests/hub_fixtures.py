@@ -57,6 +57,12 @@ def hub(hub_server: HubServer, request: pytest.FixtureRequest) -> Iterator[HubAc
 
 
 @pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks a Hub. Where there is no network, huggingface_hub tries for 23 seconds to find that out."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
 def hub_env(hub: HubAccount, tmp_path: Path) -> dict[str, str]:
     """The whole environment for a subprocess that is logged in as the test's user, with an empty HF_HOME."""
     left_out = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")

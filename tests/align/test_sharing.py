@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from tests.vlm.tiny import tiny
 FAMILIES = ["llava_next", "qwen2_5_vl", "smolvlm", "internvl", "qwen3_vl", "gemma3"]
 ANSWERS = (("w1 w2 w3 w4 .", "w1 w2 w5 ."), ("w6 w7 .", "w8 w9 w10 w11 w12 ."), ("w3 w4 w5", "w3 w4 w5 w6 ."))
 SIZES = ((24, 40), (40, 24), (24, 24))
+CHECKPOINTING = {"llava_next": False, "qwen2_5_vl": True, "smolvlm": False, "internvl": True, "qwen3_vl": True}
+"""`test_a_step_is_trls` runs every family both ways; what else a step may be is run with every family and both ways."""
 
 
 def rows() -> list[dict[str, Any]]:
@@ -46,6 +49,12 @@ def rows() -> list[dict[str, Any]]:
             }
         )
     return made
+
+
+@cache
+def dataset() -> Dataset:
+    """What a trainer is made with; steps get their rows by themselves."""
+    return Dataset.from_list(rows())
 
 
 SIGMOID: dict[str, Any] = {"loss_type": ["sigmoid"], "beta": 0.1}
@@ -71,7 +80,7 @@ def make(
     trainer = kind(
         model=of.model,
         args=trl_options.config(used, folder),
-        train_dataset=Dataset.from_list(rows()),
+        train_dataset=dataset(),
         processing_class=of.processor,
         peft_config=lora_config(of, LoraSettings(4, 8), True),
         **ours,
@@ -172,10 +181,10 @@ def test_a_mixture_of_experts_is_trained_as_trl_does(tmp_path: Path) -> None:
     assert_equal(step(ours, ours.data_collator(rows())), expected)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", [*FAMILIES, "idefics2", "idefics3", "llava_pixtral"])
-def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bool, tmp_path: Path) -> None:
+def test_a_step_on_kept_features_is_the_one_without(name: str, tmp_path: Path) -> None:
     """Policy and reference project the same features, each by its own projector; the tower does not run again."""
+    checkpointing = CHECKPOINTING.get(name, False)
     numbered = [{**row, ROW: number} for number, row in enumerate(rows())]
 
     def made(folder: str, features: FeatureCache | None) -> tuple[DPOTrainer, Policy]:
@@ -219,11 +228,10 @@ def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bo
 SECONDS = ("w2 w4 .", "w6 w7 w8 .", "w3 .")
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_an_averaged_step_is_two_of_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
+def test_an_averaged_step_is_two_of_trls(name: str, tmp_path: Path) -> None:
     """One pass over prompt and three answers against two stock steps over two sequences each."""
-    gamma = 0.3
+    gamma, checkpointing = 0.3, not CHECKPOINTING.get(name, False)
     theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing)
     second = [
         {**row, "rejected": [{"role": "assistant", "content": text}]} for row, text in zip(rows(), SECONDS, strict=True)
@@ -278,10 +286,10 @@ def naive_ratio(trainer: DPOTrainer, made: list[dict[str, Any]]) -> torch.Tensor
     return log_probs() - reference
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "smolvlm", "internvl"])
-def test_an_mdpo_step_is_the_naive_one(name: str, checkpointing: bool, tmp_path: Path) -> None:
+def test_an_mdpo_step_is_the_naive_one(name: str, tmp_path: Path) -> None:
     """DPO by TRL's stock trainer, the conditional and the anchor's term by whole sequences and plain logits."""
+    checkpointing = CHECKPOINTING[name]
     made = METHODS.get("mdpo")
     settings = made.settings(beta=0.2, delta=0.1, conditional=0.7, anchor=0.4)
     policy = tiny(name)

@@ -14,6 +14,7 @@ from mmpref.cli.main import program
 from mmpref.errors import MmprefError
 from mmpref.recipes.resolve import merge
 
+pytestmark = pytest.mark.usefixtures("no_hub")
 MODEL = "pkg:mmpref.testbed/model"
 SYNONYMS = "pkg:mmpref.testbed/synonyms.txt"
 RECIPE: dict[str, Any] = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +52,20 @@ KINDS: dict[str, Callable[[], Any]] = {
 }
 
 
+@cache
+def _loaded() -> Any:
+    return AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL))
+
+
+def base_model() -> Any:
+    """The testbed's model by transformers alone, for PEFT to put into it what it likes."""
+    return copy.deepcopy(_loaded())
+
+
 def made(kind: str, folder: Path, amount: float = 0.05) -> Path:
     """An adapter as PEFT saves it, its first weights moved by noise."""
     torch.manual_seed(0)
-    base = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL))
-    adapted = peft.get_peft_model(base, KINDS[kind]())
+    adapted = peft.get_peft_model(base_model(), KINDS[kind]())
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
@@ -97,7 +108,7 @@ def old(name: str) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_loads_and_changes_the_model(kind: str, tmp_path: Path) -> None:
     policy = load(made(kind, tmp_path))
-    own = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL))
+    own = base_model()
     with policy.without_adapter():
         assert torch.equal(logits(policy.model, policy), logits(own, policy))
     expected = logits(peft.PeftModel.from_pretrained(own, str(tmp_path)), policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,21 +18,34 @@ from mmpref.vlm.vision_tower import VisionTower
 from tests.vlm.test_families import EVERY, picture, policy_of
 
 GREEDY = Decoding(6, greedy=True)
+BY_ATTENTION = ["llava_next", "llava_gemma2", "qwen3_vl", "gemma3", "paligemma"]
+"""A family of every kind of decoder: causal, with windows, with three axes and features for its layers, with images and
+with prompts that see themselves both ways."""
 QUESTIONS = ("w9 w1 w2 w3 .", "w9 w4 .", "w9 w4 .", "w9 w1 w2 w5 w6 w7 w8 .", "w9 w1", "w4 .")
+FEW = (QUESTIONS[0], QUESTIONS[1], QUESTIONS[-1])
+ABOUT_NONE = Request((Message("user", "w3 ."),), ())
 
 
-def about(*pictures: Image.Image) -> list[Request]:
-    return [Request((Message("user", text),), (image,)) for text in QUESTIONS for image in pictures]
+def about(*pictures: Image.Image, questions: Sequence[str] = QUESTIONS) -> list[Request]:
+    return [Request((Message("user", text),), (image,)) for text in questions for image in pictures]
 
 
-@EVERY
-@pytest.mark.parametrize("hide_images", [False, True])
-def test_questions_are_answered_as_if_alone(name: str, hide_images: bool) -> None:
-    policy = policy_of(name)
-    requests = [*about(picture(0), picture(1)), Request((Message("user", "w3 ."),), ())]
+def as_if_alone(policy: Policy, requests: list[Request], hide_images: bool = False) -> None:
     alone = [generate(policy, [request], GREEDY, hide_images=hide_images)[0] for request in requests]
     assert generate(policy, requests, GREEDY, batch_size=32, hide_images=hide_images) == alone
     assert generate(policy, requests, GREEDY, batch_size=4, hide_images=hide_images) == alone
+
+
+@EVERY
+def test_questions_are_answered_as_if_alone(name: str) -> None:
+    """Two that begin alike and one that does not, about either of two images, and one about none."""
+    as_if_alone(policy_of(name), [*about(picture(0), picture(1), questions=FEW), ABOUT_NONE])
+
+
+@pytest.mark.parametrize("hide_images", [False, True])
+@pytest.mark.parametrize("name", BY_ATTENTION)
+def test_many_questions_are_answered_as_if_alone(name: str, hide_images: bool) -> None:
+    as_if_alone(policy_of(name), [*about(picture(0), picture(1)), ABOUT_NONE], hide_images)
 
 
 def test_what_they_share_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +107,7 @@ def texts(batch: PromptBatch) -> list[str]:
 @EVERY
 def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = policy_of(name)
-    requests = about(picture(0), picture(1))
+    requests = about(picture(0), picture(1), questions=FEW[:2])
     base = generate(policy, requests, GREEDY)
     asked = PromptBatch(policy, requests, reuse_features=True)
     assert texts(asked) == base

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -31,17 +33,20 @@ def prompter() -> PromptPreprocessor:
     return tiny("llava_next").prompter
 
 
-def test_workers_give_the_same_inputs(prompter: PromptPreprocessor) -> None:
+@pytest.fixture(scope="module")
+def ahead(prompter: PromptPreprocessor) -> Iterator[PreprocessingPool]:
+    """One process, which takes seconds to start."""
+    with contextlib.closing(PreprocessingPool(prompter, 1)) as pool:
+        yield pool
+
+
+def test_workers_give_the_same_inputs(prompter: PromptPreprocessor, ahead: PreprocessingPool) -> None:
     examples = [example(f"e{side}", side) for side in (16, 24, 40)]
-    ahead = PreprocessingPool(prompter, 1)
-    try:
-        ahead.begin(examples[:2])
-        for one in examples:
-            ours, expected = ahead(one), prompter(one)
-            assert ours.keys() == expected.keys()
-            assert all(torch.equal(ours[name], expected[name]) for name in ours)
-    finally:
-        ahead.close()
+    ahead.begin(examples[:2])
+    for one in examples:
+        ours, expected = ahead(one), prompter(one)
+        assert ours.keys() == expected.keys()
+        assert all(torch.equal(ours[name], expected[name]) for name in ours)
 
 
 @pytest.mark.long
@@ -106,15 +111,11 @@ def test_images_reach_the_processor_as_rgb(prompter: PromptPreprocessor, mode: s
     assert torch.equal(ours, prompter.prepare((Message("user", "describe"),), [image.convert("RGB")])["pixel_values"])
 
 
-def test_prompts_about_one_image_share_its_pixels(prompter: PromptPreprocessor) -> None:
+def test_prompts_about_one_image_share_its_pixels(prompter: PromptPreprocessor, ahead: PreprocessingPool) -> None:
     one = example("e", 24)
     asked = ImagePrompts(one.images, tuple((Message("user", text),) for text in ("describe", "w1 w2 .", "w3")))
-    pool = PreprocessingPool(prompter, 1)
-    try:
-        pool.begin_all([asked])
-        made = pool.prepare_all(asked)
-    finally:
-        pool.close()
+    ahead.begin_all([asked])
+    made = ahead.prepare_all(asked)
     assert len({inputs["pixel_values"].data_ptr() for inputs in made}) == 1
     for inputs, expected in zip(made, PreprocessingPool(prompter, 0).prepare_all(asked), strict=True):
         assert all(torch.equal(inputs[name], expected[name]) for name in expected)
@@ -129,12 +130,8 @@ def test_a_processor_that_cannot_travel_works_here(caplog: pytest.LogCaptureFixt
     assert pool(example("e", 24))
 
 
-def test_a_broken_image_is_told_as_such(prompter: PromptPreprocessor) -> None:
+def test_a_broken_image_is_told_as_such(prompter: PromptPreprocessor, ahead: PreprocessingPool) -> None:
     broken = Example("x", (ImageData(b"no image", "x.png"),), (Message("user", "describe"),), "w1", "x")
-    for workers in (0, 1):
-        ahead = PreprocessingPool(prompter, workers)
-        try:
-            with pytest.raises(ImageError, match=r"x\.png"):
-                ahead(broken)
-        finally:
-            ahead.close()
+    for pool in (PreprocessingPool(prompter, 0), ahead):
+        with pytest.raises(ImageError, match=r"x\.png"):
+            pool(broken)

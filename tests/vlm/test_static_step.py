@@ -109,7 +109,7 @@ def test_buckets_are_few_and_little_is_filled_up(most: int) -> None:
 def test_a_step_compiles_whole_and_once_a_bucket(
     name: str, shapes: list[tuple[int, int]], stepping: Callable[..., list[list[int]]]
 ) -> None:
-    policy, decoding = policy_of(name), Decoding(12)
+    policy, decoding = policy_of(name), Decoding(3)  # two steps of a bucket: to compile one takes seconds
     expected = decode(policy, branches_of(policy), decoding, width=WIDTH)
     compiled: list[int] = []
 
@@ -121,7 +121,7 @@ def test_a_step_compiles_whole_and_once_a_bucket(
     with torch._dynamo.config.patch(recompile_limit=64):  # what is needed is counted here
         whole = torch.compile(run, fullgraph=True, dynamic=False, backend=backend)
         assert stepping(policy, decoding, run_step=whole) == expected
-    assert 1 < len(compiled) <= len(set(shapes))
+    assert 1 < len(compiled) <= len(set(shapes)) < len(shapes)
 
 
 class Recorder:

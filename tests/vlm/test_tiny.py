@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from mmpref.errors import ModelError
 from mmpref.types import Message
 from mmpref.vlm.policy import Policy
-from tests.vlm.tiny import BUILDERS, REFUSED, parts, tiny
+from tests.vlm.tiny import BUILDERS, REFUSED, parts, policy_of
 
 QUESTIONS = ((Message("user", "describe the picture ."),), (Message("user", "describe the picture . w1 w2 w3"),))
 M_ROPE = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "glm46v", "paddleocr_vl"]
@@ -30,8 +29,6 @@ SLIDING = [
     "cohere2_vision",
 ]
 EVERY = pytest.mark.parametrize("name", BUILDERS)
-
-policy_of = cache(tiny)
 
 
 def picture(seed: int = 0, height: int = 24, width: int = 40) -> Image.Image:
@@ -140,7 +137,7 @@ def test_the_sliding_window_matters(name):
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_families_make_no_policy_and_run(name):
     with pytest.raises(ModelError, match="does not support"):
-        tiny(name)
+        policy_of(name)
     model, processor = parts(name)
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe the picture ."}]}
     text = processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)

@@ -6,6 +6,7 @@ A key is a model type, or a model type with another decoder or tower: ``llava_pi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from mmpref.vlm.policy import Policy
 from tests.vlm.tiny import gemma, idefics, janus, llava, pixtral, qwen, refused, tiles
 from tests.vlm.tiny.parts import Parts, template, tokenizer
 
-__all__ = ["BUILDERS", "REFUSED", "in_blocks", "parts", "template", "tiny", "tokenizer"]
+__all__ = ["BUILDERS", "REFUSED", "in_blocks", "parts", "policy_of", "template", "tiny", "tokenizer"]
 
 BUILDERS: dict[str, Callable[[], Parts]] = {
     **llava.BUILDERS,
@@ -45,6 +46,10 @@ def tiny(name: str) -> Policy:
     """
     model, processor = parts(name)
     return Policy(model, processor, find_family(model.config.model_type, "tiny"), ModelRef("tiny"))
+
+
+policy_of = cache(tiny)
+"""One policy of a name for all tests of a process: for those that leave it as it is."""
 
 
 def in_blocks(folder: Path) -> str:
