@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from mmpref.errors import InputError, UsageError
-from mmpref.registry import suggest
+from mmpref.registry import did_you_mean, suggest
 from mmpref.tables.cells import IMAGES, columns_of, is_empty
 from mmpref.tables.messages import (
     ANSWERS,
@@ -91,7 +91,7 @@ def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
     raise InputError(
         f"{table.spec} ({table.split}) has no column {column!r}, which --columns {part}={column} names; its columns "
         f"are {columns_of(first)}.",
-        suggest(column, sorted(map(str, first))),
+        did_you_mean(column, map(str, first)),
     )
 
 
