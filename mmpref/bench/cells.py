@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.images import decode
 from mmpref.registry import resolve_path
-from mmpref.tables.cells import as_text, columns_of, image_cells, is_empty, is_no_image, is_null, unpacked
+from mmpref.tables.cells import (
+    OBJECTS,
+    as_text,
+    columns_of,
+    image_cells,
+    is_empty,
+    is_no_image,
+    is_null,
+    object_names,
+    unpacked,
+)
 from mmpref.tables.image_cells import RemoteImageError, is_embedded, path_in_cell, read_image
 from mmpref.tables.image_roots import ImageRoots, coco_id
 from mmpref.types import ImageData
@@ -25,7 +35,8 @@ _AROUND = " .,:;!?()[]\"'"
 
 
 def column_of(row: Mapping[str, Any], *names: str) -> str:
-    """The first of these columns that a row has: authors call a column by another name than the Hub's copies."""
+    """The first of these columns that a row has: authors call a column by another name than the Hub's copies. Of a row
+    with none it is the first, which an error then names: the one that people write and ``--columns`` maps to."""
     return next((name for name in names if name in row), names[0])
 
 
@@ -88,6 +99,17 @@ def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
         what = "empty" if is_empty(value[wrong]) else f"a {type(value[wrong]).__name__}"
         raise InputError(f"{where}, column {column} holds a list whose entry {wrong} is {what}, not a string.")
     return value
+
+
+def objects_cell(row: Mapping[str, Any], where: str) -> list[str]:
+    """What an image shows, in lower case: a list, or text with commas as people write it into CSV.
+
+    Raises:
+        InputError: there is no such cell, or it is neither.
+    """
+    column = column_of(row, *OBJECTS)
+    found = object_names(value_of(row, column, where))
+    return list_cell(row, column, where) if found is None else found
 
 
 def image_cell(
