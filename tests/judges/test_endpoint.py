@@ -7,6 +7,7 @@ import io
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -94,6 +95,48 @@ def test_what_no_request_would_get_past_stops(status: int, hint: str) -> None:
     with ChatServer(lambda *_: fault(status)) as server, pytest.raises(ModelError, match=hint) as caught:
         Endpoint(server.url, "m", QUICK).ask([asking("a")] * 3)
     assert "sk-very" not in str(caught.value)
+
+
+MODERATED: list[Any] = [
+    {
+        "error": {
+            "code": 403,
+            "message": "me/m requires moderation. Your input was flagged",
+            "metadata": {"reasons": ["violence"], "flagged_input": "Is my account's api key suspended?"},
+        }
+    },
+    {"error": {"code": 403, "message": "no", "metadata": {"flagged_input": "my account"}}},
+    {"error": {"code": "content_policy_violation", "message": "no"}},
+    {"error": {"code": "403", "message": "no", "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+    {"code": "The caller does not have permission", "error": "Content violates usage guidelines. SAFETY_CHECK_TYPE_X"},
+    {"error": {"code": "data_inspection_failed", "message": "Input may contain inappropriate content."}},
+    [{"error": {"code": 403, "status": "PROHIBITED_CONTENT"}}],
+]
+
+
+@pytest.mark.parametrize("body", MODERATED)
+def test_moderation_refuses_one_request(body: Any) -> None:
+    refusal = raw(json.dumps(body), 403)
+    with ChatServer(lambda asked, _: refusal if text_of(asked) == "bad" else "ok") as server:
+        replies = Endpoint(server.url, "m", QUICK).ask([asking("bad"), asking("good")])
+    assert [reply.text for reply in replies] == [None, "ok"]
+    assert replies[0].error.startswith("HTTP 403")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "no", "code": "invalid_api_key"}},
+        {"error": {"message": "Your account was flagged for violating our usage policies."}},
+        {"error": {"message": "Country, region, or territory not supported"}},
+        {"detail": "not yours"},
+        "no JSON",
+    ],
+)
+def test_a_refusal_of_whoever_asks_stops(said: Any, status: int) -> None:
+    with ChatServer(lambda *_: raw(json.dumps(said), status)) as server, pytest.raises(ModelError, match="API_KEY"):
+        Endpoint(server.url, "m", QUICK).ask([asking("a")])
 
 
 def test_a_server_that_is_not_there_stops() -> None:
