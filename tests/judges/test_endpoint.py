@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.judges.chat import ChatSettings, Query, Reply, count_usage
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.reply_cache import CachedChat
+from mmpref.judges.reply_cache import CachedChat, write_reply
 from mmpref.judges.request_images import data_url
 from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
@@ -176,6 +176,13 @@ def test_replies_are_kept_and_a_restart_asks_only_for_the_rest(image: ImageData,
     assert [reply.text for reply in first] == ["0", "1", "2", "3"]
     kept = "".join(file.read_text() for file in (tmp_path / "cache").rglob("*.json"))
     assert "secret" not in kept
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder in which nobody may write")
+def test_a_cache_that_cannot_be_written_says_what_places_it() -> None:
+    for file in (Path("/sys/kernel/reply.json"), Path("/sys/kernel/none/reply.json")):
+        with pytest.raises(RunError, match=r"Cannot write .*reply\.json \(.*\)\. Set MMPREF_CACHE to a folder"):
+            write_reply(file, Reply("yes"))
 
 
 def test_what_was_answered_before_the_server_died_is_kept() -> None:
