@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mmpref.errors import UsageError
+from mmpref.local_paths import is_path
 
 _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co")
 _KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
@@ -122,5 +123,5 @@ def name_for_others(model: str) -> str:
     url, mark, served = model.partition("#")
     if url.startswith(("http://", "https://")):
         return f"{url}{mark}{name_for_others(served)}" if served else model
-    is_folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
+    is_folder = is_path(model) or Path(model).exists()
     return Path(model).expanduser().resolve().name if is_folder and not model.startswith("pkg:") else model

@@ -19,7 +19,9 @@ def errors_only() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person would say it: ``40 s``, ``3 min``, ``2 h 10 min``, ``14 h``."""
+    """A time as a person would say it: ``under a second``, ``40 s``, ``3 min``, ``2 h 10 min``, ``14 h``."""
+    if seconds < 1:
+        return "under a second"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -5,7 +5,9 @@ A plugin's own codes are its own: nothing is said of them here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from mmpref.log import logger
 
 REASONS = {
     # what a row holds
@@ -60,3 +62,21 @@ REASONS = {
 def legend(codes: Iterable[str]) -> list[str]:
     """A line for each of these codes that is known: ``CODE: what it means``."""
     return [f"{code}: {REASONS[code]}." for code in codes if code in REASONS]
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Rows by reason, in one line: ``3 no-image, 1 cut-off``; empty where there are none."""
+    return ", ".join(f"{rows} {code}" for code, rows in counts.items())
+
+
+def log_skips(pairs: int, counts: Mapping[str, int], first: Mapping[str, tuple[str, str]]) -> None:
+    """Log how many pairs there are, and what became of the other rows.
+
+    Args:
+        counts: rows by reason.
+        first: by reason, the first such row and what was wrong with it.
+    """
+    logger.info("%d pairs%s.", pairs, f"; skipped rows: {listed(counts)}" if counts else "")
+    for reason, (row, detail) in first.items():
+        if detail:
+            logger.info("The first that is skipped as %s: %s: %s", reason, row, detail)

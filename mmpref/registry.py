@@ -15,7 +15,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -33,8 +33,13 @@ def suggest(name: str, known: Sequence[str]) -> str:
     """A 'did you mean' sentence, or the list of what there is."""
     if not known:
         return "There are none."
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(known))}."
+    return did_you_mean(name, known) or f"There are: {', '.join(sorted(known))}."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence with the closest name; "" where none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 @cache

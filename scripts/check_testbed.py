@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from mmpref.run.build_report import resolved_shares
+
 RECORD = Path(__file__).with_name("reproduce_testbed.json")
 TRACKED = [
     ("base", "chair", "chair_i", 0.01),
@@ -45,7 +47,7 @@ def measured(run: Path) -> dict[str, float]:
     }
     numbers = {f"{m} {b} {name}": found[f"{m} {b} {name}"] for m, b, name, _ in TRACKED}
     report = json.loads((run / "build-dataset/report.json").read_text())
-    return {**numbers, "pairs": report["rows"], "share resolved in try 1": report["resolved"][0]["share"]}
+    return {**numbers, "pairs": report["rows"], "share resolved in try 1": resolved_shares(report)[0]}
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmpref.log import logger
+from mmpref.reasons import listed, log_skips
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
@@ -68,10 +69,8 @@ def _in_full(parameters: Mapping[str, int]) -> dict[str, int]:
 
 def log_pairs(pairs: Pairs) -> None:
     """Log how many pairs there are, and what became of the other rows."""
-    skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
-    logger.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
-    for reason, rows in pairs.skips.items():
-        logger.info("The first that is skipped as %s: %s: %s", reason, rows[0]["row"], rows[0]["detail"])
+    first = {reason: (rows[0]["row"], rows[0]["detail"]) for reason, rows in pairs.skips.items()}
+    log_skips(len(pairs.dataset), pairs.skipped, first)
     for change, count in pairs.changed.items():
         logger.info("%d rows: %s.", count, change.replace("_", " "))
 
@@ -172,10 +171,9 @@ def _sample_counts(counts: Mapping[str, float]) -> str:
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts, final = manifest["counts"], manifest["final"]
-    skipped = ", ".join(f"{count} {reason}" for reason, count in counts["skipped"].items()) or "none"
     return [
         ("pairs", str(counts["rows"])),
-        ("skipped rows", skipped),
+        ("skipped rows", listed(counts["skipped"]) or "none"),
         *_trained_rows(manifest["modules"], manifest.get("parameters") or {}),
         *([_drawn_row(manifest["drawn"])] if "drawn" in manifest else []),
         ("steps", _steps_text(manifest)),
@@ -226,5 +224,4 @@ def _means_text(over: Mapping[str, int]) -> str:
 
 
 def _skipped(held: Mapping[str, Any]) -> str:
-    skipped = ", ".join(f"{count} {reason}" for reason, count in held.get("skipped", {}).items())
-    return f" (skipped: {skipped})" if skipped else ""
+    return f" (skipped: {listed(skipped)})" if (skipped := held.get("skipped")) else ""

@@ -17,6 +17,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.hub_ids import refuse_page
+from mmpref.local_paths import is_path, path_hint
 from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
 from mmpref.registry import resolve_path, suggest
@@ -151,7 +152,7 @@ def _is_remote(one: Named, split: str | None) -> bool:
     if one.kind == "path":
         for value in one.values:
             if not Path(resolve_path(value)).expanduser().exists():
-                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", "Check the path.")
+                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", path_hint(value))
         return False
     return True in [_is_remote_model(one, value) for value in one.values]
 
@@ -205,10 +206,9 @@ def refuse_no_model(name: str, what: str = "model") -> bool:
     """
     if Path(resolve_path(name)).exists():
         return False
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(
-            f"Cannot load the {what} {name}: there is no such folder.", "Check the path, or name a model of the Hub."
-        )
+    if is_path(name):
+        hint = path_hint(name, "Check the path, or name a model of the Hub.")
+        raise ModelError(f"Cannot load the {what} {name}: there is no such folder.", hint)
     return True
 
 
@@ -297,7 +297,7 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         revision = recipe.adapter_revision
     file = "adapter_config.json" if one.kind == "adapter" else "config.json"
     try:
-        with load_errors(f"{one.key.rpartition('.')[2].replace('_', ' ')} {name}"):
+        with load_errors(f"{one.key.rpartition('.')[2].replace('_', ' ')} {name}", name=name):
             commit_of(model, revision, file)
     except ModelError as error:
         cause, unknown = error.__cause__, isinstance(error.__cause__, LocalEntryNotFoundError)
@@ -334,18 +334,23 @@ def refuse_no_columns(recipe: Recipe, made: Collection[str] = ()) -> None:
         made: as of `refuse_absent`.
 
     Raises:
-        UsageError: a name that is no part of a row.
+        UsageError: a name that is no part of a row, or that nothing reads.
         InputError: a column that a table has not, or rows that cannot be read.
     """
+    from mmpref.data.builder import BUILDERS
+    from mmpref.data.sources import reading
     from mmpref.tables.columns import own_columns
     from mmpref.tables.open import open_table
 
     if isinstance(recipe, EvaluateRecipe) or not recipe.columns:
         return  # benchmarks look for theirs, as `open_data` does
+    reader = None
+    if isinstance(recipe, BuildRecipe):
+        reader = BUILDERS.get(recipe.method).reads(dict(_blocks(recipe))["builder"], recipe.seed)
     for one in named(recipe):
         if one.kind == "table" and one.key in ("source", "dataset") and one.key not in made:
             local = (spec for spec in one.values if not _is_remote_table(one.key, spec, recipe.split))
-            own_columns([open_table(spec, recipe.split) for spec in local], recipe.columns, None)
+            own_columns([open_table(spec, recipe.split) for spec in local], recipe.columns, None, reading(reader))
 
 
 def open_data(recipe: Recipe) -> None:

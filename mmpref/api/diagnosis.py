@@ -12,6 +12,7 @@ from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.state import process_restored
 from mmpref.api.table_repr import TableRepr
+from mmpref.data.row_facts import objects_of
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.recipes.resolve import TESTBED, load
 from mmpref.run.results_text import interval_text
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _PROMPT = "Please describe this image in detail."
 """Asked of rows that have objects and no prompt, as `mmpref.bench.benchmarks.chair` asks."""
-_OBJECTS = ("gt_object", "objects")
 _MAX_NEW_TOKENS = 256
 _GIST_TOKENS = 4
 _SEED = 0
@@ -205,7 +205,7 @@ def _examples(
     if not examples:
         raise InputError(
             f"No row of {table.name} has a reference answer of two sentences, or objects.",
-            "Give rows with long captions, or with gt_object.",
+            "Give rows with long captions, or with objects.",
         )
     return table, examples
 
@@ -214,7 +214,7 @@ def _read(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Rows as they are; those that have objects and no answer are asked for a description."""
     from mmpref.tables.messages import unfolded
 
-    objects = _named(raw)
+    objects = objects_of(raw)
     if objects and not {"answer", "completion", "chosen", "messages", "conversations", "caption"} & raw.keys():
         kept = {name: raw[name] for name in ("id", "image", "images") if name in raw}
         yield {**kept, "question": _PROMPT, "answer": ", ".join(objects)}
@@ -222,16 +222,11 @@ def _read(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield unfolded(raw)
 
 
-def _named(raw: Mapping[str, Any]) -> list[str]:
-    cells = [raw[name] for name in _OBJECTS if isinstance(raw.get(name), list | tuple)]
-    return [name for name in (cells[0] if cells else []) if isinstance(name, str)]
-
-
 def _objects(table: Table, examples: Sequence[Example]) -> dict[str, list[str]]:
     """By an example's id, the objects that its raw row names."""
     rows = {int(example.source_id.rpartition("/")[2]): example.id for example in examples}
     raw = enumerate(islice(table, max(rows) + 1))
-    return {rows[number]: _named(row) for number, row in raw if number in rows}
+    return {rows[number]: [*(objects_of(row) or ())] for number, row in raw if number in rows}
 
 
 def _refuse_blind(policy: Policy, example: Example) -> None:

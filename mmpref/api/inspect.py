@@ -77,7 +77,7 @@ def inspect(
         model: score the answers under this model (a name, or a loaded one): margins in nats, lengths in its tokens.
             Without a dataset, the model to look into.
         source: rows to ask the model about: with reference answers of two sentences or more, or with the image's
-            objects (``gt_object``, ``objects``); by default the testbed's for its own model.
+            objects (``objects``, or ``gt_object``); by default the testbed's for its own model.
         rows: so many of them at most.
         synonyms: table of objects and words as CHAIR's authors have it; without one, words are those of the references.
         progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.

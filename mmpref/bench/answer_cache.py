@@ -30,7 +30,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
-from mmpref.run.files import write_atomic
+from mmpref.run.files import OTHER_OUTPUT, write_atomic
 from mmpref.run.manifest import versions_of
 from mmpref.run.results import ADAPTER, BASE
 from mmpref.types import as_dicts
@@ -78,8 +78,12 @@ class CachedAnswerer:
                 for row, reply in zip(rows, asked[model], strict=True):
                     answers[model][row] = reply
                     if isinstance(reply, str):  # what has no answer is asked again
-                        write_atomic(files[model][row], json.dumps({"answer": reply}, ensure_ascii=False) + "\n")
+                        self._keep(files[model][row], reply)
         return {model: [one for one in own if one is not None] for model, own in answers.items()}
+
+    def _keep(self, file: Path, reply: str) -> None:
+        hint = f"Set {FOLDER} to a folder that can be written." if os.environ.get(FOLDER) else OTHER_OUTPUT
+        write_atomic(file, json.dumps({"answer": reply}, ensure_ascii=False) + "\n", hint)
 
     def _file(self, sample: Sample, max_new_tokens: int, model: str) -> Path:
         image = images_digest(sample.images).hex() if sample.images else None

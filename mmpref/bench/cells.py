@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.images import decode
+from mmpref.local_paths import path_hint
 from mmpref.registry import resolve_path
-from mmpref.tables.cells import as_text, columns_of, image_cells, is_empty, is_no_image, is_null, unpacked
+from mmpref.tables.cells import (
+    OBJECTS,
+    as_text,
+    columns_of,
+    image_cells,
+    is_empty,
+    is_no_image,
+    is_null,
+    object_names,
+    unpacked,
+)
 from mmpref.tables.image_cells import RemoteImageError, is_embedded, path_in_cell, read_image
 from mmpref.tables.image_roots import ImageRoots, coco_id
 from mmpref.types import ImageData
@@ -25,7 +36,8 @@ _AROUND = " .,:;!?()[]\"'"
 
 
 def column_of(row: Mapping[str, Any], *names: str) -> str:
-    """The first of these columns that a row has: authors call a column by another name than the Hub's copies."""
+    """The first of these columns that a row has: authors call a column by another name than the Hub's copies. Of a row
+    with none it is the first, which an error then names: the one that people write and ``--columns`` maps to."""
     return next((name for name in names if name in row), names[0])
 
 
@@ -90,6 +102,17 @@ def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
     return value
 
 
+def objects_cell(row: Mapping[str, Any], where: str) -> list[str]:
+    """What an image shows, in lower case: a list, or text with commas as people write it into CSV.
+
+    Raises:
+        InputError: there is no such cell, or it is neither.
+    """
+    column = column_of(row, *OBJECTS)
+    found = object_names(value_of(row, column, where))
+    return list_cell(row, column, where) if found is None else found
+
+
 def image_cell(
     row: Mapping[str, Any], where: str, roots: tuple[Path, ...], column: str = "image", folder: str | None = None
 ) -> ImageData:
@@ -141,7 +164,9 @@ def _roots_at(folder: str | None, roots: tuple[Path, ...]) -> ImageRoots:
         return ImageRoots(roots)
     path = Path(resolve_path(folder)).expanduser()
     if not path.exists():
-        raise InputError(f"There is no folder of images {folder}.", "Check the benchmark's setting images.")
+        raise InputError(
+            f"There is no folder of images {folder}.", path_hint(folder, "Check the benchmark's setting images.")
+        )
     return ImageRoots([path])
 
 

@@ -19,7 +19,7 @@ from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.moved import equal_share, remarks_on
 from mmpref.bench.official import asked_of
-from mmpref.bench.plan import Plan, load_plan, resolve_settings
+from mmpref.bench.plan import Plan, load_plans, resolve_settings
 from mmpref.bench.progress import Counter, OnProgress
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
@@ -389,7 +389,7 @@ def _has_answers(run: Run) -> bool:
 
 
 def _load_plans(recipe: EvaluateRecipe) -> list[Plan]:
-    return [load_plan(name, recipe.label(name), recipe.benchmark[name], recipe.limit) for name in recipe.benchmarks]
+    return load_plans({name: recipe.label(name) for name in recipe.benchmarks}, recipe.benchmark, recipe.limit)
 
 
 def _pin_identity(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 from mmpref.errors import ModelError, RunError, UsageError, reason_of
 from mmpref.judges.chat import Reply
 from mmpref.judges.endpoint import MAX_FAILURES
+from mmpref.judges.moderation import is_moderated
 from mmpref.judges.reply_cache import read_reply, reply_file, write_reply
 
 _URLS = ("base_url", "api_url", "api_endpoint")
@@ -197,9 +198,9 @@ class Patience:
         """
         why = f"{type(error).__name__}: {reason_of(error)[:300]}"
         status = _status(error)
-        gone = status in _NO_ACCESS or (status is None and _cannot_reach(error))
-        if status not in _REFUSED:
-            self._failures += 1
+        refused = status in _REFUSED or is_moderated(error)
+        gone = not refused and (status in _NO_ACCESS or (status is None and _cannot_reach(error)))
+        self._failures += not refused
         if gone or self._failures >= MAX_FAILURES:
             raise ModelError(
                 f"The judge of lmms-eval's task {self._task} gave no reply ({why}).",

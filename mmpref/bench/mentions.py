@@ -5,7 +5,7 @@ nouns by, so a mention is a content word of the references: one that at least `_
 half of them, and that is no English function word. Colours and actions are counted then too.
 
 **Limits.** What a reference leaves out counts as hallucinated, so references should be exhaustive, or rows should name
-their objects (``gt_object``, ``objects``). Words that mean the same are the same by a table of synonyms only.
+their objects (``objects``, or ``gt_object``). Words that mean the same are the same by a table of synonyms only.
 """
 
 from __future__ import annotations

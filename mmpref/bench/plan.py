@@ -7,17 +7,18 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
+from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample, Task
 from mmpref.errors import HubError, InputError, UsageError
-from mmpref.log import logger
+from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.registry import resolve_path
-from mmpref.tables.columns import with_columns
+from mmpref.tables.columns import FIRST_ROWS, refuse_unread, unread_parts, with_columns
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table
+from mmpref.tables.table import Row, Table
 
 _OF_A_QUESTION = {"prompt": "question", "images": "image"}
 """What ``--columns`` calls a part of a preference row -> what benchmarks call it."""
@@ -29,6 +30,7 @@ class Plan:
 
     Args:
         label: what its results are called.
+        unread: what ``columns`` names and the benchmark does not read.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Plan:
     task: Task
     table: Table
     samples: Sequence[Sample]
+    unread: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -108,7 +111,8 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     built = recipes.build(benchmark.settings, settings, f"benchmark {name}")
     task = benchmark.task(built)
     table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
-    table = _located(table, getattr(built, "image_root", None), getattr(built, "columns", None))
+    columns = getattr(built, "columns", None) or {}
+    table = _located(table, getattr(built, "image_root", None), columns)
     samples = task.samples(table, limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
@@ -118,7 +122,48 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    return Plan(name, label, built, task, table, samples)
+    return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns))
+
+
+def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], limit: int | None) -> list[Plan]:
+    """Several benchmarks with their data read.
+
+    Args:
+        labels: of each, by name.
+        settings: of each, by name.
+        limit: their first samples only.
+
+    Raises:
+        UsageError, InputError: as `load_plan`, or a column that none of them reads.
+    """
+    plans = [load_plan(name, label, settings[name], limit) for name, label in labels.items()]
+    named = [plan for plan in plans if getattr(plan.settings, "columns", None)]
+    columns = {part: column for plan in named for part, column in plan.settings.columns.items()}
+    for part in columns:
+        having = [plan for plan in named if part in plan.settings.columns]
+        refuse_unread([{*plan.unread} for plan in having], {part: columns[part]}, _names_of(having))
+    return plans
+
+
+def _names_of(plans: Sequence[Plan]) -> str:
+    return " and ".join(f"{plan.table.spec}, the data of {plan.name}," for plan in plans).rstrip(",")
+
+
+def _unread(benchmark: Benchmark, settings: Any, table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of the named parts that make no difference to what is asked about the first rows."""
+    if not columns:
+        return ()
+    called = {_OF_A_QUESTION.get(part, part): part for part in columns}
+
+    def ask(rows: Sequence[Row]) -> Sequence[Sample]:
+        samples: Sequence[Sample] = benchmark.task(settings).samples(
+            dataclasses.replace(table, rows=lambda: iter(rows)), None
+        )
+        return samples
+
+    with errors_only():
+        unread = unread_parts([*islice(table, FIRST_ROWS)], called, ask)
+    return tuple(called[part] for part in unread)
 
 
 def _located(table: Table, image_root: Sequence[str] | None, columns: Mapping[str, str] | None) -> Table:

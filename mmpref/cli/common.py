@@ -193,14 +193,16 @@ def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) ->
 
 def show_run(result: Result, published: Mapping[str, Any], as_json: bool) -> None:
     """Print a finished run: its manifest and where it went, or its table."""
+    facts = {**result.manifest, "path": str(result.path), **published}
+    show(facts, as_json, lambda: print_run(result, published))
 
-    def table() -> None:
-        columns, rows = result.table()
-        print_table(result.title, columns, [*rows, *((name, str(value)) for name, value in published.items())])
-        for line in legend(result.manifest.get("counts", {}).get("skipped", {})):
-            print_text(line)
 
-    show({**result.manifest, "path": str(result.path), **published}, as_json, table)
+def print_run(result: Result, published: Mapping[str, Any] | None = None) -> None:
+    """Print a finished run as a table, and what its codes of skipped rows mean."""
+    columns, rows = result.table()
+    print_table(result.title, columns, [*rows, *((name, str(value)) for name, value in (published or {}).items())])
+    for line in legend(result.manifest.get("counts", {}).get("skipped", {})):
+        print_text(line)
 
 
 def write_page(path: Path, page: str) -> None:

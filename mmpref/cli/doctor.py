@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.log import duration
 from mmpref.version import __version__
 
 if TYPE_CHECKING:
@@ -163,13 +164,15 @@ def _count(parameters: int) -> str:
 
 
 def _gb(number: float) -> str:
-    return f"{number / 1e9:,.1f} GB"
+    return f"{number / 1e9:,.1f} GB" if number >= 0.5e8 else "under 0.1 GB"
 
 
 def _hours(hours: float) -> str:
-    """To two digits; a minute and less in seconds."""
+    """To two digits; a minute and less in seconds, of which a part is none that an estimate could tell."""
     if math.isnan(hours):
         return "not known"
+    if hours < 1 / 3600:
+        return duration(3600 * hours)
     if hours < 1 / 60:
         return f"{hours * 3600:.2g} s"
     return f"{hours * 60:.2g} min" if hours < 1 else f"{hours:,.1f} h"

@@ -16,7 +16,7 @@ from mmpref.cli.list import lacking
 from mmpref.errors import UsageError
 from mmpref.recipes import resolve
 from mmpref.registry import suggest
-from mmpref.run.manifest import read_manifest
+from mmpref.run.manifest import MANIFEST, read_manifest
 from mmpref.run.results import RESULTS, Results
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
             _RUN[step](recipes.get(step), name, root)
     report = root / "report.html"
     result: dict[str, Any] = {"path": str(root), "report": str(report)}
-    if (root / "evaluate" / "run.json").is_file():
+    if (root / "evaluate" / MANIFEST).is_file():
         result["evaluation"] = Results.read(root / "evaluate").as_dict()
     common.show(result, as_json, lambda: _print(root, report))
 
@@ -207,8 +207,13 @@ def _needs(root: Path, step: str) -> Path:
 
 
 def _print(root: Path, report: Path) -> None:
+    """What each finished step prints by itself, and where it all is."""
+    from mmpref.api.results import BuiltDataset, TrainedAdapter
     from mmpref.cli.format import print_results
 
+    for step, result in (("build-dataset", BuiltDataset), ("train", TrainedAdapter)):
+        if (root / step / MANIFEST).is_file():
+            common.print_run(result(root / step, read_manifest(root / step)))
     if (root / "evaluate" / RESULTS).is_file():
         print_results(Results.read(root / "evaluate"), read_manifest(root / "evaluate"))
     for path in (root / "build-dataset", root / "train", root / "evaluate"):

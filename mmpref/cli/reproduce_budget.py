@@ -76,4 +76,6 @@ def _most(costs: Sequence[Cost]) -> str:
 def _hours(hours: float) -> str:
     if math.isnan(hours):
         return "–"
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2f}"
+    if hours >= 10:
+        return f"{hours:,.0f}"
+    return f"{hours:.2f}" if hours >= 0.005 or not hours else "< 0.01"

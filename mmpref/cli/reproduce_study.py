@@ -102,7 +102,7 @@ class HowFar:
             self._before = measured
         new, left = measured - self._before, runs - measured
         seconds = (time.monotonic() - self._begun) / new * left if new else 0.0
-        text = f", some {duration(seconds)} left" if new and left else ""
+        text = f", {duration(seconds)} left" if new and left else ""
         click.echo(f"{measured} of {runs} runs measured{text}.", err=True)
 
 

@@ -21,7 +21,7 @@ from mmpref.data.pool_size import decide_sizes
 from mmpref.data.recipe import BuildRecipe, resolved
 from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
-from mmpref.data.sources import Source
+from mmpref.data.sources import Source, reading
 from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError, memory_errors
 from mmpref.images import open_looks
@@ -93,10 +93,10 @@ def build_dataset(
         if check_source:
             check_source(facts)
         source = Source(
-            own_columns(tables, recipe.columns, recipe.default_prompt),
+            own_columns(tables, recipe.columns, recipe.default_prompt, reading(builder.reads(settings, recipe.seed))),
             recipe.image_root,
             recipe.limit,
-            reader=builder.reader(settings, recipe.seed) if builder.reader else None,
+            reader=builder.reads(settings, recipe.seed),
             selection=Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None,
             excluded=open_excluded(run, recipe.exclude_images_of),
             pairs=builder.needs_pairs or recipe.keep_rejected,

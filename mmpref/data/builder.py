@@ -171,6 +171,10 @@ class Builder:
         """Further models that a recipe's settings name, by what they are: ``{"similarity model": ...}``."""
         return {name.replace("_", " "): settings[name] for name in self.model_settings if settings.get(name)}
 
+    def reads(self, settings: Any, seed: int) -> Reader | None:
+        """What turns the source's rows into rows of known shapes; None where they are such already."""
+        return self.reader(settings, seed) if self.reader else None
+
     @property
     def written_columns(self) -> list[str]:
         """Which answers the method writes, the source's being the others."""

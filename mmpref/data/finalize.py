@@ -21,6 +21,7 @@ from mmpref.errors import InputError, brief
 from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
 from mmpref.log import logger
+from mmpref.reasons import listed, log_skips
 from mmpref.recipes import schema as recipes
 from mmpref.run.build_report import LENGTH_RATIO
 from mmpref.run.directory import Run, WriteCard
@@ -131,6 +132,11 @@ def finish(
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    first = {
+        reason: (entry["first"][0]["id"], brief(entry["first"][0]["detail"]))
+        for reason, entry in report["skipped"].items()
+    }
+    log_skips(rows, _counted(skips), first)
     for warning in report["warnings"]:
         logger.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
@@ -241,7 +247,6 @@ def _server_line(server: Mapping[str, Any]) -> str:
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
-    skipped = ", ".join(f"{n} {reason}" for reason, n in counts["skipped"].items()) or "none"
     pairs = str(counts["rows"])
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
@@ -257,7 +262,7 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         *server,
         *annotator,
         ("pairs", pairs),
-        ("skipped rows", skipped),
+        ("skipped rows", listed(counts["skipped"]) or "none"),
         *([("rows changed", changed)] if changed else []),
         *noted,
         *lengths,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmpref.errors import brief
-from mmpref.tables.cells import as_number, is_null, object_names
+from mmpref.tables.cells import OBJECTS, as_number, is_null, object_names
 from mmpref.tables.messages import Unusable
 from mmpref.tables.weights import SPANS, read_weights
 
@@ -21,9 +21,6 @@ PROVENANCE = ("method", "similarity", "iterations")
 """Columns of mmpref's own datasets that go along where their pairs are kept."""
 NUMBERS = frozenset(("margin", "severity", "hardness", "similarity", "iterations"))
 """Those of `FACTS` and `PROVENANCE` that are no text."""
-
-OBJECTS = ("gt_object", "objects")
-"""Columns that list what a row's images show; the first that is there counts."""
 
 Reader = Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any] | Unusable]]
 """Turns one row as it was published into rows of a known shape (``id``, an image column, prompt, ``chosen``,
@@ -60,8 +57,5 @@ def source_row_of(row: Mapping[str, Any]) -> str:
 
 def objects_of(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of what the row's images show, in lower case; None where no column of `OBJECTS` lists any names."""
-    for name in OBJECTS:
-        if not is_null(value := row.get(name)):
-            found = object_names(value)
-            return None if found is None else tuple(found)
-    return None
+    found = (object_names(row[name]) for name in OBJECTS if not is_null(row.get(name)))
+    return next((tuple(names) for names in found if names is not None), None)

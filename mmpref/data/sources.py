@@ -16,12 +16,13 @@ from mmpref.data.row_facts import Reader, facts_of, objects_of, source_row_of, s
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import DEADLY, Looks, open_looks
+from mmpref.tables.columns import read_parts
 from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.messages import Unusable, unfolded
 from mmpref.tables.rows import image_fault
-from mmpref.tables.table import Table, TableReader
+from mmpref.tables.table import Row, Table, TableReader
 from mmpref.types import Example, ImageData, Skip, context_of
 from mmpref.workers import DeadlyTask
 
@@ -205,6 +206,13 @@ def _skip(name: str, error: ImageError) -> Skip:
 def _part(table: Table, image_root: Sequence[str | Path], needs: Sequence[str]) -> _Part:
     roots, reader = ImageRoots(image_root), TableReader(table, needs)
     return _Part(table, roots, reader, ImageLookup(reader.where, roots, image_root))
+
+
+def reading(reader: Reader | None) -> Callable[[Row], Any]:
+    """What a build makes of a raw row, to be compared: see `mmpref.tables.columns.own_columns`."""
+    if reader is None:
+        return read_parts
+    return lambda raw: [(row.reason, row.detail) if isinstance(row, Unusable) else row for row in _read(reader, raw)]
 
 
 def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:

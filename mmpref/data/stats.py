@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from mmpref.data.builder import SAME
 from mmpref.tables.weights import NUMBERS as WEIGHTS
 from mmpref.types import Skip, text_of
 from mmpref.words import words
@@ -36,8 +36,7 @@ def build_report(
     policy_lengths: list[tuple[int, int]] = []
     characters: dict[str, list[int]] = {"chosen": [], "rejected": []}
     ratios, differing, measured = [], [], []
-    # Pairs whose rejected answer came out equal were tried too, and not resolved.
-    tries = [0 for skip in skips if skip.reason == SAME]
+    tries: list[int] = []
     identical = 0
     unweighed = dict.fromkeys(WEIGHTS, 0)
     columns = ["chosen", "rejected", "rejected_policy", "similarity", "iterations", *WEIGHTS]
@@ -101,17 +100,16 @@ def _skipped(skips: Iterable[Skip]) -> dict[str, Any]:
 
 
 def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, Any]]:
-    """For every try: pairs accepted in it, and the share of all pairs that are resolved by then.
+    """For every try: pairs accepted in it, and the share of all pairs that are resolved by then (``share_of_pairs``).
 
     Args:
-        tries: of each pair, from 1; 0 for a pair that no try resolved.
+        tries: of each pair of the dataset, from 1; 0 for a pair that no try resolved.
     """
-    total, resolved, curve = len(tries), 0, []
-    for attempt in range(1, iterations + 1):
-        accepted = sum(1 for value in tries if value == attempt)
-        resolved += accepted
-        curve.append({"try": attempt, "pairs": accepted, "share": round(resolved / total, 6)})
-    return curve
+    accepted = [tries.count(attempt) for attempt in range(1, iterations + 1)]
+    return [
+        {"try": attempt, "pairs": pairs, "share_of_pairs": round(resolved / len(tries), 6)}
+        for attempt, (pairs, resolved) in enumerate(zip(accepted, accumulate(accepted), strict=True), 1)
+    ]
 
 
 def histogram(values: Sequence[float], edges: Sequence[float] = EDGES) -> list[int]:

@@ -161,7 +161,7 @@ def write_run(
     manifest, _ = _checked_manifest(path, license, accept_license)
     for one in filter(None, (repo_id, base_hub_id)):
         check_repo_id(one)
-    with scratch("publish") as stage, disk_errors(folder, "--to-folder"), _whole(folder) as beside:
+    with scratch("publish") as stage, disk_errors(folder, "Choose another --to-folder."), _whole(folder) as beside:
         samples_only = manifest["command"] == "evaluate"
         content = _stage(path, manifest, stage, repo_id, samples_only, base_hub_id, merged, chain)
         refuse_secrets(stage)

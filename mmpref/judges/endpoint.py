@@ -11,14 +11,18 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mmpref.errors import ImageError, ModelError
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
 from mmpref.judges.dialect import Dialect, changes_something, load_dialect, save_dialect
+from mmpref.judges.moderation import is_moderated
 from mmpref.judges.request_images import data_url
 from mmpref.log import logger
+
+if TYPE_CHECKING:
+    import openai
 
 _CUT_REASONS = {"length", "max_tokens", "max_output_tokens", "model_length"}
 """Finish reasons of a reply that its limit cut off, as servers call them."""
@@ -95,6 +99,8 @@ class Endpoint:
         try:
             reply = _read_completion(self._completion(_messages(query), query.seed))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            if is_moderated(error):
+                return _refused(error)
             raise ModelError(
                 f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
                 "Set MMPREF_API_KEY or OPENAI_API_KEY to a valid key.",
@@ -114,7 +120,7 @@ class Endpoint:
         except (openai.RateLimitError, openai.InternalServerError) as error:
             return self._failed(f"HTTP {error.status_code}: {_short_message(error)}")
         except openai.APIStatusError as error:  # this request is refused, such as by a content filter
-            return Reply(None, f"HTTP {error.status_code}: {_short_message(error)}")
+            return _refused(error)
         except ImageError as error:
             return Reply(None, str(error))
         except (openai.APIError, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -186,6 +192,11 @@ class Endpoint:
                     "What was answered is kept: the same command goes on.",
                 )
         return Reply(None, why)
+
+
+def _refused(error: openai.APIStatusError) -> Reply:
+    """No answer, for what stands in the request."""
+    return Reply(None, f"HTTP {error.status_code}: {_short_message(error)}")
 
 
 def _short_message(error: BaseException) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import RunError
 from mmpref.judges.chat import Chat, ChatWrapper, OnReply, Query, Reply
 from mmpref.judges.request_images import image_digest
 from mmpref.run.files import write_atomic
@@ -103,11 +102,5 @@ def write_reply(file: Path, reply: Reply) -> None:
         "completion_tokens": reply.completion_tokens,
         "cut": reply.cut,
     }
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"Cannot keep replies in {file.parent} ({error.strerror or error}).",
-            "Set MMPREF_CACHE to a folder that can be written.",
-        ) from error
-    write_atomic(file, json.dumps(content, ensure_ascii=False) + "\n")
+    hint = "Set MMPREF_CACHE to a folder that can be written: replies are kept there."
+    write_atomic(file, json.dumps(content, ensure_ascii=False) + "\n", hint)

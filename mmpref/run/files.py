@@ -17,10 +17,15 @@ from mmpref.errors import RunError
 
 _UNFINISHED = re.compile(r"\..+\.[0-9]+\.tmp")
 """Names of files that `write_atomic` is writing."""
+OTHER_OUTPUT = "Choose another --output."
+"""What to do where a run's folder cannot be written."""
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | str, hint: str = OTHER_OUTPUT) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new, never a part.
+
+    Args:
+        hint: what to do where it cannot be written there.
 
     Raises:
         RunError: the disk is full or refuses the write.
@@ -29,7 +34,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     # A name that no other has who writes the same file: containers that share a folder count processes alike.
     own = f"{os.getpid()}{secrets.randbelow(10**6):06d}"
     temporary = path.with_name(f".{path.name}.{own}.tmp")  # as `remove_unfinished` knows it
-    with disk_errors(path):
+    with disk_errors(path, hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
@@ -62,11 +67,11 @@ def remove_unfinished(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path, option: str = "--output") -> Iterator[None]:
+def disk_errors(path: Path, hint: str = OTHER_OUTPUT) -> Iterator[None]:
     """Turn the operating system's refusal to write into an error that a user can act on.
 
     Args:
-        option: names the path.
+        hint: what to do where it cannot be written there: which option or variable places it.
     """
     try:
         yield
@@ -77,7 +82,7 @@ def disk_errors(path: Path, option: str = "--output") -> Iterator[None]:
                 "Free some space and run the same command again: finished work is kept.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise RunError(f"Cannot write {path} ({error.strerror}).", f"Choose another {option}.") from error
+            raise RunError(f"Cannot write {path} ({error.strerror}).", hint) from error
         raise
 
 

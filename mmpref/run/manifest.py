@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.errors import RunError
+from mmpref.local_paths import path_hint
 from mmpref.text_files import NOT_JSON
 
 MANIFEST = "run.json"
@@ -50,7 +51,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         known = (path / STATE).is_dir()
         what = "is an unfinished run" if known else "is not a run directory"
-        raise RunError(f"{path} {what} (no {MANIFEST}).", "Run the command that made it again." if known else "")
+        hint = "Run the command that made it again." if known else path_hint(str(path), "")
+        raise RunError(f"{path} {what} (no {MANIFEST}).", hint)
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except NOT_JSON as error:

@@ -21,6 +21,7 @@ from mmpref.bench.first_requests import first_requests
 from mmpref.bench.records import read_records
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import RunError, UsageError
+from mmpref.run.build_report import resolved_shares
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, BASE, Results
 from mmpref.study import steps
@@ -210,14 +211,15 @@ def _training_facts(step: Step) -> dict[str, float]:
 
 def _pair_facts(step: Step) -> dict[str, float]:
     report = json.loads(read_text(step.folder / "report.json"))
+    resolved = {attempt: round(share, 6) for attempt, share in enumerate(resolved_shares(report), 1)}
     facts = {
         "pairs": report["rows"],
         "differing_words": report["differing_words"]["mean"],
         "length_ratio": report["length_bias"]["ratio"],
         "similarity": report["similarity"]["mean"],
-        "resolved_first": report["resolved"][0]["share"] if report["resolved"] else None,
-        "resolved": report["resolved"][-1]["share"] if report["resolved"] else None,
-        **{f"resolved_{entry['try']}": entry["share"] for entry in report["resolved"]},
+        "resolved_first": next(iter(resolved.values()), None),
+        "resolved": max(resolved.values(), default=None),
+        **{f"resolved_{attempt}": share for attempt, share in resolved.items()},
     }
     return {name: value for name, value in facts.items() if value is not None}
 

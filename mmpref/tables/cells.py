@@ -117,6 +117,11 @@ def unpacked(value: Any) -> Any:
     return content if isinstance(content, list | dict) else value
 
 
+OBJECTS = ("objects", "gt_object")
+"""Columns that list what a row's images show, as people write it and as CHAIR's published sets call it; the first that
+is there counts."""
+
+
 def object_names(value: Any) -> list[str] | None:
     """Names of objects in a cell, in lower case: of a list of texts, or of text with commas as people write it into
     CSV; None where it holds anything else."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from mmpref.errors import InputError, UsageError
-from mmpref.registry import suggest
+from mmpref.errors import InputError, MmprefError, UsageError
+from mmpref.registry import did_you_mean, suggest
 from mmpref.tables.cells import IMAGES, columns_of, is_empty
 from mmpref.tables.messages import (
     ANSWERS,
@@ -22,6 +22,7 @@ from mmpref.tables.messages import (
     read_turns,
     unfolded,
 )
+from mmpref.tables.rows import read_row
 from mmpref.tables.table import LOOKED_THROUGH, Row, Table
 
 _CONVERSATION = (*WHOLE, *QUESTIONS)
@@ -45,6 +46,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "rejected_weights": ("rejected_weights",),
 }
 """What of a preference row can be named -> the columns that are not read beside it: what is named is meant."""
+_BESIDE = ("id", "severity", "hardness", "chosen_weights", "rejected_weights")
+"""What some commands and methods read of a row beside its conversation and images."""
+FIRST_ROWS = 64
+"""So many rows tell whether a part is read."""
 
 
 def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, tuple[str, ...]] | None = None) -> Table:
@@ -91,22 +96,87 @@ def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
     raise InputError(
         f"{table.spec} ({table.split}) has no column {column!r}, which --columns {part}={column} names; its columns "
         f"are {columns_of(first)}.",
-        suggest(column, sorted(map(str, first))),
+        did_you_mean(column, map(str, first)),
     )
 
 
+def read_parts(row: Row) -> Any:
+    """All that any command reads of a row of a known shape.
+
+    Raises:
+        InputError: it is of none.
+    """
+    read = read_row(row, "a row", bare=True)
+    return read.prompt, read.chosen, read.rejected, read.rejected_policy, read.images, *map(row.get, _BESIDE)
+
+
+def unread_parts(rows: Sequence[Row], parts: Iterable[str], read: Callable[[Sequence[Row]], Any]) -> set[str]:
+    """Those of the named parts that nothing reads: without their cells the rows read the same.
+
+    Args:
+        rows: the first of a table. Of a part that is empty in all of them nothing can be told, and of none where they
+            cannot be read: whoever reads them says so.
+        read: what is made of rows.
+    """
+    try:
+        whole = read(rows)
+    except MmprefError:
+        return set()
+    filled = (part for part in parts if any(not is_empty(row.get(part)) for row in rows))
+    return {part for part in filled if _reads_as(whole, _without(part, rows), read)}
+
+
+def _without(part: str, rows: Sequence[Row]) -> list[Row]:
+    return [{name: cell for name, cell in row.items() if name != part} for row in rows]
+
+
+def _reads_as(whole: Any, rows: Sequence[Row], read: Callable[[Sequence[Row]], Any]) -> bool:
+    try:
+        return bool(read(rows) == whole)
+    except (MmprefError, ValueError):  # the second of arrays, which are compared number by number
+        return False
+
+
+def refuse_unread(unread: Sequence[set[str]], columns: Mapping[str, str], whose: str) -> None:
+    """Refuse a named column that would be left aside.
+
+    Args:
+        unread: by table, what `unread_parts` finds.
+        whose: names the tables.
+
+    Raises:
+        UsageError: a part that none of the tables is read by.
+    """
+    for part in (part for part in columns if unread and all(part in parts for parts in unread)):
+        raise UsageError(
+            f"--columns {part}={columns[part]} changes nothing: no {part!r} is read of {whose}.",
+            "Leave it out, or name the part that the column is.",
+        )
+
+
 def own_columns(
-    tables: Sequence[Table], columns: Mapping[str, str] | None, default_prompt: str | None = None
+    tables: Sequence[Table],
+    columns: Mapping[str, str] | None,
+    default_prompt: str | None = None,
+    read: Callable[[Row], Any] = read_parts,
 ) -> list[Table]:
     """Tables of preference or supervised rows with the columns that their owner names, and a prompt where there is
     none.
 
+    Args:
+        read: what is made of a row.
+
     Raises:
-        UsageError: a name that is no part of a row.
+        UsageError: a name that is no part of a row, or that nothing reads.
         InputError: a column that a table has not.
     """
     if columns:
         tables = [with_columns(table, columns, PARTS) for table in tables]
+        unread = [
+            unread_parts([*islice(table, FIRST_ROWS)], columns, lambda rows: [read(row) for row in rows])
+            for table in tables
+        ]
+        refuse_unread(unread, columns, " and ".join(table.spec for table in tables))
     return [with_prompt(table, default_prompt) for table in tables] if default_prompt else list(tables)
 
 

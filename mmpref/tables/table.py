@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, brief
+from mmpref.local_paths import path_hint
 from mmpref.log import logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of
@@ -209,8 +210,9 @@ def is_data_file(name: str, formats: tuple[str, ...] = FORMATS) -> bool:
 
 
 def tables_hint(spec: str) -> str:
-    """What to say where a table was not found: a close name, or the names of all."""
-    return suggest(spec, TABLES.names()).replace("There are:", "mmpref's own tables are:")
+    """What to say where a table was not found: a file or folder that is near by name, a close name, or all names."""
+    names = suggest(spec, TABLES.names()).replace("There are:", "mmpref's own tables are:")
+    return path_hint(spec, names)
 
 
 def numbered_rows(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:

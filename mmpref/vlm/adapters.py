@@ -107,7 +107,7 @@ def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
     assert ref.adapter is not None
     refuse_page(ref.adapter)
     refuse_no_adapter(ref.adapter)
-    with load_errors(f"adapter {ref.adapter}"):
+    with load_errors(f"adapter {ref.adapter}", name=ref.adapter):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     is_known = refuse_other_weights(ref)

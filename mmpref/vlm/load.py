@@ -140,7 +140,7 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
         ModelError: as `load_policy`.
     """
     refuse_page(ref.model)
-    with load_errors(f"model {ref}"):
+    with load_errors(f"model {ref}", name=ref.model):
         try:
             commit = commit_of(ref.model, ref.revision)
             with cache_first(ref.model, commit):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from mmpref.errors import MmprefError, ModelError, is_out_of_memory, reason_of
 from mmpref.hub_cache import unwritable
+from mmpref.local_paths import path_hint
 
 _EXTRAS = {"torchvision": "vision", "num2words": "vision", "bitsandbytes": "quantization"}
 """Libraries that models ask for, and the extras of mmpref that bring them."""
@@ -16,12 +17,13 @@ _SHOWN, _LONGEST = 3, 400
 
 
 @contextlib.contextmanager
-def load_errors(what: str, base: str = "") -> Iterator[None]:
+def load_errors(what: str, base: str = "", name: str = "") -> Iterator[None]:
     """Turn what other libraries raise while they load something into a `ModelError` whose hint fits the cause.
 
     Args:
         what: such as ``model ID`` or ``adapter ID``.
         base: the model that an adapter names as its own, where another is to take it.
+        name: of what is loaded, where it may be the path of a folder that is not there.
 
     Raises:
         ModelError: in place of their errors.
@@ -35,7 +37,9 @@ def load_errors(what: str, base: str = "") -> Iterator[None]:
             raise
         reason = _reason(error)
         excerpt = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
-        raise ModelError(f"Cannot load the {what}: {excerpt}", _hint(error, reason, what, base)) from error
+        raise ModelError(
+            f"Cannot load the {what}: {excerpt}", f"{path_hint(name, '')} {_hint(error, reason, what, base)}".strip()
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -120,5 +120,5 @@ def test_nothing_is_said_to_nobody(capsys: pytest.CaptureFixture[str], caplog: p
 
 
 def test_times_are_said_as_a_person_would() -> None:
-    said = [duration(seconds) for seconds in (0.4, 89, 100, 5399, 7860, 7200, 50_400)]
-    assert said == ["0 s", "89 s", "2 min", "90 min", "2 h 10 min", "2 h", "14 h"]
+    said = [duration(seconds) for seconds in (0.0, 0.99, 1, 89, 100, 5399, 7860, 7200, 50_400)]
+    assert said == ["under a second", "under a second", "1 s", "89 s", "2 min", "90 min", "2 h 10 min", "2 h", "14 h"]

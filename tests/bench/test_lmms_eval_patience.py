@@ -50,6 +50,19 @@ def test_requests_that_are_refused_are_no_failures_of_the_judge(status: int) -> 
         assert {patience.failed(error) for _ in range(MAX_FAILURES + 1)} == {f"{type(error).__name__}: {error}"}
 
 
+def test_a_request_that_is_moderated_is_no_failure_of_the_judge() -> None:
+    said = {"error": {"code": "content_policy_violation", "message": "no"}}
+    response, other = httpx.Response(403, request=_REQUEST, json=said), requests.Response()
+    other.status_code, other._content = 403, response.content
+    for error in (
+        openai.PermissionDeniedError("refused", response=response, body=said["error"]),
+        httpx.HTTPStatusError("refused", request=_REQUEST, response=response),
+        requests.HTTPError("refused", response=other),
+    ):
+        patience = Patience("tiny")
+        assert {patience.failed(error) for _ in range(MAX_FAILURES + 1)} == {f"{type(error).__name__}: {error}"}
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mmpref.cli.doctor import _hours
 from mmpref.vlm import costs
 from tests import bare, forked
 from tests.hub_fixtures import HubAccount
@@ -47,6 +49,31 @@ def test_all_that_it_finds(hub: HubAccount, hub_env: dict[str, str]) -> None:
     pair = image + 60 + 2 * 75  # with the prompt and both answers
     assert hours["evaluate"] == pytest.approx(1000 * costs.forward_hours(size, image + 64)), "with its question"
     assert hours["train"] == hours["train in 4 bits"] == pytest.approx(1000 * costs.pair_hours(size, pair))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (0.0, "under a second"),
+        (0.004, "under a second"),
+        (1.04, "1 s"),
+        (30, "30 s"),
+        (450, "7.5 min"),
+        (9000, "2.5 h"),
+        (float("nan"), "not known"),
+    ],
+)
+def test_a_time_has_a_floor(seconds: float, says: str) -> None:
+    assert _hours(seconds / 3600) == says
+
+
+def test_a_tiny_model_takes_little_and_not_nothing(hub_env: dict[str, str]) -> None:
+    done = bare.mmpref(["doctor", "--model", TESTBED], hub_env)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.partition("What it takes")[2]
+    assert "under a second" in table
+    assert "under 0.1 GB" in table
+    assert not re.search(r" 0\.0+\d* (s|GB|min|h)\b", table)
 
 
 @pytest.mark.parametrize(

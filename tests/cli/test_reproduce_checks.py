@@ -79,7 +79,10 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"evaluate": {"benchmark": {"chair": {"data": "mine.jsonl"}}}}, "There is no file or folder mine.jsonl"),
         ({"evaluate": {"benchmark": {"chair": {"synonyms": "words.txt"}}}}, "chair.synonyms is 'words.txt'"),
         ({"evaluate": {"benchmark": {"chair": {"images": "photos"}}}}, "chair.images is 'photos'"),
-        ({"evaluate": {"benchmark": {"chair": {"data": "testbed-pope"}}}}, "testbed-pope .*row 0.*gt_object"),
+        (
+            {"evaluate": {"benchmark": {"chair": {"data": "testbed-pope"}}}},
+            "row 0.*'objects'.*objects=COLUMN",
+        ),
         ({"evaluate": {"image_root": ["nowhere"]}}, "evaluate: .*image root nowhere"),
         ({"evaluate": {"columns": {"id": "n"}, "benchmark": {"chair": {"data": None}}}}, "none is on such data"),
         ({"evaluate": {"judge": "testbed-orcale"}}, "`judge` has no use"),

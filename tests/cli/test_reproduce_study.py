@@ -116,6 +116,6 @@ def test_a_study_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypa
         now[0] += 120
     assert capsys.readouterr().err.splitlines() == [
         "2 of 4 runs measured.",
-        "3 of 4 runs measured, some 2 min left.",
+        "3 of 4 runs measured, 2 min left.",
         "4 of 4 runs measured.",
     ]

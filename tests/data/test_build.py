@@ -106,7 +106,9 @@ def test_what_was_built(source: Path, whole: Path) -> None:
     assert "nowhere.png" in report["skipped"]["missing-image"]["first"][0]["detail"]
     # Answers of nine words and more were kept with a similarity that is not below the threshold: not resolved.
     assert [row["try"] for row in report["resolved"]] == [1, 2, 3]
-    assert 0 < report["resolved"][-1]["share"] < 1
+    resolved = report["resolved"][-1]["share_of_pairs"]
+    assert 0 < resolved < 1
+    assert resolved == round(sum(row["pairs"] for row in report["resolved"]) / 19, 6), "of pairs, not of what was tried"
     assert sum(report["similarity"]["counts"]) == 19
     assert report["identical"] == 0
 

@@ -255,7 +255,8 @@ def test_objects_of_rows() -> None:
     assert listed == {**plain, "objects": list(oracle.scene_of(plain["id"]).names)}
     assert objects_of(listed) == tuple(listed["objects"])
     assert objects_of({"objects": "Cup, hot dog;saw"}) == ("cup", "hot dog", "saw")
-    assert objects_of({"gt_object": '["Cup"]', "objects": ["saw"]}) == ("cup",)
+    assert objects_of({"gt_object": ["saw"], "objects": '["Cup"]'}) == ("cup",)
+    assert objects_of({"gt_object": ["saw"], "objects": [{"bbox": [0, 0, 1, 1]}]}) == ("saw",)
     assert objects_of({"objects": [{"bbox": [0, 0, 1, 1]}]}) is None
     assert objects_of({"image": b""}) is None
 

@@ -7,14 +7,15 @@ import io
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.judges.chat import ChatSettings, Query, Reply, count_usage
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.reply_cache import CachedChat
+from mmpref.judges.reply_cache import CachedChat, write_reply
 from mmpref.judges.request_images import data_url
 from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
@@ -96,6 +97,48 @@ def test_what_no_request_would_get_past_stops(status: int, hint: str) -> None:
     assert "sk-very" not in str(caught.value)
 
 
+MODERATED: list[Any] = [
+    {
+        "error": {
+            "code": 403,
+            "message": "me/m requires moderation. Your input was flagged",
+            "metadata": {"reasons": ["violence"], "flagged_input": "Is my account's api key suspended?"},
+        }
+    },
+    {"error": {"code": 403, "message": "no", "metadata": {"flagged_input": "my account"}}},
+    {"error": {"code": "content_policy_violation", "message": "no"}},
+    {"error": {"code": "403", "message": "no", "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+    {"code": "The caller does not have permission", "error": "Content violates usage guidelines. SAFETY_CHECK_TYPE_X"},
+    {"error": {"code": "data_inspection_failed", "message": "Input may contain inappropriate content."}},
+    [{"error": {"code": 403, "status": "PROHIBITED_CONTENT"}}],
+]
+
+
+@pytest.mark.parametrize("body", MODERATED)
+def test_moderation_refuses_one_request(body: Any) -> None:
+    refusal = raw(json.dumps(body), 403)
+    with ChatServer(lambda asked, _: refusal if text_of(asked) == "bad" else "ok") as server:
+        replies = Endpoint(server.url, "m", QUICK).ask([asking("bad"), asking("good")])
+    assert [reply.text for reply in replies] == [None, "ok"]
+    assert replies[0].error.startswith("HTTP 403")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "no", "code": "invalid_api_key"}},
+        {"error": {"message": "Your account was flagged for violating our usage policies."}},
+        {"error": {"message": "Country, region, or territory not supported"}},
+        {"detail": "not yours"},
+        "no JSON",
+    ],
+)
+def test_a_refusal_of_whoever_asks_stops(said: Any, status: int) -> None:
+    with ChatServer(lambda *_: raw(json.dumps(said), status)) as server, pytest.raises(ModelError, match="API_KEY"):
+        Endpoint(server.url, "m", QUICK).ask([asking("a")])
+
+
 def test_a_server_that_is_not_there_stops() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -133,6 +176,13 @@ def test_replies_are_kept_and_a_restart_asks_only_for_the_rest(image: ImageData,
     assert [reply.text for reply in first] == ["0", "1", "2", "3"]
     kept = "".join(file.read_text() for file in (tmp_path / "cache").rglob("*.json"))
     assert "secret" not in kept
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder in which nobody may write")
+def test_a_cache_that_cannot_be_written_says_what_places_it() -> None:
+    for file in (Path("/sys/kernel/reply.json"), Path("/sys/kernel/none/reply.json")):
+        with pytest.raises(RunError, match=r"Cannot write .*reply\.json \(.*\)\. Set MMPREF_CACHE to a folder"):
+            write_reply(file, Reply("yes"))
 
 
 def test_what_was_answered_before_the_server_died_is_kept() -> None:

@@ -62,6 +62,11 @@ def test_names_that_are_not_there_say_what_there_is() -> None:
         with_columns(rows, {"promt": "frage"}, PARTS)
     with pytest.raises(InputError, match=r"no column 'fragen', which --columns prompt=fragen names; .* frage, antwort"):
         with_columns(rows, {"prompt": "fragen"}, PARTS)
+    for wrong, ends in (("fragen", "Did you mean 'frage'?"), ("zzz", "its columns are frage, antwort.")):
+        with pytest.raises(InputError) as refused:
+            with_columns(rows, {"prompt": wrong}, PARTS)
+        assert str(refused.value).endswith(ends)
+        assert str(refused.value).count("antwort") == 1
 
 
 def test_a_prompt_is_given_where_there_is_none() -> None:

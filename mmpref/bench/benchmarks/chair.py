@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import NO_MENTION, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
-from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, optional_text, value_of
+from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, objects_cell, optional_text
 from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
@@ -30,8 +30,8 @@ from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.synonyms import Synonyms
-from mmpref.tables.cells import object_names
-from mmpref.tables.table import Row, Table, numbered_rows
+from mmpref.tables.cells import OBJECTS
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -47,17 +47,6 @@ class ChairSettings(QuestionSettings):
     prompt: str = "Please describe this image in detail."
     synonyms: str | None = field(default=None, metadata=names("path"))
     max_new_tokens: int = 512
-
-
-def _objects(row: Row, where: str) -> list[str]:
-    """What an image shows: a list, or text with commas as people write it into CSV.
-
-    Raises:
-        InputError: there is no such cell, or it is neither.
-    """
-    column = column_of(row, "gt_object", "objects")
-    found = object_names(value_of(row, column, where))
-    return list_cell(row, column, where) if found is None else found
 
 
 def _no_synonyms() -> UsageError:
@@ -80,7 +69,7 @@ class _Chair(QuestionTask[ChairSettings]):
             self.synonyms = self._of_rows(table)
         samples = []
         for number, row, where in numbered_rows(table, limit):
-            reference = {"objects": self._nodes(_objects(row, where))}
+            reference = {"objects": self._nodes(objects_cell(row, where))}
             if "usual" in row:
                 reference["usual"] = self._nodes(list_cell(row, "usual", where))
             image = image_cell(row, where, table.images, folder=self.settings.images)
@@ -96,9 +85,9 @@ class _Chair(QuestionTask[ChairSettings]):
         """The table of synonyms that the objects of all rows make, however few of them are asked about."""
         names: set[str] = set()
         for _, row, where in numbered_rows(table, None):
-            if "gt_object" in row:  # COCO's, whose numbers are those of its authors' table
+            if column_of(row, *OBJECTS) == "gt_object":  # COCO's, whose numbers are those of its authors' table
                 raise _no_synonyms()
-            names.update(_objects(row, where))
+            names.update(objects_cell(row, where))
         if longer := sorted(name for name in names if name.count(" ") > 1):
             raise InputError(
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",

@@ -65,10 +65,10 @@ class _Mmvp(QuestionTask[MmvpSettings]):
         for number, row, where in numbered_rows(table, whole):
             if not image_cells(row):
                 row = {**row, "image": f"{number + 1}.jpg"}
-            question = text_cell(row, column_of(row, "Question", "question"), where)
-            options = _OPTION.findall(text_cell(row, column_of(row, "Options", "options"), where))
+            question = text_cell(row, column_of(row, "question", "Question"), where)
+            options = _OPTION.findall(text_cell(row, column_of(row, "options", "Options"), where))
             lines = [question, *(f"{chr(ord('A') + place)}. {option.strip()}" for place, option in enumerate(options))]
-            reference = choice_cell(row, column_of(row, "Correct Answer", "answer"), where, ("a", "b")).upper()
+            reference = choice_cell(row, column_of(row, "answer", "Correct Answer"), where, ("a", "b")).upper()
             image = image_cell(row, where, table.images, folder=self.settings.images)
             message = Message("user", "\n".join(lines) + self.settings.suffix)
             pair = str(number // 2)

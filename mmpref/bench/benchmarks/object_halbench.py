@@ -4,7 +4,7 @@ A row of ``eval/data/obj_halbench_300_with_image.jsonl`` of https://github.com/R
 
     {"org_idx": 0, "image_id": 276731, "question": "...", "image": "<base64 of a JPEG>"}
 
-The truth comes from COCO's annotations of 2014 (``annotations``, a folder), or from a column ``gt_object``; the words
+The truth comes from COCO's annotations of 2014 (``annotations``, a folder), or from a column ``objects``; the words
 for objects are those of ``synonyms_refine.txt`` there. Official scorer: `eval/eval_gpt_obj_halbench.py`. Its structure
 and parsing are kept; our words ask, in a user turn where the original has one system turn; names are read without its
 tagger (`mmpref.bench.scoring.halbench`), and a list that cannot be read is missing, where the original asks again. The
@@ -53,7 +53,7 @@ class ObjectHalbenchSettings(QuestionSettings):
 
     Args:
         data: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
-        annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
+        annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``objects``.
         synonyms: path of ``synonyms_refine.txt``.
     """
 

@@ -15,10 +15,11 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mmpref.bench.cells import list_cell, text_cell
+from mmpref.bench.cells import column_of, objects_cell, text_cell
 from mmpref.bench.scoring import coco
 from mmpref.errors import InputError, UsageError
 from mmpref.synonyms import Synonyms
+from mmpref.tables.cells import OBJECTS
 from mmpref.tables.table import Row
 
 SHORT = 3
@@ -110,7 +111,7 @@ def count(words: Sequence[str], answer: str, truth: Collection[str], synonyms: S
 
 
 def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: Synonyms) -> list[list[str]]:
-    """The objects of each row's image: those of its column ``gt_object``, or COCO's by its ``image_id``.
+    """The objects of each row's image: its ``objects`` (or ``gt_object``), or COCO's by its ``image_id``.
 
     Args:
         rows: each with how an error names it.
@@ -120,19 +121,18 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
         UsageError: annotations are needed and not given.
         InputError: annotations that do not know an image, or columns that do not hold what they should.
     """
-    wanted = {_coco_id(row, where) for row, where in rows if "gt_object" not in row}
+    wanted = {_coco_id(row, where) for row, where in rows if column_of(row, *OBJECTS) not in row}
     if wanted and annotations is None:
         raise UsageError(
-            "The rows of object-halbench do not say what their images show (no column gt_object).",
+            "The rows of object-halbench do not say what their images show (no column objects).",
             "Unpack annotations_trainval2014.zip of https://cocodataset.org and give the folder as "
             "--set benchmark.object-halbench.annotations=FOLDER.",
         )
     annotated = coco.objects(Path(annotations), wanted, synonyms) if wanted and annotations else {}
     truths = []
     for row, where in rows:
-        if "gt_object" in row:
-            names = [name.lower() for name in list_cell(row, "gt_object", where)]
-            objects = {synonyms.node.get(name, name) for name in names}
+        if column_of(row, *OBJECTS) in row:
+            objects = {synonyms.node.get(name, name) for name in objects_cell(row, where)}
         elif (number := _coco_id(row, where)) in annotated:
             objects = annotated[number]
         else:

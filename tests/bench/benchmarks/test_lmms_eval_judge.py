@@ -215,7 +215,7 @@ def test_a_cache_that_cannot_be_written_is_no_fault_of_the_judge(
 ) -> None:
     (tmp_path / "cache").write_text("a file")
     with ChatServer(lambda *_: "yes") as server:
-        with pytest.raises(RunError, match=r"Cannot keep replies.*MMPREF_CACHE"):
+        with pytest.raises(RunError, match=r"Cannot write .*MMPREF_CACHE"):
             harness(server.url).scores(0, "YES")
         assert len(server.requests) == 1
 

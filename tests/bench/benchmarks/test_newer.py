@@ -13,6 +13,7 @@ from mmpref.bench.benchmark import BENCHMARKS, Score
 from mmpref.bench.benchmarks.mmvp import letter
 from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.parts import with_group_counts
+from mmpref.bench.plan import load_plan
 from mmpref.bench.scoring.vl_rewardbench import better, group_of
 from mmpref.errors import InputError
 from mmpref.recipes.schema import build
@@ -142,6 +143,13 @@ def test_mmvp(tmp_path: Path) -> None:
         "Are the wings open or closed?\nA. Open\nB. Closed\n"
         "Answer with the option's letter from the given choices directly."
     )
+
+
+def test_what_a_person_calls_a_column_goes_before_what_its_authors_do(tmp_path: Path) -> None:
+    row = {**mmvp(1), "image": cell(0)}
+    file = str(write_parquet(tmp_path / "train.parquet", [{**row, "Mine": "b"}, {**row, "Mine": "a"}]))
+    plan = load_plan("mmvp", "", {"data": file, "split": "train", "columns": {"answer": "Mine"}}, None)
+    assert [sample.reference["answer"] for sample in plan.samples] == ["B", "A"]
 
 
 def test_a_limit_takes_whole_pairs_of_mmvp(tmp_path: Path) -> None:

@@ -221,3 +221,5 @@ def test_objects_that_rows_have_need_no_annotations(settings: dict[str, Any]) ->
     one = _task({**settings, "annotations": None})
     samples: list[Sample] = one.samples(open_table(settings["data"]), None)
     assert (samples[0].reference, samples[0].image_id) == (["bus", "zebra"], "scene-1")
+    write_rows(Path(settings["data"]), [_row(0, "scene-1", objects="Minibus, zebra")])
+    assert one.samples(open_table(settings["data"]), None)[0].reference == ["bus", "zebra"]

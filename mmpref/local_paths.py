@@ -1,0 +1,46 @@
+"""Names that may be paths of this machine: which can be nothing else, and what is near one where nothing is."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from itertools import islice
+from pathlib import Path
+
+_LOOKED_AT = 10_000
+"""Entries of a folder among which a name is looked for."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a name has a form that no id of the Hub has."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def near_path(name: str) -> str:
+    """The path that is most like one that is not there: for each part that is missing, the closest one beside it, as
+    far as there are any; "" where nothing is close.
+
+    >>> near_path("runs/builld/dataset")  # doctest: +SKIP
+    'runs/build/dataset'
+    """
+    path, near, corrected = Path(name).expanduser(), Path(), False
+    for part in path.parts:
+        if not (near / part).exists():
+            close = difflib.get_close_matches(part, _entries(near), n=1)
+            if not close:
+                break
+            part, corrected = close[0], True
+        near /= part
+    return str(near) if corrected else ""
+
+
+def path_hint(name: str, otherwise: str = "Check the path.") -> str:
+    """What to do where a path names nothing."""
+    return f"Did you mean {near!r}?" if (near := near_path(name)) else otherwise
+
+
+def _entries(folder: Path) -> list[str]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, _LOOKED_AT)]
+    return []
