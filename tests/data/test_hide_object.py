@@ -227,8 +227,10 @@ def test_impossible_settings_are_refused() -> None:
 
 @pytest.mark.long
 def test_some_rows_give_a_pair_and_shards_give_the_same_bytes(tmp_path: Path) -> None:
-    recipe = BuildRecipe(MODEL, "testbed-objects", "hide-object", where=("length >= 12",), limit=64, builder=SETTINGS)
-    assert build_dataset(recipe, tmp_path / "whole")["counts"]["rows"] >= 3
+    recipe = BuildRecipe(
+        MODEL, "testbed-objects", "hide-object", where=("length >= 12",), limit=40, block_size=20, builder=SETTINGS
+    )
+    assert build_dataset(recipe, tmp_path / "whole")["counts"]["rows"] >= 4
     for index in (1, 0):
         build_dataset(recipe, tmp_path / "split", shard=(index, 2))
     files = [sorted((tmp_path / name / "data").glob("*.parquet")) for name in ("whole", "split")]

@@ -382,7 +382,7 @@ def rejected_of(run: Path) -> dict[str, str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("method", "pairs"), [("bdhs-own", 7), ("opa", 11), ("chair-rank", 9), ("self-correct", 15), ("iris", 18)]
+    ("method", "pairs"), [("bdhs-own", 7), ("opa", 16), ("chair-rank", 20), ("self-correct", 18), ("iris", 30)]
 )
 def test_rows_enough_give_a_pair_and_shards_give_the_same_bytes(
     method: str, pairs: int, tmp_path: Path, aligned: Policy
