@@ -55,14 +55,17 @@ for name in NAMES:
 
 
 def _read_what_is_read_once() -> None:
-    """How each architecture's weights are renamed, image formats, and the letters of a picture."""
+    """How each architecture's weights are renamed, image formats, words' plurals, and the letters of a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
+    from mmpref.synonyms import singular
+
     get_checkpoint_conversion_mapping("llava_next")
     Image.init()
+    singular("cups")
     figure = Figure()
     figure.add_subplot(title="Title", xlabel="label")
     FigureCanvasAgg(figure).print_png(io.BytesIO())
