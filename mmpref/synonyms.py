@@ -13,8 +13,9 @@ an object, its name first, synonyms behind it.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -158,9 +159,23 @@ def _words(caption: str) -> list[str]:
 
 @cache
 def _engine() -> Any:
-    import inflect
-
+    with _unchecked():
+        import inflect
     return inflect.engine()
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """Within it typeguard leaves what is imported as it is. It would write checks of arguments into every method of
+    inflect, which takes longer than to find the objects of a thousand captions."""
+    import typeguard
+
+    typechecked = typeguard.typechecked
+    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = typechecked
 
 
 @cache

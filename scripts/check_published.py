@@ -8,6 +8,7 @@ the rendered examples in dataset_cards/ and model_cards/, beside a picture of th
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,13 @@ from tests.hub.server import HubServer  # noqa: E402
 WIDTH = 1100
 """Of the report's picture, in pixels."""
 
+PUBLISH = """
+import json, sys
+from mmpref.cli.main import program
+for words in json.loads(sys.argv[1]):
+    program.main(["publish", *words], standalone_mode=False)
+"""
+"""In one process, which imports once."""
 LOAD = """
 import sys
 try:
@@ -85,13 +93,12 @@ def main() -> int:
             "HF_HOME": home,
             "HF_HUB_DISABLE_XET": "1",
         }
-        for step, option, name in (
-            ("build-dataset", "--hub-dataset-id", "testbed-bdhs"),
-            ("train", "--hub-model-id", "testbed-adapter"),
-            ("evaluate", "--hub-model-id", "testbed-adapter"),
-        ):
-            command = [sys.executable, "-m", "mmpref", "publish", str(run / step), option, f"someone/{name}"]
-            subprocess.run(command, env=environment, check=True)
+        words = [
+            [str(run / "build-dataset"), "--hub-dataset-id", "someone/testbed-bdhs"],
+            [str(run / "train"), "--hub-model-id", "someone/testbed-adapter"],
+            [str(run / "evaluate"), "--hub-model-id", "someone/testbed-adapter"],
+        ]
+        subprocess.run([sys.executable, "-c", PUBLISH, json.dumps(words)], env=environment, check=True)
         if "--record" in sys.argv:
             record(server, "dataset", "testbed-bdhs", ROOT / "dataset_cards" / "testbed-bdhs")
             record(server, "model", "testbed-adapter", ROOT / "model_cards" / "testbed-bdhs-dpo")

@@ -49,36 +49,7 @@ SHARES = {"build-dataset": 0.16, "train": 0.08, "evaluate": 0.08, "publish": 0.6
 """Of the kills: a try of publish takes a tenth of the time of another one, and happens on a server that others use."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_FAILURES = 5
-PRELOAD = [
-    "torch",
-    "sentence_transformers",
-    "trl",
-    "peft",
-    "datasets",
-    "sentencex",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.bert.modeling_bert",
-    "transformers.models.llava_next.modeling_llava_next",
-    "transformers.models.llava_next.processing_llava_next",
-    "transformers.models.llava_next.image_processing_pil_llava_next",
-    "transformers.models.clip.modeling_clip",
-    "transformers.models.llama.modeling_llama",
-    "matplotlib.pyplot",
-    "matplotlib.backends.backend_agg",
-    "mmpref.align.trainer_factory",
-    "mmpref.align.trainer",
-    "mmpref.align.fit",
-    "mmpref.vlm.load",
-    "mmpref.data.build",
-    "mmpref.bench.evaluate",
-    "mmpref.hub.publish_run",
-    "mmpref.api.build",
-    "mmpref.testbed.render",
-    "mmpref.cli.build_dataset",
-    "mmpref.cli.train",
-    "mmpref.cli.evaluate",
-    "mmpref.cli.publish",
-]
+PRELOAD = ["mmpref.hub.publish_run", "mmpref.cli.publish", "tests.imported"]
 """Imported once; every try of a command is a fork of that process."""
 
 

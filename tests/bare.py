@@ -23,14 +23,18 @@ from typing import IO, NoReturn
 ROOT = Path(__file__).parents[1]
 IMPORTED = (
     "bitsandbytes",
+    "fsspec.implementations.local",
     "httpx",
-    "jinja2",
+    "jinja2.sandbox",
     "matplotlib.pyplot",
+    "multiprocess.pool",
     "pandas",
     "PIL.Image",
     "psutil",
     "pyarrow.dataset",
     "pyarrow.parquet",
+    "regex",
+    "safetensors.torch",
     "scipy.optimize",
     "scipy.stats",
     "sklearn.metrics",
@@ -41,6 +45,8 @@ IMPORTED = (
     "torch.distributed.checkpoint",
     "torch.distributed.tensor",
     "torch.export",
+    "xxhash",
+    "yaml",
 )
 """None of them imports a library of Hugging Face."""
 

@@ -1,4 +1,4 @@
-"""Commands of mmpref as a launcher starts them: several processes on this machine's CPU."""
+"""Commands as a launcher starts them: several processes on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -6,30 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-
-
-def command(words: Sequence[str], processes: int = 1) -> list[str]:
-    """``mmpref WORDS...`` in so many processes."""
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        str(processes),
-        "--master_port",
-        "0",
-        "--rdzv_backend",
-        "c10d",
-        "--rdzv_endpoint",
-        "127.0.0.1:0",
-    ]
-    return [*(launcher if processes > 1 else [sys.executable]), "-m", "mmpref", *words]
 
 
 def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmpref.align.preference_data import collect_pairs
-from mmpref.align.preflight import measure_lengths
+from mmpref.align.preflight import RowLength, measure_lengths
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.train import train
 from mmpref.cli.main import main
@@ -91,12 +91,17 @@ def test_a_resumed_run_is_tried_again_and_goes_on_as_if_it_had_not_been(preferen
 
 def test_the_longest_row_is_found_wherever_it_is(uneven: Path, tmp_path: Path) -> None:
     pairs = collect_pairs([open_table(str(uneven))], tmp_path, image_token="<image>")
-    policy = load()
-    lengths = measure_lengths(make(policy, pairs, tmp_path / "run"), policy, pairs)
+
+    def measured(at_once: int) -> list[RowLength]:
+        policy = load()
+        return measure_lengths(make(policy, pairs, tmp_path, per_device_train_batch_size=at_once), policy, pairs)
+
+    lengths = measured(4)
     assert len(lengths) == len(pairs.dataset) == 23
     assert pairs.where(lengths[0].row) == f"{uneven} (train), row {LONG}"
     assert lengths[0].total > 40 + lengths[1].total
     assert {length.image for length in lengths} == {IMAGE_TOKENS}
+    assert measured(1) == lengths, "a row is as long as it is, whatever stands beside it"
 
 
 def test_too_little_memory_is_told_with_the_row(

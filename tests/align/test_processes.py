@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mmpref.cli.list import _launchers
-from tests import forked, launch
+from tests import forked
 
 STEPS = 6
 COMMON = ["--set", f"trainer.max_steps={STEPS}", "--set", "trainer.save_steps=2", "--set", "trainer.logging_steps=1"]
@@ -71,14 +71,12 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 LONG = pytest.mark.long
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("method", ["dpo", pytest.param("online-bdhs", marks=LONG), pytest.param("mdpo", marks=LONG)])
+@LONG
+@pytest.mark.parametrize("method", ["dpo", "online-bdhs", "mdpo"])
 def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     forked.run(training(preferences, one, 4, method))
-    words = training(preferences, two, 2, method)
-    # As a launcher begins them; of other methods, without its seconds.
-    done = launch.run(launch.command(words, 2)) if method == "dpo" else forked.run(words, 2)
+    done = forked.run(training(preferences, two, 2, method), 2)
     assert done.stdout.count("steps") == 1, "one process speaks"
     manifests = [json.loads((path / "run.json").read_text()) for path in (one, two)]
     assert [manifest["processes"] for manifest in manifests] == [1, 2]
@@ -104,14 +102,8 @@ def decides_on_half(images: list[Image.Image], prompt: str, first: str, second: 
     return 0 if hashlib.sha256(images[0].tobytes()).digest()[0] % 2 else 1 if first < second else 2
 
 
-@pytest.mark.parametrize(
-    ("batch", "accumulated"),
-    [
-        pytest.param(1, 1, marks=LONG),
-        pytest.param(2, 1, marks=LONG),
-        pytest.param(1, 3, marks=LONG),
-    ],
-)
+@LONG
+@pytest.mark.parametrize(("batch", "accumulated"), [(1, 1), (2, 1), (1, 3)])
 def test_pairs_weigh_the_same_wherever_they_fall(
     batch: int, accumulated: int, preferences: Path, tmp_path: Path
 ) -> None:

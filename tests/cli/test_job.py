@@ -17,7 +17,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 from mmpref.errors import HubError
 from mmpref.hub import job_state
 from mmpref.hub._calls import Retry
-from tests import forked
+from tests import bare, forked
 from tests.hub_fixtures import HubAccount
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "jobs"
@@ -25,9 +25,8 @@ FAST = Retry(attempts=2, first_wait=0.01)
 
 
 def script(name: str, *arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *arguments]
-    env = {**env, "PYTHONPATH": str(SCRIPTS.parents[1])}
-    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
+    code = f"import runpy; runpy.run_path({str(SCRIPTS / f'{name}.py')!r}, run_name='__main__')"
+    return bare.python(code, *arguments, environment={**env, "PYTHONPATH": str(SCRIPTS.parents[1])}, folder=cwd)
 
 
 @pytest.mark.parametrize(

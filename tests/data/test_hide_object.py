@@ -226,14 +226,13 @@ def test_impossible_settings_are_refused() -> None:
 
 
 @pytest.mark.long
-def test_a_hundred_pairs_and_shards_give_the_same_bytes(tmp_path: Path) -> None:
-    recipe = BuildRecipe(MODEL, "testbed-objects", "hide-object", where=("length >= 12",), limit=1300, builder=SETTINGS)
-    at_once = replace(recipe, block_size=128, builder={**SETTINGS, "batch_size": 128})
-    assert build_dataset(at_once, tmp_path / "hundred")["counts"]["rows"] >= 100
-    few = replace(recipe, limit=64)
-    build_dataset(few, tmp_path / "whole")
+def test_some_rows_give_a_pair_and_shards_give_the_same_bytes(tmp_path: Path) -> None:
+    recipe = BuildRecipe(
+        MODEL, "testbed-objects", "hide-object", where=("length >= 12",), limit=40, block_size=20, builder=SETTINGS
+    )
+    assert build_dataset(recipe, tmp_path / "whole")["counts"]["rows"] >= 4
     for index in (1, 0):
-        build_dataset(few, tmp_path / "split", shard=(index, 2))
+        build_dataset(recipe, tmp_path / "split", shard=(index, 2))
     files = [sorted((tmp_path / name / "data").glob("*.parquet")) for name in ("whole", "split")]
     assert files[0]
     assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
