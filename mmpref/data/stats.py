@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from mmpref.data.builder import SAME
 from mmpref.tables.weights import NUMBERS as WEIGHTS
 from mmpref.types import Skip, text_of
 from mmpref.words import words
@@ -37,6 +38,7 @@ def build_report(
     characters: dict[str, list[int]] = {"chosen": [], "rejected": []}
     ratios, differing, measured = [], [], []
     tries: list[int] = []
+    same = sum(skip.reason == SAME for skip in skips)
     identical = 0
     unweighed = dict.fromkeys(WEIGHTS, 0)
     columns = ["chosen", "rejected", "rejected_policy", "similarity", "iterations", *WEIGHTS]
@@ -62,7 +64,7 @@ def build_report(
     return {
         "rows": len(differing),
         "skipped": _skipped(skips),
-        "resolved": resolved_per_try(tries, max(iterations, *tries, 1)),
+        "resolved": resolved_per_try(tries, max(iterations, *tries, 1), same),
         "similarity": {"edges": EDGES, "counts": histogram(measured), **spread(measured)},
         "words": {column: spread(values) for column, values in lengths.items()},
         "characters": {column: spread(values) for column, values in characters.items()},
@@ -99,15 +101,22 @@ def _skipped(skips: Iterable[Skip]) -> dict[str, Any]:
     return dict(sorted(reasons.items()))
 
 
-def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, Any]]:
-    """For every try: pairs accepted in it, and the share of all pairs that are resolved by then (``share_of_pairs``).
+def resolved_per_try(tries: Sequence[int], iterations: int, same: int = 0) -> list[dict[str, Any]]:
+    """For every try: pairs accepted in it, and how many are resolved by then as a share of the dataset's pairs
+    (``share_of_pairs``) and of all rows that were tried (``share_of_tried``, which is the paper's Figure 10).
 
     Args:
         tries: of each pair of the dataset, from 1; 0 for a pair that no try resolved.
+        same: rows that were tried and left out, since both answers came out equal.
     """
     accepted = [tries.count(attempt) for attempt in range(1, iterations + 1)]
     return [
-        {"try": attempt, "pairs": pairs, "share_of_pairs": round(resolved / len(tries), 6)}
+        {
+            "try": attempt,
+            "pairs": pairs,
+            "share_of_pairs": round(resolved / len(tries), 6),
+            "share_of_tried": round(resolved / (len(tries) + same), 6),
+        }
         for attempt, (pairs, resolved) in enumerate(zip(accepted, accumulate(accepted), strict=True), 1)
     ]
 

@@ -13,5 +13,5 @@ LENGTH_RATIO = "length of rejected answers over chosen ones, in words"
 def resolved_shares(report: Mapping[str, Any]) -> list[float]:
     """Of the pairs that are in the dataset, the share that is resolved by each try: the report's ``share_of_pairs``,
     and of reports that were written before they had it. What was tried and left out, since both answers came out
-    equal, does not count."""
+    equal, does not count, as it does in ``share_of_tried``."""
     return [pairs / report["rows"] for pairs in accumulate(row["pairs"] for row in report["resolved"])]

@@ -21,7 +21,6 @@ from mmpref.bench.first_requests import first_requests
 from mmpref.bench.records import read_records
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import RunError, UsageError
-from mmpref.run.build_report import resolved_shares
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, BASE, Results
 from mmpref.study import steps
@@ -211,7 +210,8 @@ def _training_facts(step: Step) -> dict[str, float]:
 
 def _pair_facts(step: Step) -> dict[str, float]:
     report = json.loads(read_text(step.folder / "report.json"))
-    resolved = {attempt: round(share, 6) for attempt, share in enumerate(resolved_shares(report), 1)}
+    # Pairs of a version that had one share called it so.
+    resolved = {entry["try"]: entry.get("share_of_tried", entry.get("share")) for entry in report["resolved"]}
     facts = {
         "pairs": report["rows"],
         "differing_words": report["differing_words"]["mean"],

@@ -16,10 +16,10 @@ from mmpref.data.stats import (
 
 
 def test_pairs_resolved_per_try() -> None:
-    assert resolved_per_try([1, 1, 3, 0], 3) == [
-        {"try": 1, "pairs": 2, "share_of_pairs": 0.5},
-        {"try": 2, "pairs": 0, "share_of_pairs": 0.5},
-        {"try": 3, "pairs": 1, "share_of_pairs": 0.75},
+    assert resolved_per_try([1, 1, 3, 0], 3, same=1) == [
+        {"try": 1, "pairs": 2, "share_of_pairs": 0.5, "share_of_tried": 0.4},
+        {"try": 2, "pairs": 0, "share_of_pairs": 0.5, "share_of_tried": 0.4},
+        {"try": 3, "pairs": 1, "share_of_pairs": 0.75, "share_of_tried": 0.6},
     ]
 
 
