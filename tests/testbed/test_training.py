@@ -33,9 +33,9 @@ from mmpref.vlm.policy import Policy
 def _trained(seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     eyes = architectures.EYES["llava-next"](build.SIZES["0.5M"])
-    train_tower(eyes, steps=20, batch=4, seed=seed, log=len)
-    stages = {"align_steps": 20, "finding_steps": 6, "reading_steps": 6, "plain_scenes": 24}
-    train_language(eyes, steps=12, scenes=24, seed=seed, log=len, **stages)
+    train_tower(eyes, steps=4, batch=4, seed=seed, log=len)
+    stages = {"align_steps": 4, "finding_steps": 2, "reading_steps": 2, "plain_scenes": 24}
+    train_language(eyes, steps=4, scenes=24, seed=seed, log=len, **stages)
     return eyes.model.state_dict()
 
 
