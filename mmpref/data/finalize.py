@@ -89,7 +89,8 @@ class Splits:
         held_out = validation_mask(keys, self.validation, self.seed)
         if all(held_out) or not any(held_out):
             raise InputError(
-                f"With validation {self.validation}, {sum(held_out)} of {counted(len(held_out), 'row')} would be held out.",
+                f"With validation {self.validation}, {sum(held_out)} of {counted(len(held_out), 'row')} would be held "
+                "out.",
                 "Use more rows, another share or another seed.",
             )
         return {self.name: [not held for held in held_out], VALIDATION: held_out}
