@@ -1,4 +1,5 @@
-"""The one logger: what mmpref says beside its results, on stderr where the command line runs; and how it says times."""
+"""The one logger: what mmpref says beside its results, on stderr where the command line runs; and how it says times
+and counts."""
 
 import contextlib
 import logging
@@ -16,6 +17,16 @@ def errors_only() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def counted(number: float, what: str, several: str = "") -> str:
+    """A count with its noun: ``1 row``, ``1,560 rows``.
+
+    Args:
+        what: one of them.
+        several: more of them; by default with an s.
+    """
+    return f"{number:,.0f} {what if number == 1 else several or f'{what}s'}"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mmpref.log import logger
+from mmpref.log import counted, logger
 
 REASONS = {
     # what a row holds
@@ -76,7 +76,7 @@ def log_skips(pairs: int, counts: Mapping[str, int], first: Mapping[str, tuple[s
         counts: rows by reason.
         first: by reason, the first such row and what was wrong with it.
     """
-    logger.info("%d pairs%s.", pairs, f"; skipped rows: {listed(counts)}" if counts else "")
+    logger.info("%s%s.", counted(pairs, "pair"), f"; skipped rows: {listed(counts)}" if counts else "")
     for reason, (row, detail) in first.items():
         if detail:
             logger.info("The first that is skipped as %s: %s: %s", reason, row, detail)

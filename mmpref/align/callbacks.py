@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from mmpref.distributed import num_processes
 from mmpref.errors import RunError
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.run.files import JsonLines
 
 OnProgress = Callable[[int, int], None]
@@ -72,13 +72,13 @@ def schedule_line(args: Any, steps: int, processes: int, projector: float | None
         projector: as of `ScheduleCallback`.
     """
     rows, accumulated = args.train_batch_size, args.gradient_accumulation_steps
-    unit = "process" if processes == 1 else "processes"
     warm_up = args.get_warmup_steps(steps)
     rates = f"{args.learning_rate:g}" + (f", projector {projector:g}" if projector is not None else "")
     batch = processes * rows * accumulated
     return (
-        f"Global batch {batch} = {processes} {unit} x {rows} rows x {accumulated} accumulated; "
-        f"{steps} steps, {warm_up or 'none'} of them warm-up; learning rate {rates}."
+        f"Global batch {batch} = {counted(processes, 'process', 'processes')} x {counted(rows, 'row')} x "
+        f"{accumulated} accumulated; "
+        f"{counted(steps, 'step')}, {warm_up or 'none'} of them warm-up; learning rate {rates}."
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.run.files import write_atomic
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class FeatureCache:
 
     def _stop_caching(self, reason: str) -> None:
         logger.warning(
-            "Warning: image features of %d rows are kept, and no more (%s): the vision tower runs for batches "
+            "Warning: image features of %s are kept, and no more (%s): the vision tower runs for batches "
             "with other rows.",
-            len(self._entries),
+            counted(len(self._entries), "row"),
             reason,
         )
         self._full = True

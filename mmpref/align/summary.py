@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.reasons import listed, log_skips
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def log_pairs(pairs: Pairs) -> None:
     first = {reason: (rows[0]["row"], rows[0]["detail"]) for reason, rows in pairs.skips.items()}
     log_skips(len(pairs.dataset), pairs.skipped, first)
     for change, count in pairs.changed.items():
-        logger.info("%d rows: %s.", count, change.replace("_", " "))
+        logger.info("%s: %s.", counted(count, "row"), change.replace("_", " "))
 
 
 def log_until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -114,8 +114,8 @@ def unmoved_reference(every: int, steps: int) -> str | None:
     if every < steps:
         return None
     return (
-        f"The reference never moves: loss.every is {every}, and the training has {steps} steps. This is plain DPO; a "
-        "smaller loss.every moves it."
+        f"The reference never moves: loss.every is {every}, and the training has {counted(steps, 'step')}. This is "
+        "plain DPO; a smaller loss.every moves it."
     )
 
 
@@ -165,7 +165,9 @@ def _sample_counts(counts: Mapping[str, float]) -> str:
     """What became of the rows that a pair source was given."""
     kinds = ("unfinished", "cut_off", "empty", "same", "tie", "missing", "no_partner")
     rest = ", ".join(f"{counts[kind]:,.0f} {kind.replace('_', ' ')}" for kind in kinds if counts.get(kind))
-    return f"{counts.get('used', 0):,.0f} pairs of {counts.get('rows', 0):,.0f} rows" + (f"; {rest}" if rest else "")
+    return f"{counted(counts.get('used', 0), 'pair')} of {counted(counts.get('rows', 0), 'row')}" + (
+        f"; {rest}" if rest else ""
+    )
 
 
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -184,7 +186,7 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
             if name in final
         ),
         *(
-            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {held['rows']} pairs{_skipped(held)}")
+            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {counted(held['rows'], 'pair')}{_skipped(held)}")
             for name, held in manifest.get("held_out", {}).items()
         ),
         ("seconds", str(manifest["seconds"])),

@@ -14,6 +14,7 @@ from mmpref.api.state import process_restored
 from mmpref.api.table_repr import TableRepr
 from mmpref.data.row_facts import objects_of
 from mmpref.errors import InputError, ModelError, UsageError
+from mmpref.log import counted
 from mmpref.recipes.resolve import TESTBED, load
 from mmpref.run.results_text import interval_text
 
@@ -76,8 +77,9 @@ class Diagnosis(TableRepr):
 
         found = self.sources
         counts = (
-            f"{found.rows} answers name {found.names} things, {found.hallucinated} of them hallucinated by reference;"
-            f" {found.measured} were measured, with {found.gist_tokens} image tokens as the gist."
+            f"{counted(found.rows, 'answer names', 'answers name')} {counted(found.names, 'thing')}, "
+            f"{found.hallucinated} of them hallucinated by reference; {counted(found.measured, 'was', 'were')} "
+            f"measured, with {counted(found.gist_tokens, 'image token')} as the gist."
         )
         if not found.names:
             hint = "give more rows, or a table of the words that this model uses (--synonyms)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmpref.log import counted
 from mmpref.run.build_report import LENGTH_RATIO
 from mmpref.run.results_text import spread_texts
 
@@ -27,7 +28,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for warning in report["warnings"]:
         yield "WARNING", warning
     if similarity["measured"]:
-        yield f"similarity of {similarity['measured']} rows", _spread(similarity)
+        yield f"similarity of {counted(similarity['measured'], 'row')}", _spread(similarity)
     if report["not_read"]:
         yield "columns like answers or parts of the question that are not read", ", ".join(report["not_read"])
     if report.get("contexts"):
@@ -38,8 +39,11 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report["changed"].items()),
         )
     yield "share of words that differ", _spread(report["differing_words"])
-    yield "images a row", ", ".join(f"{count}: {rows} rows" for count, rows in report["images_per_row"].items())
-    yield "sources", ", ".join(f"{name}: {rows} rows" for name, rows in list(report["sources"].items())[:8])
+    yield (
+        "images a row",
+        ", ".join(f"{count}: {counted(rows, 'row')}" for count, rows in report["images_per_row"].items()),
+    )
+    yield "sources", ", ".join(f"{name}: {counted(rows, 'row')}" for name, rows in list(report["sources"].items())[:8])
     for kind, entry in report["near_duplicates"].items():
         first = entry["first"][0]
         yield (
@@ -47,8 +51,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             (f"{entry['count']}, the first: row {first['row']} like {first['like']}"),
         )
     for name, counts in report["repeats"]["tells"].items():
-        yield name, f"{counts['rejected']} rejected, {counts['chosen']} chosen answers"
-    yield "methods", ", ".join(f"{name}: {rows} rows" for name, rows in report["methods"].items())
+        yield name, f"{counts['rejected']} rejected, {counted(counts['chosen'], 'chosen answer')}"
+    yield "methods", ", ".join(f"{name}: {counted(rows, 'row')}" for name, rows in report["methods"].items())
     if under := report.get("under_model"):
         yield f"log-probability margin under {under['model']}", _spread(under["margin"])
         yield "the same a token", _spread(under["margin_per_token"])

@@ -14,6 +14,7 @@ from mmpref.api.progress import library_bars
 from mmpref.api.table_repr import TableRepr
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.published import Published
+from mmpref.log import counted
 from mmpref.registry import suggest
 from mmpref.run import verdict
 from mmpref.run.asked import Asked
@@ -95,7 +96,9 @@ class BuiltDataset(Result):
             RunError: other shards are still at work, and there are no rows yet.
         """
         if self.waiting:
-            raise RunError(f"{self.path} has no rows yet: other shards have {self.waiting} blocks to do.", "Wait.")
+            raise RunError(
+                f"{self.path} has no rows yet: other shards have {counted(self.waiting, 'block')} to do.", "Wait."
+            )
         return list(self.manifest.get("splits") or [self.manifest["recipe"]["split"]])
 
     def to_datasets(self) -> datasets.DatasetDict:

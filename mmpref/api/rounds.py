@@ -16,7 +16,7 @@ from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
 from mmpref.api.wording import in_section
 from mmpref.errors import RunError, UsageError
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import MANIFEST, read_manifest
@@ -251,7 +251,9 @@ def _finish(
             run_evaluate(call.resolved(), test_folder(run.path, kept), progress=progress)
     dev = Results.read(run.path / "round-1" / "evaluate")
     key, last = _key(chain), rounds[-1]
-    reason = chain.settings.rule.reason_to_stop(rounds) or f"{last.number} rounds were asked for"
+    reason = (
+        chain.settings.rule.reason_to_stop(rounds) or f"{counted(last.number, 'round was', 'rounds were')} asked for"
+    )
     facts = {
         "model": read_manifest(run.path / "round-1" / "train")["model"],
         "method": chain.recipe.build.method,

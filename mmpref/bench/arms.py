@@ -19,6 +19,7 @@ from mmpref.bench.finished_model import FinishedModel, tested_models
 from mmpref.bench.intervals import Estimate, estimate
 from mmpref.bench.significance import holm
 from mmpref.errors import InputError
+from mmpref.log import counted
 from mmpref.run.results import BASE, Key, Value
 
 if TYPE_CHECKING:
@@ -218,8 +219,8 @@ def _between(
         before = made[first][key][0]
         if [*map(sorted, before.values())] != [*map(sorted, values.values())]:
             warnings.append(
-                f"{key.name}: {first} has {len(before)} runs and {other} {len(values)}, or their judges differ; the "
-                "two arms are not tested against each other."
+                f"{key.name}: {first} has {counted(len(before), 'run')} and {other} {len(values)}, or their judges "
+                "differ; the two arms are not tested against each other."
             )
             continue
         units = {

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.bench.benchmark import Score, rate
 from mmpref.bench.bootstrap import Clusters, Interval, percentile_interval, replicates
+from mmpref.log import counted
 from mmpref.run.results import ALL
 from mmpref.sampling.bias_probe import IMAGES, TEXTS, Image, Probed, Text
 
@@ -108,7 +109,7 @@ class Sources:
     @property
     def words(self) -> str:
         """The conclusion in plain words."""
-        many = f"{self.measured} words of {self.measured_rows} rows"
+        many = f"{counted(self.measured, 'word')} of {counted(self.measured_rows, 'row')}"
         few = f" Only {many} could be measured: use more rows." if self.is_small else ""
         return CONCLUSIONS[self.conclusion] + few
 

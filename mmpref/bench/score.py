@@ -17,6 +17,7 @@ from mmpref.bench.plan import Plan
 from mmpref.bench.records import records_path, write_records
 from mmpref.bench.replies import Replies
 from mmpref.bench.results import Outcome
+from mmpref.log import counted
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
 
@@ -67,8 +68,8 @@ def _refuse_unjudged(plan: Plan, unjudged: Sequence[str], answered: int) -> None
 def remarks_on_unjudged(benchmark: str, outcomes: Mapping[str, Outcome]) -> list[str]:
     """Of each model, how many of its answers have no verdict of a judge that the benchmark asks by itself."""
     return [
-        f"{benchmark}: {len(outcome.unjudged)} answers of {model} have no verdict of the judge and are missing "
-        f"(no-verdict). The first: {outcome.unjudged[0]}."
+        f"{benchmark}: {counted(len(outcome.unjudged), 'answer')} of {model} came to no verdict of the judge: "
+        f"missing (no-verdict). The first: {outcome.unjudged[0]}."
         for model, outcome in outcomes.items()
         if outcome.unjudged
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from mmpref.log import counted
 from mmpref.run.results import ALL
 from mmpref.run.results_text import decimals, interval_text, p_value_text, verdict_of
 
@@ -42,7 +43,7 @@ def _row(effect: ArmEffect) -> list[str]:
     found, signed = effect.estimate, effect.against is not None
     digits = decimals(found.value)
     over = effect.over_images
-    runs = f"{effect.seeds}" + (f" x {effect.judges} judges" if effect.judges > 1 else "")
+    runs = f"{effect.seeds}" + (f" x {counted(effect.judges, 'judge')}" if effect.judges > 1 else "")
     verdict = verdict_of(found.low, found.high, effect.higher_is_better, effect.p_holm)
     return [
         effect.key.name,

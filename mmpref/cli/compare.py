@@ -24,6 +24,7 @@ from mmpref.cli.format import (
     short_names,
     value_rows,
 )
+from mmpref.log import counted
 
 if TYPE_CHECKING:
     from mmpref.bench.compare import Comparison
@@ -90,7 +91,7 @@ def command(
 
     count = len(runs) + sum(map(len, (arms or {}).values()))
     if count:
-        click.echo(f"Reading {count} {'run' if count == 1 else 'runs'}.", err=True)
+        click.echo(f"Reading {counted(count, 'run')}.", err=True)
     comparison = compare(*runs, baseline=baseline, arms=arms, margin=margin or None).comparison
     for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)

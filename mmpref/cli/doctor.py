@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.log import duration
+from mmpref.log import counted, duration
 from mmpref.version import __version__
 
 if TYPE_CHECKING:
@@ -97,7 +97,11 @@ def _storage(found: Storage) -> list[tuple[str, str]]:
     return [
         ("memory", f"{_gb(found.memory_free)} free of {_gb(found.memory)}"),
         ("disk", f"{_gb(found.runs_free)} free where runs go"),
-        ("cache", f"{found.cache}: {found.models} models, {found.datasets} datasets, {_gb(found.cache_free)} free"),
+        (
+            "cache",
+            f"{found.cache}: {counted(found.models, 'model')}, {counted(found.datasets, 'dataset')}, "
+            f"{_gb(found.cache_free)} free",
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.log import counted
 from mmpref.run.results import ADAPTER, ALL
 from mmpref.run.results_text import decimals, interval_text
 
@@ -45,8 +46,8 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
     for benchmark, models in results.reasoning.items():
         for model, replies in models.items():
             print_text(
-                f"Reasoning was taken off {replies['reasoned']} replies of {model} to {benchmark}; "
-                f"{replies['unfinished']} of them came to no answer and are missing."
+                f"Reasoning was taken off {counted(replies['reasoned'], 'reply', 'replies')} of {model} to "
+                f"{benchmark}; {replies['unfinished']} of them came to no answer and are missing."
             )
     for benchmark, models in manifest.get("judge", {}).get("replies", {}).items():
         for model, replies in models.items():

@@ -11,6 +11,7 @@ import click
 from mmpref.cli import common
 from mmpref.cli.format import print_table
 from mmpref.errors import UsageError
+from mmpref.log import counted
 
 if TYPE_CHECKING:
     from mmpref.api.results import Inspection
@@ -120,7 +121,7 @@ def _diagnose(
     from mmpref.api.inspect import inspect
 
     if model:  # without one it refuses
-        click.echo(f"Asking {model} about up to {rows} rows.", err=True)
+        click.echo(f"Asking {model} about up to {counted(rows, 'row')}.", err=True)
     found = inspect(model=model, source=source, rows=rows, synonyms=synonyms, **where)
 
     def table() -> None:

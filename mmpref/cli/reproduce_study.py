@@ -16,7 +16,7 @@ import click
 from mmpref.cli import common
 from mmpref.cli.format import print_table
 from mmpref.errors import RunError, UsageError
-from mmpref.log import duration
+from mmpref.log import counted, duration
 
 if TYPE_CHECKING:
     from mmpref.study.plan_types import Plan
@@ -103,7 +103,7 @@ class HowFar:
         new, left = measured - self._before, runs - measured
         seconds = (time.monotonic() - self._begun) / new * left if new else 0.0
         text = f", {duration(seconds)} left" if new and left else ""
-        click.echo(f"{measured} of {runs} runs measured{text}.", err=True)
+        click.echo(f"{measured} of {counted(runs, 'run')} measured{text}.", err=True)
 
 
 def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, outcome: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
             print_table(f"{plan.title}: means over runs", *table(summaries))
         if any(one.outside for one in summaries):
             click.echo("outside: no point of the grid kept what it had to; the one that kept most was taken.")
-        click.echo(f"measured: {outcome['runs'] - outcome['left']} of {outcome['runs']} runs")
+        click.echo(f"measured: {outcome['runs'] - outcome['left']} of {counted(outcome['runs'], 'run')}")
         if beside:
             click.echo()
             print_table(beside.title, beside.columns, beside.lines)
@@ -181,8 +181,8 @@ def _print(plan: Plan, rows: Sequence[RowPreview]) -> None:
     if plan.note:
         click.echo(plan.note)
     for row in rows:
-        facts = [f"{row.measured} of {row.runs} runs measured"]
-        facts += [f"{row.measured_points} of {row.points} points of its grid"] if row.points else []
+        facts = [f"{row.measured} of {counted(row.runs, 'run')} measured"]
+        facts += [f"{row.measured_points} of {counted(row.points, 'point')} of its grid"] if row.points else []
         facts += [f"takes the choice of {row.row.grid_like}"] if row.row.grid_like else []
         facts += [f"bases to train: {', '.join(map(str, row.bases))}"] if row.bases else []
         click.echo(f"\n{row.row.name}: {', '.join(facts)}{f'. {row.row.note}' if row.row.note else ''}")
@@ -196,8 +196,11 @@ def _print(plan: Plan, rows: Sequence[RowPreview]) -> None:
             click.echo(f"  mmpref {shlex.join(command.arguments())}")
     runs, measured = sum(row.runs for row in rows), sum(row.measured for row in rows)
     points = sum(row.points - row.measured_points for row in rows)
-    click.echo(f"\n{runs} runs, {measured} of them measured; {points} points of grids to do. Commands are those of the")
+    click.echo(
+        f"\n{counted(runs, 'run')}, {measured} of them measured; {counted(points, 'point')} of grids to do. "
+        "Commands are those of the"
+    )
     click.echo("first run of each row, with the first point of a grid that has not chosen yet.")
     if to_train := {(row.row.world, base) for row in rows for base in row.bases}:
         took = f", some {len(to_train) * plan.bases.hours:.1f} hours of one core" if plan.bases.hours else ""
-        click.echo(f"{len(to_train)} bases to train{took}.")
+        click.echo(f"{counted(len(to_train), 'base')} to train{took}.")

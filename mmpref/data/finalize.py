@@ -20,7 +20,7 @@ from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
 from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.reasons import listed, log_skips
 from mmpref.recipes import schema as recipes
 from mmpref.run.build_report import LENGTH_RATIO
@@ -89,7 +89,8 @@ class Splits:
         held_out = validation_mask(keys, self.validation, self.seed)
         if all(held_out) or not any(held_out):
             raise InputError(
-                f"With validation {self.validation}, {sum(held_out)} of {len(held_out)} rows are held out.",
+                f"With validation {self.validation}, {sum(held_out)} of {counted(len(held_out), 'row')} would be held "
+                "out.",
                 "Use more rows, another share or another seed.",
             )
         return {self.name: [not held for held in held_out], VALIDATION: held_out}

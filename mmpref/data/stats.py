@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.builder import SAME
+from mmpref.log import counted
 from mmpref.tables.weights import NUMBERS as WEIGHTS
 from mmpref.types import Skip, text_of
 from mmpref.words import words
@@ -170,7 +171,7 @@ def _weight_warnings(missing: Mapping[str, int], rows: int) -> list[str]:
         missing: rows without, by column.
     """
     return [
-        f"{column} is empty in {count:,} of {rows:,} pairs, which methods of training that read it skip."
+        f"{column} is empty in {count:,} of {counted(rows, 'pair')}, which methods of training that read it skip."
         for column, count in missing.items()
         if 0 < count < rows
     ]

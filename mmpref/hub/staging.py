@@ -32,7 +32,7 @@ from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_fo
 from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.run.manifest import is_whole_model, read_manifest
 from mmpref.run.results import RESAMPLES, RESULTS, Results
 from mmpref.text_files import read_text
@@ -70,7 +70,7 @@ def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     splits = list(manifest.get("splits") or [manifest["recipe"]["split"]])
     return Content(
         stage,
-        f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
+        f"{counted(manifest['counts']['rows'], 'preference pair')}, split {' and '.join(splits)}",
         (*data_files(splits), PATTERN),
         merge_dataset_card,
         lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),

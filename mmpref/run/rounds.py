@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mmpref.log import counted
 from mmpref.run.results import Difference, Value
 from mmpref.run.results_text import decimals, interval_text
 
@@ -65,7 +66,7 @@ class StopRule:
         if self.improves == "clear":
             what += ", and the paired 95 % interval of the difference excludes 0"
         far = f"; a round over {self.max_kl:g} nats a token from the base is not kept" if self.max_kl else ""
-        rounds = "1 round" if self.patience == 1 else f"{self.patience} rounds in a row"
+        rounds = counted(self.patience, "round", "rounds in a row")
         return f"A round is kept where {what}{far}. The chain stops after {rounds} without that."
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
 from mmpref.bench.intervals import Estimate, estimate, image_draws
+from mmpref.log import counted
 from mmpref.recipes.resolve import load as load_recipe
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
@@ -89,12 +90,12 @@ class Effect:
     @property
     def number(self) -> str:
         """How many bases, seeds and images."""
-        return f"{self.runs}, {_count(self.images, 'image')}"
+        return f"{self.runs}, {counted(self.images, 'image')}"
 
     @property
     def runs(self) -> str:
         """How many bases and seeds."""
-        return f"{_count(len(self.bases), 'base')} x {_count(self.seeds, 'seed')}"
+        return f"{counted(len(self.bases), 'base')} x {counted(self.seeds, 'seed')}"
 
     @property
     def base_range(self) -> tuple[float, float]:
@@ -343,7 +344,3 @@ def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[str]) ->
     keys = [CountKey(*name.rpartition("/")[::2]) if "/" in name else name for name in counts]
     metrics = entry.task(settings).metrics([Score("", dict.fromkeys(keys, 1.0))])
     return {Key(benchmark, metric.name, metric.part): metric for metric in metrics}
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

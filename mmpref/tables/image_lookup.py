@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, brief
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.tables.image_cells import path_in_cell
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.table import Table, TableReader
@@ -64,7 +64,7 @@ class ImageLookup:
         under = f"under {self._names}" if self._names else "anywhere: no --image-root was given"
         if not self._found + self._others:
             raise InputError(
-                f"None of the {self._seen:,} images of {self._where} is found {under}. First: {self._first}.",
+                f"None of the {counted(self._seen, 'image')} of {self._where} is found {under}. First: {self._first}.",
                 "Name the folder that paths are relative to with --image-root.",
             )
         logger.warning(

@@ -15,7 +15,7 @@ from typing import Any
 
 from mmpref.errors import InputError, brief
 from mmpref.local_paths import path_hint
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of
 from mmpref.tables.messages import DEFAULT_PROMPT, HINT, rejected_column, unfolded
@@ -177,13 +177,14 @@ class TableReader:
         """Say which columns were not read, each once, and in how many rows a prompt was put."""
         if self._given:
             logger.info(
-                "%s: %d rows have a caption and no prompt, and are asked %r; --default-prompt says another.",
+                "%s: %s a caption and no prompt, and %r is asked; --default-prompt says another.",
                 self.where,
-                self._given,
+                counted(self._given, "row has", "rows have"),
                 DEFAULT_PROMPT,
             )
         if self._captions:
-            logger.info("%s: %d rows have several captions; the first is read.", self.where, self._captions)
+            captioned = counted(self._captions, "row has", "rows have")
+            logger.info("%s: %s several captions; the first is read.", self.where, captioned)
         for column in self.unread:
             logger.warning(
                 "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read.",

@@ -80,7 +80,7 @@ def test_a_full_disk_costs_the_keeping_only(tmp_path: Path) -> None:
     """What does not fit is given back to the disk; batches with other rows go through the tower."""
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "features of 1 rows are kept, and no more" in done.stderr
+    assert "features of 1 row are kept, and no more" in done.stderr
     assert (tmp_path / "features.bin").stat().st_size == sum(4 * part.numel() for part in features(0))
     assert same(FeatureCache(tmp_path / "features.bin", 1e9).get([0], unasked)[0], features(0))
 

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from mmpref.api.progress import Progress, in_notebook
-from mmpref.log import duration, logger
+from mmpref.log import counted, duration, logger
 from mmpref.types import Skip
 
 
@@ -122,3 +122,9 @@ def test_nothing_is_said_to_nobody(capsys: pytest.CaptureFixture[str], caplog: p
 def test_times_are_said_as_a_person_would() -> None:
     said = [duration(seconds) for seconds in (0.0, 0.99, 1, 89, 100, 5399, 7860, 7200, 50_400)]
     assert said == ["under a second", "under a second", "1 s", "89 s", "2 min", "90 min", "2 h 10 min", "2 h", "14 h"]
+
+
+def test_a_count_has_its_noun() -> None:
+    said = [counted(number, "row") for number in (0, 1, 2, 1560)]
+    assert said == ["0 rows", "1 row", "2 rows", "1,560 rows"]
+    assert [counted(number, "try", "tries") for number in (1, 2)] == ["1 try", "2 tries"]

@@ -70,9 +70,9 @@ def test_a_dry_run_prints_rows_with_commands_that_parse(said, study: Path) -> No
 def test_what_is_measured_is_shown_and_not_run_again(said, study: Path) -> None:
     output = study.parent / "study"
     code, text, err = said("reproduce", study, "--output", output, "--only", "base")
-    assert (code, err) == (0, "1 of 1 runs measured.\n")
+    assert (code, err) == (0, "1 of 1 run measured.\n")
     assert "0.750" in text
-    assert "measured: 1 of 1 runs" in text
+    assert "measured: 1 of 1 run" in text
     code, text, _ = said("reproduce", study, "--output", output, "--minutes", "0", "--json")
     assert code == 0
     result = json.loads(text)

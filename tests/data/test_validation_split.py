@@ -148,5 +148,5 @@ def test_a_share_must_leave_something(share: float, source: Path, tmp_path: Path
 
 
 def test_too_few_rows_are_an_error(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="of 1 rows are held out"):
+    with pytest.raises(InputError, match="of 1 row would be held out"):
         build_dataset(BuildRecipe(None, str(source), "mix", validation=0.5, limit=1), tmp_path / "run")

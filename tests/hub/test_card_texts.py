@@ -108,6 +108,14 @@ def test_rows_that_were_left_out_are_explained(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"), [(1, "Another 1 row is not here"), (1560, "Another 1,560 rows are not here")]
+)
+def test_rows_whose_answers_came_out_equal_are_counted(rows: int, says: str, tmp_path: Path) -> None:
+    counts = {"rows": 3, "skipped": {"same-as-chosen": rows}}
+    assert says in dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", counts=counts))
+
+
 def test_the_curves_of_a_training_are_shown_where_they_are(tmp_path: Path) -> None:
     write_model_card(tmp_path, adapter_manifest())
     assert "training.png" not in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -2,76 +2,42 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import resource
-import shutil
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import yaml
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 from PIL import Image
 
-from mmpref.api.publish import stage
-from mmpref.cli.main import program
 from mmpref.errors import HubError, RunError, UsageError
-from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
-from mmpref.hub.publish_run import publish_run
-from mmpref.hub.published import Published
 from tests import bare
+from tests.hub.pushed import names_nothing_of, pairs_run, published_files, push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 
 BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
 
 
-def _push(hub: HubAccount, path: Path, name: str = "thing", **options: Any) -> Published:
-    return publish_run(path, f"{hub.name}/{name}", token=hub.token, endpoint=hub.endpoint, **options)
-
-
-def _files(hub: HubAccount, kind: str, name: str = "thing") -> dict[str, bytes]:
-    repo_id = f"{hub.name}/{name}"
-    return {path: hub.hub.read(kind, repo_id, path) for path in hub.hub.tree(kind, repo_id)}
-
-
 def _metadata(card: bytes) -> dict[str, Any]:
     return yaml.safe_load(card.decode().split("---\n")[1])
 
 
-def _names_nothing_of(files: dict[str, bytes], *places: object) -> None:
-    for name, content in files.items():
-        for place in (*places, Path.home(), "/home/someone"):
-            assert str(place).encode() + b"/" not in content, f"{name} names {place}"
-
-
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    path = tmp_path / "pairs"
-    source = {
-        "id": str(tmp_path / "sft.jsonl"),
-        "split": "train",
-        "revision": None,
-        "fingerprint": "sha256:1",
-        "licence": None,
-    }
-    write_dataset_card(path, dataset_run(path, source=source))
-    report = json.loads((path / "report.json").read_text())
-    report["skipped"]["no-image"]["first"][0]["detail"] = f"There is no file {tmp_path}/images/9.png."
-    (path / "report.json").write_text(json.dumps(report))
-    return path
+    return pairs_run(tmp_path)
 
 
 def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file()}
-    done = _push(hub, dataset)
-    files = _files(hub, "dataset")
+    done = push(hub, dataset)
+    files = published_files(hub, "dataset")
     assert set(files) - {".gitattributes"} == {
         "README.md",
         "data/train-00000-of-00001.parquet",
@@ -87,18 +53,18 @@ def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
         assert not name.startswith("pictures/") or f"({name})" in files["README.md"].decode()
     assert f'load_dataset("{hub.name}/thing"' in files["README.md"].decode()
     assert json.loads(files["report.json"])["skipped"]["no-image"] == {"count": 1, "first": [{"id": "9"}]}
-    _names_nothing_of(files, tmp_path)
+    names_nothing_of(files, tmp_path)
     record = dataset / ".mmpref/published.json"
     assert before == {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file() and file != record}
     assert done.tag == f"mmpref-{RECIPE_HASH[:8]}-{done.commit[:8]}"
-    again = _push(hub, dataset)
+    again = push(hub, dataset)
     assert (again.changed, again.commit, again.tag) == (False, done.commit, done.tag)
 
 
 def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) -> None:
-    first, second = _push(hub, dataset), _push(hub, dataset, "other")
+    first, second = push(hub, dataset), push(hub, dataset, "other")
     (dataset / "README.md").unlink()
-    asked = _push(hub, dataset, "third", create_pr=True)
+    asked = push(hub, dataset, "third", create_pr=True)
     record = dataset / ".mmpref/published.json"
     wanted = [
         {"url": done.url, "commit": done.commit, "tag": done.tag, "pull_request_url": done.pull_request_url}
@@ -108,21 +74,21 @@ def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) 
     assert wanted[0]["tag"]
     assert wanted[2]["pull_request_url"]
     written = record.read_bytes()
-    _push(hub, dataset)
+    push(hub, dataset)
     assert record.read_bytes() == written
-    assert not [name for name in _files(hub, "dataset") if "published" in name]
+    assert not [name for name in published_files(hub, "dataset") if "published" in name]
 
 
 def test_a_run_that_cannot_be_written_is_published_all_the_same(hub: HubAccount, dataset: Path) -> None:
     (dataset / ".mmpref").write_text("in the way")
-    assert _push(hub, dataset).changed
+    assert push(hub, dataset).changed
 
 
 def test_a_second_split_leaves_the_first_loadable(hub: HubAccount, tmp_path: Path, hub_env: dict[str, str]) -> None:
     for split in ("train", "test"):
         dataset_run(tmp_path / split, split)
-        _push(hub, tmp_path / split)
-    assert not _push(hub, tmp_path / "test").changed
+        push(hub, tmp_path / split)
+    assert not push(hub, tmp_path / "test").changed
     code = (
         "import sys; from datasets import load_dataset; found = load_dataset(sys.argv[1]); "
         "print({name: len(rows) for name, rows in found.items()})"
@@ -132,8 +98,8 @@ def test_a_second_split_leaves_the_first_loadable(hub: HubAccount, tmp_path: Pat
 
 
 def test_foreign_configurations_stay(hub: HubAccount, dataset: Path) -> None:
-    _push(hub, dataset)
-    card = _files(hub, "dataset")["README.md"].decode()
+    push(hub, dataset)
+    card = published_files(hub, "dataset")["README.md"].decode()
     foreign = {"config_name": "mine", "data_files": [{"split": "train", "path": "mine/*"}]}
     edited = card.replace(
         "configs:\n", "configs:\n- config_name: mine\n  data_files:\n  - split: train\n    path: mine/*\n"
@@ -148,18 +114,18 @@ def test_foreign_configurations_stay(hub: HubAccount, dataset: Path) -> None:
 def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> None:
     card = dataset / "README.md"
     card.write_text(card.read_text().replace("<!-- mmpref:end -->", "<!-- mmpref:end -->\n\n## Mine\n\nKeep me."))
-    _push(hub, dataset)
-    assert "Keep me." in _files(hub, "dataset")["README.md"].decode()
+    push(hub, dataset)
+    assert "Keep me." in published_files(hub, "dataset")["README.md"].decode()
     card.unlink()
-    assert not _push(hub, dataset).changed
+    assert not push(hub, dataset).changed
 
 
 def test_the_owners_words_stay_without_the_cards_metadata(hub: HubAccount, dataset: Path) -> None:
     card = dataset / "README.md"
     _, metadata, body = card.read_text().split("---\n", 2)
     card.write_text(f"{body}\n## Mine\n\nKeep me.\n")
-    _push(hub, dataset)
-    published = _files(hub, "dataset")["README.md"]
+    push(hub, dataset)
+    published = published_files(hub, "dataset")["README.md"]
     assert "Keep me." in published.decode()
     assert _metadata(published) == yaml.safe_load(metadata)
 
@@ -172,10 +138,10 @@ def test_an_adapter_of_a_local_base(
     path = tmp_path / "adapter"
     manifest = adapter_run(path, str(base), None)
     write_model_card(path, manifest)
-    _push(hub, path, base_hub_id=named)
+    push(hub, path, base_hub_id=named)
     assert ("say where: --base-hub-id" in caplog.text) == (named is None)
-    files = _files(hub, "model")
-    _names_nothing_of(files, tmp_path)
+    files = published_files(hub, "model")
+    names_nothing_of(files, tmp_path)
     assert not [name for name in files if name.startswith(".mmpref")]
     assert {"adapter_model.safetensors", "log.jsonl", "training.png", "tokenizer.json"} <= files.keys()
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == named
@@ -183,13 +149,13 @@ def test_an_adapter_of_a_local_base(
     assert run["model"]["id"] == run["recipe"]["model"] == named
     assert _metadata(files["README.md"]).get("base_model") == named
     assert json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
-    assert not _push(hub, path, base_hub_id=named).changed
+    assert not push(hub, path, base_hub_id=named).changed
 
 
 def test_an_adapter_of_a_hub_base_keeps_its_revision(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter")
-    files = _files(hub, "model")
+    push(hub, tmp_path / "adapter")
+    files = published_files(hub, "model")
     config = json.loads(files["adapter_config.json"])
     assert (config["base_model_name_or_path"], config["revision"]) == (BASE, COMMIT)
     assert _metadata(files["README.md"])["base_model"] == BASE
@@ -199,8 +165,8 @@ def test_an_adapter_of_a_copy_on_the_hub_names_the_one_that_its_owner_names(hub:
     manifest = adapter_run(tmp_path / "adapter", "me/copy", COMMIT)
     manifest["model"]["licence"] = "llama2"
     (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
-    _push(hub, tmp_path / "adapter", base_hub_id=BASE)
-    files = _files(hub, "model")
+    push(hub, tmp_path / "adapter", base_hub_id=BASE)
+    files = published_files(hub, "model")
     config, run, card = (json.loads(files["adapter_config.json"]), json.loads(files["run.json"]), files["README.md"])
     assert (config["base_model_name_or_path"], config["revision"]) == (BASE, None)
     assert run["model"]["id"] == run["recipe"]["model"] == _metadata(card)["base_model"] == BASE
@@ -210,14 +176,14 @@ def test_an_adapter_of_a_copy_on_the_hub_names_the_one_that_its_owner_names(hub:
 
 def test_a_packaged_base_keeps_its_licence_under_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", "pkg:mmpref.testbed/model", None)  # a run that recorded no licence
-    _push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
-    assert _metadata(_files(hub, "model")["README.md"])["license"] == "apache-2.0"
+    push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
+    assert _metadata(published_files(hub, "model")["README.md"])["license"] == "apache-2.0"
 
 
 def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", "pkg:mmpref.testbed/model", None)
-    _push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
-    files = _files(hub, "model")
+    push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
+    files = published_files(hub, "model")
     assert not [name for name, content in files.items() if b"pkg:" in content]
     assert _metadata(files["README.md"])["base_model"] == "me/testbed-vlm"
 
@@ -225,10 +191,10 @@ def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, 
 def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     evaluation_run(tmp_path / "evaluation", _evaluated(tmp_path / "adapter"))
-    _push(hub, tmp_path / "adapter")
-    before = _files(hub, "model")
-    done = _push(hub, tmp_path / "evaluation")
-    after = _files(hub, "model")
+    push(hub, tmp_path / "adapter")
+    before = published_files(hub, "model")
+    done = push(hub, tmp_path / "evaluation")
+    after = published_files(hub, "model")
     assert done.changed
     assert len(hub.hub.titles("model", f"{hub.name}/thing")) == 3
     card = after.pop("README.md")
@@ -238,11 +204,11 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     assert _metadata(card)["model-index"][0]["name"] == "thing"
     assert _metadata(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.891
     assert _metadata(card)["base_model"] == BASE
-    assert not _push(hub, tmp_path / "evaluation").changed
-    assert not _push(hub, tmp_path / "adapter").changed
-    _push(hub, tmp_path / "evaluation", push_samples=True)
+    assert not push(hub, tmp_path / "evaluation").changed
+    assert not push(hub, tmp_path / "adapter").changed
+    push(hub, tmp_path / "evaluation", push_samples=True)
     folder = f"evaluation/{RECIPE_HASH[:8]}"
-    assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= _files(hub, "model").keys()
+    assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= published_files(hub, "model").keys()
 
 
 def test_kept_checkpoints_are_adapters_of_the_same_base(hub: HubAccount, tmp_path: Path) -> None:
@@ -253,15 +219,15 @@ def test_kept_checkpoints_are_adapters_of_the_same_base(hub: HubAccount, tmp_pat
         kept.mkdir(parents=True)
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             (kept / name).write_bytes((path / name).read_bytes())
-    _push(hub, path, base_hub_id=BASE)
-    files = _files(hub, "model")
-    _names_nothing_of(files, tmp_path)
+    push(hub, path, base_hub_id=BASE)
+    files = published_files(hub, "model")
+    names_nothing_of(files, tmp_path)
     configs = [json.loads(content) for name, content in files.items() if name.endswith("adapter_config.json")]
     assert [config["base_model_name_or_path"] for config in configs] == [BASE] * 3
     (path / "checkpoints/checkpoint-2/adapter_model.safetensors").unlink()
     (path / "checkpoints/checkpoint-2/adapter_config.json").unlink()
-    _push(hub, path, base_hub_id=BASE)
-    assert not [name for name in _files(hub, "model") if "checkpoint-2" in name]
+    push(hub, path, base_hub_id=BASE)
+    assert not [name for name in published_files(hub, "model") if "checkpoint-2" in name]
 
 
 def test_records_are_a_dataset_that_plain_datasets_load(
@@ -275,11 +241,11 @@ def test_records_are_a_dataset_that_plain_datasets_load(
     for name in ("base-pope", "adapter-pope", "base-chair"):
         rows = [{"id": str(n), "prompt": "Is it?", "answer": name, "counts": "{}"} for n in range(3)]
         pq.write_table(pa.Table.from_pylist(rows), path / "samples" / f"{name}.parquet")
-    done = _push(hub, path, "records", samples_only=True)
+    done = push(hub, path, "records", samples_only=True)
     assert done.repo_type == "dataset"
-    assert not _push(hub, path, "records", samples_only=True).changed
-    files = _files(hub, "dataset", "records")
-    _names_nothing_of(files, tmp_path)
+    assert not push(hub, path, "records", samples_only=True).changed
+    files = published_files(hub, "dataset", "records")
+    names_nothing_of(files, tmp_path)
     assert {"results.json", "run.json", "samples/base-chair.parquet"} <= files.keys()
     assert "| pope | <code>lmms-lab/POPE</code> | 9,000 | 500 | test |" in files["README.md"].decode()
     script = (
@@ -291,11 +257,11 @@ def test_records_are_a_dataset_that_plain_datasets_load(
     loaded = bare.python(script, f"{hub.name}/records", environment=hub_env)
     assert loaded.returncode == 0, loaded.stderr
     (path / "samples/base-chair.parquet").unlink()
-    _push(hub, path, "records", samples_only=True)
-    assert "samples/base-chair.parquet" not in _files(hub, "dataset", "records")
+    push(hub, path, "records", samples_only=True)
+    assert "samples/base-chair.parquet" not in published_files(hub, "dataset", "records")
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     with pytest.raises(RunError, match="no per-sample records"):
-        _push(hub, tmp_path / "adapter", "records", samples_only=True)
+        push(hub, tmp_path / "adapter", "records", samples_only=True)
 
 
 def _evaluated(path: Path) -> dict[str, Any]:
@@ -310,35 +276,35 @@ def test_a_full_disk_is_said_before_anything_is_published(hub: HubAccount, tmp_p
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # fails as a full disk does
     try:
         with pytest.raises(RunError, match=r"No room on the disk to write .*mmpref-publish-"):
-            _push(hub, tmp_path / "adapter")
+            push(hub, tmp_path / "adapter")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert not hub.hub.store.repos.keys() & {("model", f"{hub.name}/thing")}
-    _push(hub, tmp_path / "adapter")
+    push(hub, tmp_path / "adapter")
 
 
 def test_results_do_not_make_a_repository(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     evaluation_run(tmp_path / "evaluation", _evaluated(tmp_path / "adapter"))
     with pytest.raises(UsageError, match="no model repository"):
-        _push(hub, tmp_path / "evaluation")
+        push(hub, tmp_path / "evaluation")
 
 
 def test_results_of_other_weights_or_of_a_base_alone_are_refused(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter")
-    before = _files(hub, "model")
+    push(hub, tmp_path / "adapter")
+    before = published_files(hub, "model")
     evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
     with pytest.raises(UsageError, match="other weights"):
-        _push(hub, tmp_path / "other")
+        push(hub, tmp_path / "other")
     served = {"id": "http://127.0.0.1:8000/v1#my-lora", "revision": None, "weights": None}
     evaluation_run(tmp_path / "served", served)
     with pytest.raises(UsageError, match="an adapter behind a server"):
-        _push(hub, tmp_path / "served")
+        push(hub, tmp_path / "served")
     evaluation_run(tmp_path / "base")
     with pytest.raises(UsageError, match="base model only"):
-        _push(hub, tmp_path / "base")
-    assert _files(hub, "model") == before
+        push(hub, tmp_path / "base")
+    assert published_files(hub, "model") == before
 
 
 def test_weights_that_are_not_in_lfs_are_compared_too(hub: HubAccount, tmp_path: Path) -> None:
@@ -347,19 +313,19 @@ def test_weights_that_are_not_in_lfs_are_compared_too(hub: HubAccount, tmp_path:
     api.upload_file(repo_id=f"{hub.name}/thing", path_in_repo=".gitattributes", path_or_fileobj=b"*.png binary\n")
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     (tmp_path / "adapter/adapter_model.safetensors").write_bytes(b"weights")
-    _push(hub, tmp_path / "adapter")
+    push(hub, tmp_path / "adapter")
     assert hub.hub.tree("model", f"{hub.name}/thing")["adapter_model.safetensors"].sha256 is None
     evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
     with pytest.raises(UsageError, match="other weights"):
-        _push(hub, tmp_path / "other")
+        push(hub, tmp_path / "other")
     evaluation_run(tmp_path / "same", _evaluated(tmp_path / "adapter"))
-    assert _push(hub, tmp_path / "same").changed
+    assert push(hub, tmp_path / "same").changed
 
 
 def test_results_of_another_adapter_are_refused(hub: HubAccount, tmp_path: Path) -> None:
     evaluation_run(tmp_path / "evaluation", {"id": "me/other", "revision": COMMIT})
     with pytest.raises(UsageError, match="me/other"):
-        _push(hub, tmp_path / "evaluation")
+        push(hub, tmp_path / "evaluation")
 
 
 def test_a_token_in_a_file_stops_the_push(hub: HubAccount, dataset: Path) -> None:
@@ -367,16 +333,16 @@ def test_a_token_in_a_file_stops_the_push(hub: HubAccount, dataset: Path) -> Non
     run["recipe"]["builder"]["note"] = "hf_" + "a" * 34
     (dataset / "run.json").write_text(json.dumps(run))
     with pytest.raises(HubError, match="token"):
-        _push(hub, dataset)
+        push(hub, dataset)
     assert hub.hub.faults.calls("commit") == []
 
 
 def test_what_is_no_finished_run_is_refused(hub: HubAccount, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run directory"):
-        _push(hub, tmp_path)
+        push(hub, tmp_path)
     (tmp_path / "run.json").write_text('{"command": "reproduce", "recipe": {}}')
     with pytest.raises(RunError, match="nothing to publish"):
-        _push(hub, tmp_path)
+        push(hub, tmp_path)
 
 
 def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) -> None:
@@ -384,73 +350,8 @@ def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) ->
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["url"] == f"{hub.endpoint}/datasets/{hub.name}/pairs"
     token = hub.token.encode()
-    assert not [path for path, content in _files(hub, "dataset", "pairs").items() if token in content]
+    assert not [path for path, content in published_files(hub, "dataset", "pairs").items() if token in content]
     assert not [file for file in dataset.rglob("*") if file.is_file() and token in file.read_bytes()]
     wrong = bare.mmpref(["publish", dataset, "--hub-model-id", f"{hub.name}/pairs"], hub_env)
     assert wrong.returncode == 2
     assert "Use --hub-dataset-id" in wrong.stderr
-
-
-def _written(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-@pytest.mark.parametrize("kind", ["dataset", "model", "records"])
-def test_what_is_written_to_a_folder_is_what_is_published(
-    kind: str, hub: HubAccount, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, folder = dataset, tmp_path / "preview"
-    if kind == "model":
-        path = tmp_path / "adapter"
-        write_model_card(path, adapter_run(path, BASE, COMMIT))
-    elif kind == "records":
-        path = tmp_path / "evaluation"
-        evaluation_run(path)
-    named = {"hub_model_id" if kind == "model" else "hub_dataset_id": f"{hub.name}/thing"}
-    with monkeypatch.context() as patch:
-        patch.setattr(constants, "HF_HUB_OFFLINE", True)  # the base is none of this hub's
-        staged = stage(path, folder, **named)
-    written = _written(folder)
-    assert (staged.files, staged.size) == (len(written), sum(map(len, written.values())))
-    _push(hub, path, samples_only=kind == "records")
-    published = _files(hub, "model" if kind == "model" else "dataset")
-    assert {name: content for name, content in published.items() if name != ".gitattributes"} == written
-    _names_nothing_of(written, tmp_path)
-    with pytest.raises(RunError, match="holds something already"):
-        stage(path, folder, **named)
-    assert _written(folder) == written
-
-
-def test_what_cannot_be_written_to_a_folder(tmp_path: Path) -> None:
-    evaluation_run(tmp_path / "evaluation")
-    with pytest.raises(UsageError, match="Name it: --hub-model-id="):
-        stage(tmp_path / "evaluation", tmp_path / "preview")
-    with pytest.raises(UsageError, match="into the card that its adapter has"):
-        stage(tmp_path / "evaluation", tmp_path / "preview", hub_model_id="me/thing")
-    with pytest.raises(UsageError, match="--to-folder sends nothing, and --private"):
-        program.main(
-            ["publish", str(tmp_path / "evaluation"), "--to-folder", str(tmp_path / "preview"), "--private"],
-            standalone_mode=False,
-        )
-    assert not (tmp_path / "preview").exists()
-    with pytest.raises(RunError, match="lies in the run, and would be published with it"):
-        stage(tmp_path / "evaluation", tmp_path / "evaluation" / "preview", hub_dataset_id="me/thing")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"Cannot write .*Choose another --to-folder"):
-        stage(tmp_path / "evaluation", tmp_path / "file" / "preview", hub_dataset_id="me/thing")
-
-
-def test_a_folder_is_written_whole_or_not_at_all(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "preview").mkdir()
-    before = sorted(tmp_path.iterdir())
-    full = OSError(errno.ENOSPC, "No space left on device")
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", Mock(side_effect=[None, full]))
-        with pytest.raises(RunError, match="No room on the disk"):
-            stage(dataset, tmp_path / "preview", hub_dataset_id="me/thing")
-    assert sorted(tmp_path.iterdir()) == before
-    assert not any((tmp_path / "preview").iterdir())
-    stage(dataset, tmp_path / "preview", hub_dataset_id="me/thing")
-    assert (tmp_path / "preview" / "README.md").is_file()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpref.log import counted
 from mmpref.run import verdict
 from mmpref.run.results import Value
 from mmpref.words import spaced
@@ -25,6 +26,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     return environment.get_template(template).render(**values)
 
 

@@ -12,6 +12,7 @@ from mmpref.cli.pages.study_figures import families, forests, frontiers, leads
 from mmpref.cli.pages.study_scenes import Scene, scenes_of
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
+from mmpref.log import counted
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import p_value_text
 from mmpref.study.claims import Compared, Verdict
@@ -202,7 +203,7 @@ def _outcome(one: Concluded) -> str:
     name = _NAMES.get(one.verdict.outcome, one.verdict.outcome)
     if one.is_final or not any(one.effects):
         return name
-    return f"{name} so far ({one.left} {'run' if one.left == 1 else 'runs'} to come)"
+    return f"{name} so far ({counted(one.left, 'run')} to come)"
 
 
 def _effects(one: Concluded) -> list[dict[str, str]]:

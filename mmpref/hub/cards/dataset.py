@@ -32,6 +32,7 @@ from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
+from mmpref.log import counted
 from mmpref.reasons import REASONS
 from mmpref.run.build_report import LENGTH_RATIO, resolved_shares
 from mmpref.run.files import write_atomic
@@ -144,8 +145,9 @@ def card_and_pictures(
         manifest,
         run_code=code(manifest["recipe_hash"]),
         title=text(data.pretty_name),
-        rows=f"{facts.rows:,}",
-        images=f"{facts.images:,} images, counted for each pair",
+        pairs=counted(facts.rows, "preference pair"),
+        pairs_here=counted(facts.rows, "pair that is", "pairs that are"),
+        images=f"{counted(facts.images, 'image')}, counted for each pair",
         split=code(recipe["split"]),
         splits=" and ".join(f"{code(name)} ({rows:,})" for name, (rows, _) in facts.splits.items())
         if len(splits) > 1
@@ -174,6 +176,7 @@ def card_and_pictures(
         command=fence(command, "bash"),
         columns=[(code(name), _column_text(name, facts.contexts, making)) for name in facts.columns],
         contexts=f"{facts.contexts:,}" if facts.contexts else "",
+        context_rows=counted(facts.contexts, "row"),
         statistics=_statistics_table(report, second),
         warnings=[text(warning) for warning in report.get("warnings", ())],
         picture=STATISTICS if (path / STATISTICS).is_file() else "",
@@ -189,7 +192,9 @@ def card_and_pictures(
                 for row, share in zip(report["resolved"], resolved_shares(report), strict=True)
             ],
         ),
-        same_as_chosen=f"{same:,}" if (same := manifest["counts"]["skipped"].get("same-as-chosen")) else "",
+        same_as_chosen=counted(same, "row is", "rows are")
+        if (same := manifest["counts"]["skipped"].get("same-as-chosen"))
+        else "",
         controls=", ".join(map(code, _controls(facts.methods))),
         masking=_masking_text(report.get("masking")),
         rho_choice=_rho_choice(report.get("rho_auto")),
@@ -324,8 +329,9 @@ def _rho_choice(choice: Mapping[str, Any] | None) -> str:
         for point in choice["curve"]
     ]
     rule = (
-        f"How many image tokens a try shows was chosen by what first tries resolve on {choice['rows']:,} rows: the "
-        f"most visible tokens within {100 * choice['within']:.0f} points of the best share."
+        "How many image tokens a try shows was chosen by what first tries resolve on "
+        f"{counted(choice['rows'], 'row')}: the most visible tokens within {100 * choice['within']:.0f} points of the "
+        "best share."
     )
     return f"{rule}\n\n" + table(("visible tokens", "rho_th", "resolved by the first try", ""), rows)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmpref.hub.cards.markdown import code, table, text
+from mmpref.log import counted
 from mmpref.run.asked import Asked
 from mmpref.run.manifest import product_of
 
@@ -18,7 +19,9 @@ def final_title(manifest: Mapping[str, Any]) -> str:
         return f"{when} (a mean over the last tenth of the log):"
     if over["first"] == over["last"]:
         return f"At the kept step {best['step']}:" if best else f"At the end of training (step {over['last']}):"
-    return f"{when} (a mean over {over['last'] - over['first'] + 1:,} steps, {over['first']} to {over['last']}):"
+    return (
+        f"{when} (a mean over {counted(over['last'] - over['first'] + 1, 'step')}, {over['first']} to {over['last']}):"
+    )
 
 
 def kept_text(manifest: Mapping[str, Any]) -> str:
@@ -58,7 +61,7 @@ def _watched(watched: Mapping[str, Asked]) -> str:
 
 def _data(asked: Asked) -> str:
     split = asked.data.get("split")
-    rows = f", {asked.questions:,} questions" if asked.questions else ""
+    rows = f", {counted(asked.questions, 'question')}" if asked.questions else ""
     return f"{code(asked.own_name)} ({f'split {code(split)}' if split else 'no split'}{rows}, {code(asked.revision)})"
 
 

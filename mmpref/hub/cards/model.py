@@ -37,6 +37,7 @@ from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import licence_of_folder
+from mmpref.log import counted
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
@@ -229,7 +230,7 @@ def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
 def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
     """Which columns of the data weighed pairs or words, and how much."""
     parts = [
-        f"{code(column)} in {facts['rows']:,} rows"
+        f"{code(column)} in {counted(facts['rows'], 'row')}"
         + (
             f", {format_number(facts['least'])} to {format_number(facts['most'])}, mean {format_number(facts['mean'])}"
             if "mean" in facts

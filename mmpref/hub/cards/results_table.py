@@ -14,6 +14,7 @@ from typing import Any
 
 from mmpref.hub.cards.markdown import clip, code, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
+from mmpref.log import counted
 from mmpref.run.asked import Asked
 from mmpref.run.results import BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, stars
@@ -142,7 +143,8 @@ def results_block(lines: Sequence[Line]) -> str:
     ]
     both = " (both models together)" if compared else ""
     notes = [
-        f"* {line.name}: {line.parse_failures} answers could not be parsed, {line.missing} are missing{both}."
+        f"* {line.name}: {counted(line.parse_failures, 'answer')} could not be parsed, "
+        f"{counted(line.missing, 'is', 'are')} missing{both}."
         for line in lines
         if line.parse_failures or line.missing
     ]

@@ -315,7 +315,7 @@ def test_answers_that_a_judge_refuses_are_missing_and_told(
     assert [record.missing for record in kept] == [False, True, False, False]
     print_results(Results.from_dict(found), found)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "lmms-eval.read: 1 answers of base have no verdict of the judge" in shown
+    assert "lmms-eval.read: 1 answer of base came to no verdict of the judge" in shown
     assert "content filter" in shown
 
 
