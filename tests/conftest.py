@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.align.plot import plot
+import mmpref.align.plot
+import mmpref.data.plot
 
 # Before torch is imported: the models of the tests are small, and threads of processes side by side wait for cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -76,24 +77,33 @@ def _asked_once() -> Iterator[None]:
         yield
 
 
+DRAWN = {"mmpref.align.finish": mmpref.align.plot.plot, "mmpref.data.finalize": mmpref.data.plot.plot}
+"""Modules that end a run with a picture of it, and what draws that."""
+
+
+def _blank(shown: object, path: Path, *_: object) -> None:
+    from PIL import Image
+
+    Image.new("L", (1, 1)).save(path)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _curves_are_not_drawn() -> Iterator[None]:
-    """To draw training.png is a fifth of a short training. Tests that look at it ask for `curves`."""
+def _pictures_are_blank() -> Iterator[None]:
+    """The picture is a fifth of a short training, and half of a build without a model. Runs in processes of their own
+    draw it, and those of tests that ask for `pictures`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmpref.align.plot.plot", _empty)
-        if finish := sys.modules.get("mmpref.align.finish"):
-            patch.setattr(finish, "plot", _empty)
+        for name, draws in DRAWN.items():
+            for module in (draws.__module__, name):
+                if module in sys.modules:  # else it comes by the first one
+                    patch.setattr(f"{module}.plot", _blank)
         yield
 
 
-def _empty(rows: object, path: Path, *_: object) -> None:
-    path.write_bytes(b"\x89PNG")
-
-
 @pytest.fixture
-def curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of the test draw their curves."""
-    monkeypatch.setattr("mmpref.align.finish.plot", plot)
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of the test in this process end with a picture of what is in them."""
+    for name, draws in DRAWN.items():
+        monkeypatch.setattr(f"{name}.plot", draws)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ hash; what stands at them has: a model, a file of rows or of synonyms by its con
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -267,7 +266,7 @@ class Composer:
 
     def resolved(self, call: Call) -> Any:
         """The call's recipe, resolved once."""
-        key = json.dumps(dataclasses.astuple(call), default=str)
+        key = repr(call)
         if key not in self._resolved:
             self._resolved[key] = call.resolved()
         return self._resolved[key]

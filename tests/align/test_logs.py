@@ -70,7 +70,7 @@ def test_a_batch_of_ties_is_no_failure(accuracy: float, margin: float, shown: fl
     assert metrics == {"rewards/accuracies": [1.0, shown], "rewards/margins": [0.3, margin]}
 
 
-@pytest.mark.usefixtures("curves")
+@pytest.mark.usefixtures("pictures")
 def test_a_run_logs_them_beside_trls_entropy(preferences: Path, tmp_path: Path) -> None:
     manifest = train(recipe("povid", preferences, loss=AVERAGED["povid"]), tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
 
 from mmpref.align import trl_options
 from mmpref.align.adapter import HEAD, lora_config
@@ -31,7 +30,7 @@ from tests.vlm.tiny import tiny
 
 from .conftest import MODEL
 from .cut import whole_and_cut
-from .test_sharing import assert_equal, rows, step
+from .test_sharing import assert_equal, dataset, rows, step
 
 
 def make(policy: Policy, folder: Path, checkpointing: bool, shared: bool) -> RewardTrainer:
@@ -48,7 +47,7 @@ def make(policy: Policy, folder: Path, checkpointing: bool, shared: bool) -> Rew
     trainer = RewardTrainer(
         model=policy.model,
         args=trl_options.config(used, folder),
-        train_dataset=Dataset.from_list(rows()),
+        train_dataset=dataset(),
         processing_class=policy.processor,
         peft_config=lora_config(policy, LoraSettings(4, 8), True, [HEAD]),
         projector_learning_rate=1e-3,

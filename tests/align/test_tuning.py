@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from datasets import Dataset
 from peft import get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
@@ -42,7 +41,7 @@ from tests.vlm.tiny import BUILDERS, tiny
 
 from .conftest import MODEL
 from .cut import Cut, cutting
-from .test_sharing import SIGMOID, rows, step
+from .test_sharing import SIGMOID, dataset, rows, step
 
 TOWER = Tuning(LoraSettings(4, 8), vision_tower=True)
 FULL = Tuning(None)
@@ -63,7 +62,7 @@ def make(kind: type[DPOTrainer], of: Policy, folder: Path, tuning: Tuning, loss:
     trainer = kind(
         model=of.model,
         args=trl_options.config(used, folder),
-        train_dataset=Dataset.from_list(rows()),
+        train_dataset=dataset(),
         processing_class=of.processor,
         peft_config=tuning.prepare(of)(),
         **reference,
@@ -140,11 +139,11 @@ def recipe(data: Path, **other: Any) -> TrainRecipe:
     trainer = {
         "learning_rate": 1e-3,
         "num_train_epochs": 2,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
         "save_steps": 2,
     }
-    return TrainRecipe(MODEL, (str(data),), lora=LoraSettings(4, 8), limit=16, trainer=trainer, **other)
+    return TrainRecipe(MODEL, (str(data),), lora=LoraSettings(4, 8), limit=8, trainer=trainer, **other)
 
 
 def logged(run: Path) -> list[dict[str, Any]]:

@@ -97,6 +97,9 @@ def test_what_was_built(source: Path, whole: Path) -> None:
         "changed": {"images_moved_first": 11},
     }
     assert report["changed"] == manifest["counts"]["changed"]
+    with Image.open(whole / "statistics.png") as shown:  # by a process of its own, which draws it
+        assert shown.size == (4 * 396, 308), "a panel for all that was measured"
+        assert shown.convert("L").getextrema() == (0, 255)
     assert manifest["data"] == [
         {"path": f"data/{name}", "sha256": sha, "rows": 19} for name, sha in digests(whole).items()
     ]

@@ -38,7 +38,7 @@ SAMPLED: dict[str, dict[str, Any]] = {
 
 def answers(model: str, method: str, run: Path, **builder: Any) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """The pairs that a method builds with a model, and the manifest."""
-    made = BuildRecipe(model, "testbed", method, limit=12, builder={**SAMPLED[method], **builder})
+    made = BuildRecipe(model, "testbed", method, limit=6, builder={**SAMPLED[method], **builder})
     manifest = build_dataset(
         replace(made, annotator="testbed-oracle" if BUILDERS.get(method).needs_annotator else None), run
     )
@@ -53,6 +53,7 @@ def test_a_methods_samples_are_the_policys_whatever_its_config_says(
     plain, manifest = answers(TESTBED, method, tmp_path / "plain")
     qwen, again = answers(greedy_by_its_config, method, tmp_path / "qwen")
     assert plain == qwen
+    assert plain
     assert manifest["sampling"] == again["sampling"] == {"greedy": False, **OFF}
 
 
