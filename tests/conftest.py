@@ -12,12 +12,8 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
-
-import mmpref.align.plot
-import mmpref.data.plot
 
 # Before torch is imported: the models of the tests are small, and threads of processes side by side wait for cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -77,33 +73,25 @@ def _asked_once() -> Iterator[None]:
         yield
 
 
-DRAWN = {"mmpref.align.finish": mmpref.align.plot.plot, "mmpref.data.finalize": mmpref.data.plot.plot}
-"""Modules that end a run with a picture of it, and what draws that."""
-
-
-def _blank(shown: object, path: Path, *_: object) -> None:
-    from PIL import Image
-
-    Image.new("L", (1, 1)).save(path)
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _pictures_are_blank() -> Iterator[None]:
-    """The picture is a fifth of a short training, and half of a build without a model. Runs in processes of their own
-    draw it, and those of tests that ask for `pictures`."""
+def _pictures_are_blank() -> Iterator[pytest.MonkeyPatch]:
+    """Pictures of runs have their axes and what is in them, and stay white: to draw them is a fifth of a short
+    training, and half of a build without a model. Processes of their own draw, and tests that ask for `pictures`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     with pytest.MonkeyPatch.context() as patch:
-        for name, draws in DRAWN.items():
-            for module in (draws.__module__, name):
-                if module in sys.modules:  # else it comes by the first one
-                    patch.setattr(f"{module}.plot", _blank)
-        yield
+        patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
+        yield patch
 
 
 @pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of the test in this process end with a picture of what is in them."""
-    for name, draws in DRAWN.items():
-        monkeypatch.setattr(f"{name}.plot", draws)
+def pictures(_pictures_are_blank: pytest.MonkeyPatch) -> Iterator[None]:
+    """Pictures of the test are drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    _pictures_are_blank.undo()
+    yield
+    _pictures_are_blank.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
 
 
 @pytest.fixture(autouse=True)
