@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import UsageError
 from mmpref.hub.cards import snippets
+from mmpref.hub.cards.base_model import base_check, base_licence, base_note, base_revision
 from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
@@ -36,8 +36,6 @@ from mmpref.hub.cards.results_table import lines_of, results_block
 from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
-from mmpref.licence import licence_of_folder
-from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
@@ -85,7 +83,7 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
-    stated = _base_licence(manifest["model"])
+    stated = base_licence(manifest["model"])
     watched = tracker_links(manifest)
     manifest = public(manifest)
     recipe, model = manifest["recipe"], manifest["model"]
@@ -138,8 +136,9 @@ def model_card(
         manifest,
         title=text(name),
         base=code(shown),
-        base_note=_base_note(base, base_hub_id if base_hub_id != model["id"] else None, local, whole),
-        base_revision=code(revision or "not recorded"),
+        base_note=base_note(base, base_hub_id if base_hub_id != model["id"] else None, local, whole),
+        base_revision=base_revision(revision, manifest.get("model_weights")),
+        base_check=base_check(revision, manifest.get("model_weights")),
         licence=code(licence.get("license_name", licence["license"])),
         command=fence(command_of(manifest), "bash"),
         datasets=_training_data_table(manifest.get("datasets", [])),
@@ -168,31 +167,6 @@ def model_card(
         limits=limits(lines),
         results=results_block(lines),
     )
-
-
-def _base_licence(model: Mapping[str, Any]) -> str | None:
-    """As the run recorded it, or as the card in the folder of a local or packaged model says."""
-    if model.get("licence") or is_commit(model.get("revision")):
-        return model.get("licence")
-    try:
-        folder = Path(resolve_path(model["id"]))
-    except UsageError:
-        return None
-    return licence_of_folder(folder.resolve()) if folder.is_dir() else None
-
-
-def _base_note(base: str | None, base_hub_id: str | None, local: bool, whole: bool) -> str:
-    if base_hub_id:
-        was, what = "a local model" if local else "under another id", "this" if whole else "the adapter"
-        return f"The base was {was} when {what} was trained; its owner says that this is it on the Hub."
-    if base:
-        belongs = "this was trained from" if whole else "the adapter belongs to"
-        return f"The base is on the Hub, and {belongs} exactly the revision below."
-    none = (
-        "The base is a local model or one that ships with a package; it is not published under a Hub id, so the "
-        "metadata names none."
-    )
-    return none if whole else f"{none} The adapter is of no use without it."
 
 
 def _datasets_on_hub(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
