@@ -12,6 +12,7 @@ from mmpref.align.recipe import Evaluator, WatchSettings, refuse_metric
 from mmpref.distributed import process_index
 from mmpref.log import logger
 from mmpref.run.files import JsonLines
+from mmpref.run.kept_step import none_of
 
 if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
@@ -61,8 +62,8 @@ class EvalCallback(TrainerCallback):
                 *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
                 "" if best["base"] is None else f" ({self._trainer.begins_as} {best['base']:.3f})",
             )
-            if best["base"] is not None and not self._is_better(best["value"], best["base"]):
-                logger.warning("Warning: at no step was %s better than %s's.", best["metric"], self._trainer.begins_as)
+            if said := none_of(self.rows, best, self._trainer.begins_as):
+                logger.warning("Warning: %s by %s.", said, best["metric"])
 
     def best(self) -> dict[str, Any] | None:
         """The step whose weights the run keeps; None where nobody asked for the best."""
@@ -115,6 +116,3 @@ class EvalCallback(TrainerCallback):
         metric, trained = self._settings.best or "", self._trained
         sign = 1 if trained[0]["higher_is_better"] else -1
         return max(range(len(trained)), key=lambda number: (sign * trained[number][metric], -number))
-
-    def _is_better(self, value: float, other: float) -> bool:
-        return value > other if self.rows[0]["higher_is_better"] else value < other

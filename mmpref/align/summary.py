@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.log import logger
 from mmpref.reasons import listed, log_skips
+from mmpref.run.kept_step import none_was_better
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
@@ -216,7 +217,8 @@ def _steps_text(manifest: Mapping[str, Any]) -> str:
     base = "" if best.get("base") is None else f", {began} {best['base']:.3f}"
     data = (manifest.get("watched") or {}).get(best["metric"].split("/")[0], {}).get("data", {})
     on = f", chosen on {data['id']} ({data['split']})" if data else ""
-    return f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {best['value']:.3f}{base}{on})"
+    kept = f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {best['value']:.3f}{base}{on})"
+    return f"{kept}; {said}" if (said := none_was_better(manifest)) else kept
 
 
 def _means_text(over: Mapping[str, int]) -> str:

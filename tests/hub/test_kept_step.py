@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mmpref.align.summary import summary_rows
 from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.model import model_card
@@ -40,6 +42,22 @@ def test_the_kept_step_is_said() -> None:
     assert "Up to the kept step 20 (a mean over 3 steps, 18 to 20):" in card
     assert "At the end of training" not in card
     assert "/home/someone" not in card
+
+
+@pytest.mark.parametrize("base", [0.81, 0.9])
+def test_that_no_step_was_better_is_said_wherever_the_kept_one_is(base: float) -> None:
+    manifest = _manifest() | {"seconds": 1}
+    assert "o step was better" not in model_card(manifest) + dict(summary_rows(manifest))["steps"]
+    manifest["best"]["base"] = base
+    assert f"0.810 ({base:.3f} with the base). **No step was better than the base.** It was chosen" in kept_text(
+        manifest
+    )
+    assert dict(summary_rows(manifest))["steps"].endswith("(dev)); no step was better than the base")
+    manifest["began"] = {"id": "me/first", "revision": COMMIT, "weights": "ab" * 32}
+    assert "**No step was better than the first adapter.**" in kept_text(manifest)
+    for row in manifest["evaluations"]:
+        row["higher_is_better"] = False
+    assert ("No step was better" in kept_text(manifest)) == (base == 0.81), "less is better, and equal is not less"
 
 
 def test_a_single_step_is_no_mean() -> None:

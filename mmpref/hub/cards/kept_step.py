@@ -7,6 +7,7 @@ from typing import Any
 
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.run.asked import Asked
+from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import product_of
 
 
@@ -35,19 +36,22 @@ def kept_text(manifest: Mapping[str, Any]) -> str:
     metrics = [name for name in rows[-1] if "/" in name]
     lines = [(text(name), *(_value(row.get(name)) for row in shown)) for name in metrics]
     seen = table(("while training", *(columns[row["step"]] for row in shown)), lines)
-    choice = _choice(best, steps, watched, before, product_of(manifest)) if best else _watched(watched)
+    worse = f" **{said.capitalize()}.**" if (said := none_was_better(manifest)) else ""
+    choice = _choice(best, steps, watched, before, product_of(manifest), worse) if best else _watched(watched)
     return "\n\n".join([choice, seen])
 
 
-def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str, product: str) -> str:
+def _choice(
+    best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str, product: str, worse: str
+) -> str:
     data = watched.get(best["metric"].split("/")[0])
     where = f" on {_data(data)}" if data else ", on data that were not recorded"
     base = best.get("base")
     against = "" if base is None else f" ({_value(base)} with the {before})"
     return (
         f"**Kept is the {product} of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
-        f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little "
-        "of other data."
+        f"{_value(best['value'])}{against}.{worse} It was chosen{where}: results on these data are too good, and say "
+        "little of other data."
     )
 
 
