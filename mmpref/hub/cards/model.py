@@ -123,6 +123,7 @@ def model_card(
         *(["control"] if is_control else []),
     ]
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
+    kept, held_out = kept_text(manifest), _held_out_table(manifest.get("held_out") or {})
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if is_reward_model:
         load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
@@ -152,19 +153,19 @@ def model_card(
         rounds=rounds,
         in_full=in_full,
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
-        held_out=_held_out_table(manifest.get("held_out") or {}),
+        held_out=held_out,
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
         watched=watched,
         curves=CURVES if curves else "",
-        kept=kept_text(manifest),
+        kept=kept,
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
         source=_source_of(method_name(manifest)),
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(load, "python"),
         controls=", ".join(map(code, controls)),
-        opening=opening(lines),
-        limits=limits(lines),
+        opening=opening(lines, bool(kept or held_out)),
+        limits=limits(lines, bool(kept or held_out)),
         results=results_block(lines),
     )
 
