@@ -13,6 +13,7 @@ from mmpref.distributed import process_index
 from mmpref.log import logger
 from mmpref.run.files import JsonLines
 from mmpref.run.kept_step import none_of
+from mmpref.run.results_text import rounded
 
 if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
@@ -58,9 +59,9 @@ class EvalCallback(TrainerCallback):
         if best := self.best():
             self._trainer.load_trainable(self._best_weights)
             logger.info(
-                "Keeping the %s of step %d of %d, where %s was best: %.3f%s.",
-                *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
-                "" if best["base"] is None else f" ({self._trainer.begins_as} {best['base']:.3f})",
+                "Keeping the %s of step %d of %d, where %s was best: %s%s.",
+                *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], rounded(best["value"])),
+                "" if best["base"] is None else f" ({self._trainer.begins_as} {rounded(best['base'])})",
             )
             if said := none_of(self.rows, best, self._trainer.begins_as):
                 logger.warning("Warning: %s by %s.", said, best["metric"])
@@ -108,7 +109,7 @@ class EvalCallback(TrainerCallback):
                 append(row)
             if self._settings.best and step and self._best_row() == len(self._trained) - 1:
                 self._trainer.save_trainable(self._best_weights)
-        shown = ", ".join(f"{name} {value:.3f}" for name, (value, _) in values.items())
+        shown = ", ".join(f"{name} {rounded(value)}" for name, (value, _) in values.items())
         logger.info("%s: %s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown)
 
     def _best_row(self) -> int:

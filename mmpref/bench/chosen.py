@@ -24,12 +24,12 @@ def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
     best, watched = manifest.get("best"), manifest.get("watched") or {}
     if not isinstance(best, Mapping) or not isinstance(watched, Mapping):
         return dict(asked)
-    data = watched.get(str(best.get("metric", "")).split("/")[0])
+    try:
+        data = Asked.from_dict(watched[str(best.get("metric", "")).split("/")[0]])
+    except (KeyError, TypeError, AttributeError):
+        return dict(asked)
     chose = {name: best.get(name) for name in ("step", "metric")}
-    marked = {
-        label: dataclasses.replace(of, chose=chose) if isinstance(data, Mapping) and same_data(of, data) else of
-        for label, of in asked.items()
-    }
+    marked = {label: dataclasses.replace(of, chose=chose) if same_data(of, data) else of for label, of in asked.items()}
     warn_of_choice(marked)
     return marked
 

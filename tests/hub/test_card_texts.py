@@ -127,7 +127,7 @@ def test_results_of_a_whole_model_are_not_called_a_bases() -> None:
         "differences": [],
     }
     results = add_results(model_card(manifest), Results.from_dict(alone)).partition("## Results")[2]
-    assert "| benchmark (split), metric | this model | n |" in results
+    assert "| benchmark (part), metric | this model | n |" in results
     assert "| pope (random), accuracy ↑ | 0.864 [0.854, 0.874] | 3,000 |" in results
     for word in ("base", "adapter", "difference", "both models"):
         assert word not in results

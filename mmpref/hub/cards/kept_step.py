@@ -9,6 +9,7 @@ from mmpref.hub.cards.markdown import code, table, text
 from mmpref.run.asked import Asked
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import product_of
+from mmpref.run.results_text import rounded
 
 
 def final_title(manifest: Mapping[str, Any]) -> str:
@@ -61,10 +62,10 @@ def _watched(watched: Mapping[str, Asked]) -> str:
 
 
 def _data(asked: Asked) -> str:
-    split = asked.data.get("split")
-    rows = f", {asked.questions:,} questions" if asked.questions else ""
-    return f"{code(asked.own_name)} ({f'split {code(split)}' if split else 'no split'}{rows}, {code(asked.revision)})"
+    split = f"split {code(asked.split)}, " if asked.split else ""
+    rows = f"{asked.questions:,} questions, " if asked.questions else ""
+    return f"{code(asked.own_name)} ({split}{rows}{code(asked.revision)})"
 
 
 def _value(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "–"
+    return rounded(value) if isinstance(value, int | float) else "–"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mmpref.hub.cards.markdown import text
 from mmpref.hub.cards.results_table import Line
-from mmpref.run.results_text import decimals, direction_of, interval_text, verdict_of
+from mmpref.run.results_text import direction_of, verdict_of
 
 _VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change")
 """In the order of a card's first words."""
@@ -80,10 +80,8 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
 
 
 def _claim(line: Line) -> str:
-    assert line.difference is not None
-    difference = interval_text(*line.difference, signed=True, digits=decimals(line.difference[0]))
     marked = " †" if line.asked and line.asked.chose else ""
-    return f"{line.name} ({difference}){marked}"
+    return f"{line.name} ({line.cell(line.difference, signed=True)}){marked}"
 
 
 def _also(lines: Sequence[Line]) -> str:
@@ -95,9 +93,7 @@ def _also(lines: Sequence[Line]) -> str:
         if line.headline or line.difference is None or (line.benchmark, line.split) not in claimed:
             continue
         if direction := direction_of(*line.difference[1:], line.higher_is_better):
-            changed.setdefault(f"{text(line.benchmark)} ({text(line.split)})", []).append(
-                f"{text(line.metric)} {direction}"
-            )
+            changed.setdefault(line.place, []).append(f"{text(line.metric)} {direction}")
     parts = [f" Of {name} also {', '.join(metrics)}." for name, metrics in changed.items()]
     return "".join(parts)
 
