@@ -36,6 +36,7 @@ from mmpref.hub.cards.results_table import lines_of, results_block
 from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.licence import UNREADABLE
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
@@ -46,6 +47,11 @@ CURVES = "training.png"
 _STUDY = "2407.02477"
 _PLACES = {"accuracy": 3, "reward": 3}
 """Behind the point, of what a training measured of itself; 4 of all else."""
+_UNSURE = {
+    "unknown": " Unknown is one that nobody states: find out before you use or share what was trained on them.",
+    UNREADABLE: " Unreadable is one that could not be read: look there before you use or share it.",
+}
+"""Of data whose licence nobody can tell here."""
 
 
 def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -143,6 +149,7 @@ def model_card(
         licence=code(licence.get("license_name", licence["license"])),
         command=fence(command_of(manifest), "bash"),
         datasets=_training_data_table(manifest.get("datasets", [])),
+        data_licence=_data_licence_note(manifest.get("datasets", [])),
         weights=_weights_text(manifest.get("weights") or {}),
         modules=_modules_text(manifest),
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
@@ -194,11 +201,19 @@ def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
             content_id(entry),
             f"{entry['rows']:,}" if isinstance(entry.get("rows"), int) else "–",
             ", ".join(f"{code(name)} {count:,}" for name, count in entry.get("methods", {}).items()) or "–",
+            code(entry.get("licence") or "unknown"),
         )
         for entry in datasets
     ]
-    columns = ("dataset", "revision or content", "pairs", "made by")
-    return table(columns, rows, texts=(1, 3)) if rows else "not recorded."
+    columns = ("dataset", "revision or content", "pairs", "made by", "licence")
+    return table(columns, rows, texts=(1, 3, 4)) if rows else "not recorded."
+
+
+def _data_licence_note(datasets: Sequence[Mapping[str, Any]]) -> str:
+    """What to know of the data's licences; the one in the metadata is the base's."""
+    stated = {entry.get("licence") or "unknown" for entry in datasets}
+    unsure = [note for name, note in _UNSURE.items() if name in stated]
+    return f"The licence in the metadata is the base's; the data have their own.{''.join(unsure)}" if datasets else ""
 
 
 def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
