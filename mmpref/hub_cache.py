@@ -151,6 +151,25 @@ def cache_first(repo_id: str, commit: str | None) -> Iterator[None]:
         yield
 
 
+def file_at(repo_id: str, commit: str | None, file: str) -> Path | None:
+    """A file of a model's repository that not all have; None where it has none, or none is cached and the Hub does not
+    answer.
+
+    Args:
+        commit: as `commit_at` gave it.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    with contextlib.suppress(OSError, ValueError):
+        cached = try_to_load_from_cache(repo_id, file, revision=commit)
+        if isinstance(cached, str):
+            return Path(cached)
+        files = _files(repo_id, commit) if commit else frozenset[str]()
+        if files is not None and (not files or file in files):
+            return Path(hf_hub_download(repo_id, file, revision=commit))
+    return None
+
+
 def _files(repo_id: str, commit: str) -> frozenset[str] | None:
     """What a repository has at a commit, nothing where the Hub refuses to say; None where it does not answer."""
     if was_silent():

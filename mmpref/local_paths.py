@@ -1,4 +1,5 @@
-"""Names that may be paths of this machine: which can be nothing else, and what is near one where nothing is."""
+"""Names that may be paths of this machine: which can be nothing else, which are of data files, and what is near one
+where nothing is."""
 
 from __future__ import annotations
 
@@ -8,6 +9,11 @@ import os
 from itertools import islice
 from pathlib import Path
 
+_TEXT_FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+TABULAR = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
+FORMATS = (*TABULAR, ".arrow", ".tar", ".tar.gz")
+"""Suffixes of the data files that are read without the ``datasets`` library's cache. Beside tabular files, those of the
+other formats are taken for something else (caches, archives of images)."""
 _LOOKED_AT = 10_000
 """Entries of a folder among which a name is looked for."""
 
@@ -15,6 +21,11 @@ _LOOKED_AT = 10_000
 def is_path(name: str) -> bool:
     """Whether a name has a form that no id of the Hub has."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def is_data_file(name: str, formats: tuple[str, ...] = FORMATS) -> bool:
+    """Whether a file of that name is read as rows, whatever the letter case of its ending."""
+    return name.lower().endswith(formats)
 
 
 def near_path(name: str) -> str:

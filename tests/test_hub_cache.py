@@ -40,6 +40,13 @@ from huggingface_hub import hf_hub_download
 hf_hub_download(*json.loads(sys.argv[1]))
 """
 
+FILES = """
+import json, sys
+from mmpref.hub_cache import file_at
+names, *of = json.loads(sys.argv[1])
+print(json.dumps([found and found.name for found in (file_at(*of, name) for name in names)]))
+"""
+
 ADAPTER = "adapter_config.json tokenizer.json adapter_model.safetensors"
 COMMIT = """
 import json, sys
@@ -222,3 +229,14 @@ def test_the_commit_of_a_name_is_the_hubs_while_it_answers(hub: HubAccount, hub_
     assert said(COMMIT, env, name, None) == new
     assert said(COMMIT, env | AWAY, name, None) == new
     assert said(COMMIT, env | AWAY, name, old) == old
+
+
+def test_a_file_that_not_all_have_is_there_or_not(hub: HubAccount, hub_env: dict[str, str]) -> None:
+    """What is not cached is not waited for, where the Hub is away."""
+    api, name = HfApi(endpoint=hub.endpoint, token=hub.token), f"{hub.name}/adapter"
+    api.create_repo(name)
+    for file in ("run.json", "other.json"):
+        commit = api.upload_file(path_or_fileobj=b"{}", path_in_repo=file, repo_id=name).oid
+    assert said(FILES, hub_env, ["run.json", "gone.json"], name, commit) == ["run.json", None]
+    assert said(FILES, hub_env | AWAY, ["run.json", "other.json"], name, commit) == ["run.json", None]
+    assert said(FILES, hub_env, ["run.json"], f"{hub.name}/none", commit) == [None]

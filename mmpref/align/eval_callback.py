@@ -12,6 +12,8 @@ from mmpref.align.recipe import Evaluator, WatchSettings, refuse_metric
 from mmpref.distributed import process_index
 from mmpref.log import logger
 from mmpref.run.files import JsonLines
+from mmpref.run.kept_step import none_of
+from mmpref.run.results_text import rounded
 
 if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
@@ -57,12 +59,12 @@ class EvalCallback(TrainerCallback):
         if best := self.best():
             self._trainer.load_trainable(self._best_weights)
             logger.info(
-                "Keeping the %s of step %d of %d, where %s was best: %.3f%s.",
-                *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
-                "" if best["base"] is None else f" ({self._trainer.begins_as} {best['base']:.3f})",
+                "Keeping the %s of step %d of %d, where %s was best: %s%s.",
+                *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], rounded(best["value"])),
+                "" if best["base"] is None else f" ({self._trainer.begins_as} {rounded(best['base'])})",
             )
-            if best["base"] is not None and not self._is_better(best["value"], best["base"]):
-                logger.warning("Warning: at no step was %s better than %s's.", best["metric"], self._trainer.begins_as)
+            if said := none_of(self.rows, best, self._trainer.begins_as):
+                logger.warning("Warning: %s by %s.", said, best["metric"])
 
     def best(self) -> dict[str, Any] | None:
         """The step whose weights the run keeps; None where nobody asked for the best."""
@@ -107,7 +109,7 @@ class EvalCallback(TrainerCallback):
                 append(row)
             if self._settings.best and step and self._best_row() == len(self._trained) - 1:
                 self._trainer.save_trainable(self._best_weights)
-        shown = ", ".join(f"{name} {value:.3f}" for name, (value, _) in values.items())
+        shown = ", ".join(f"{name} {rounded(value)}" for name, (value, _) in values.items())
         logger.info("%s: %s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown)
 
     def _best_row(self) -> int:
@@ -115,6 +117,3 @@ class EvalCallback(TrainerCallback):
         metric, trained = self._settings.best or "", self._trained
         sign = 1 if trained[0]["higher_is_better"] else -1
         return max(range(len(trained)), key=lambda number: (sign * trained[number][metric], -number))
-
-    def _is_better(self, value: float, other: float) -> bool:
-        return value > other if self.rows[0]["higher_is_better"] else value < other

@@ -9,7 +9,9 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.files import open_weights
 from mmpref.run.manifest import is_whole_model, read_manifest
+from mmpref.types import ModelRef
 from mmpref.vlm.adapters import apply_adapter
+from mmpref.vlm.base_weights import refuse_other_weights
 
 
 def merge_adapter(path: Path, folder: Path) -> None:
@@ -23,7 +25,7 @@ def merge_adapter(path: Path, folder: Path) -> None:
 
     Raises:
         RunError: it is no adapter of a policy, or a whole model already.
-        ModelError: its files lack weights, or hold others.
+        ModelError: its files lack weights, or hold others, or the base's folder holds others than it was trained on.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -33,6 +35,7 @@ def merge_adapter(path: Path, folder: Path) -> None:
     if is_whole_model(manifest):
         raise RunError(f"{path} is a whole model already: it was trained in full.", "Leave --merge out.")
     model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
+    refuse_other_weights(ModelRef(model["id"], model["revision"], str(path)))
     if quantization := manifest["recipe"].get("quantization"):
         logger.info(
             "The adapter was trained on %s in %s; it is merged into the weights in full.", model["id"], quantization

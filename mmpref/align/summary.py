@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.log import counted, logger
 from mmpref.reasons import listed, log_skips
+from mmpref.run.asked import Asked
+from mmpref.run.kept_step import none_was_better
+from mmpref.run.results_text import rounded
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
@@ -215,10 +218,12 @@ def _steps_text(manifest: Mapping[str, Any]) -> str:
     if not (best := manifest.get("best")):
         return str(manifest["steps"])
     began = "first adapter" if manifest.get("began") else "base"
-    base = "" if best.get("base") is None else f", {began} {best['base']:.3f}"
-    data = (manifest.get("watched") or {}).get(best["metric"].split("/")[0], {}).get("data", {})
-    on = f", chosen on {data['id']} ({data['split']})" if data else ""
-    return f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {best['value']:.3f}{base}{on})"
+    value, base = best["value"], best.get("base")
+    against = "" if base is None else f", {began} {rounded(base)}"
+    watched = (manifest.get("watched") or {}).get(best["metric"].split("/")[0])
+    on = f", chosen on {Asked.from_dict(watched).which}" if watched else ""
+    kept = f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {rounded(value)}{against}{on})"
+    return f"{kept}; {said}" if (said := none_was_better(manifest)) else kept
 
 
 def _means_text(over: Mapping[str, int]) -> str:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from mmpref.bench.official import same_data
-from mmpref.errors import InputError
 from mmpref.log import logger
 from mmpref.run.asked import Asked
-from mmpref.run.manifest import MANIFEST
-from mmpref.text_files import read_json
 from mmpref.types import ModelRef
+from mmpref.vlm.revisions import run_of_adapter
 
 
 def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
@@ -23,16 +19,17 @@ def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
         ref: the adapter, at the commit that is evaluated. One that does not come with its run's manifest is left as it
             is.
     """
-    manifest = _manifest_of(ref)
+    assert ref.adapter is not None
+    manifest = run_of_adapter(ref.adapter, ref.adapter_revision)
     best, watched = manifest.get("best"), manifest.get("watched") or {}
     if not isinstance(best, Mapping) or not isinstance(watched, Mapping):
         return dict(asked)
-    data = watched.get(str(best.get("metric", "")).split("/")[0])
+    try:
+        data = Asked.from_dict(watched[str(best.get("metric", "")).split("/")[0]])
+    except (KeyError, TypeError, AttributeError):
+        return dict(asked)
     chose = {name: best.get(name) for name in ("step", "metric")}
-    marked = {
-        label: dataclasses.replace(of, chose=chose) if isinstance(data, Mapping) and same_data(of, data) else of
-        for label, of in asked.items()
-    }
+    marked = {label: dataclasses.replace(of, chose=chose) if same_data(of, data) else of for label, of in asked.items()}
     warn_of_choice(marked)
     return marked
 
@@ -46,22 +43,3 @@ def warn_of_choice(asked: Mapping[str, Asked]) -> None:
                 "good. Report on data that chose nothing (another --split, or choose by another with --eval-split).",
                 *(of.chose["step"], of.chose["metric"], of.title),
             )
-
-
-def _manifest_of(ref: ModelRef) -> Mapping[str, Any]:
-    """The manifest of the run that an adapter lies in; empty where there is none."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
-
-    assert ref.adapter is not None
-    try:
-        folder = Path(ref.adapter)
-        file = (
-            folder / MANIFEST
-            if folder.exists()
-            else Path(hf_hub_download(ref.adapter, MANIFEST, revision=ref.adapter_revision))
-        )
-        content = read_json(file)
-    except (InputError, OSError, HFValidationError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -71,14 +70,8 @@ def _is_official_file(benchmark: Benchmark, name: str, value: Any) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wanted
 
 
-def same_data(asked: Asked, other: Mapping[str, Any]) -> bool:
-    """Whether both are of the same questions, or of rows of the same split of the same data.
-
-    Args:
-        other: an `Asked` as a file has it.
-    """
-    theirs, ours = other.get("data") or {}, asked.data
-    same_split = all(theirs.get(name) == ours.get(name) for name in ("fingerprint", "split"))
-    return (bool(asked.samples) and other.get("samples") == asked.samples) or (
-        same_split and ours.get("fingerprint") is not None
-    )
+def same_data(asked: Asked, other: Asked) -> bool:
+    """Whether both are of the same questions, or of rows of the same split of the same data."""
+    known = asked.data.get("fingerprint")
+    same_rows = known is not None and other.data.get("fingerprint") == known and other.split == asked.split
+    return same_rows or (bool(asked.samples) and other.samples == asked.samples)

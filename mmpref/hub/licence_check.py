@@ -1,4 +1,5 @@
-"""What the licences of a dataset's sources say about publishing it: nothing, something to know, or better not."""
+"""What the licences of data say about publishing what was made of them, a dataset or an adapter: nothing, something to
+know, or better not."""
 
 from __future__ import annotations
 
@@ -18,13 +19,14 @@ _NON_COMMERCIAL = re.compile(r"-nc(-|$)|noncommercial|non-commercial|research")
 def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
     """Warn of what must be known, and refuse what may not be published unread.
 
-    A licence without derivatives forbids what a preference dataset is; one that the Hub has no id for, several at once
+    A licence without derivatives forbids what is made of the data; one that the Hub has no id for, several at once
     and a card that cannot be read say something that only a reader can tell. Non-commercial licences allow publishing,
     under the same terms. Where nobody states a licence nobody has allowed anything, but sources of one's own have none
     either: that is a warning.
 
     Args:
-        source: the manifest's facts: ``id`` and ``licence``, and ``sources`` where there are several.
+        source: the manifest's facts of a source, or of the data of a training: ``id`` and ``licence``, and ``sources``
+            where there are several.
         accepted: the user has read them and may publish (``--accept-license``).
 
     Returns:
@@ -46,7 +48,7 @@ def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
             restricted.append(f"{name}: {_UNREADABLE_CARD if licence == UNREADABLE else licence}")
         elif _NON_COMMERCIAL.search(licence):
             logger.warning(
-                "Warning: %s is under %s: the dataset that is published is too, and nobody may use it commercially.",
+                "Warning: %s is under %s: what is made of it is too, and nobody may use it commercially.",
                 name,
                 licence,
             )

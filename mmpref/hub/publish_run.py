@@ -87,8 +87,8 @@ def publish_run(
         private: make a new repository private.
         create_pr: open a pull request instead of committing.
         base_hub_id: the Hub id that stands for a base model that is local here.
-        accept_license: publish a dataset although the licence of a source may forbid it.
-        license: the licence of a dataset's source, which states none itself.
+        accept_license: publish although the licence of a source, or of the data of a training, may forbid it.
+        license: the licence of a dataset's source, or of the data of a training, where they state none themselves.
         replace: replace data of another run that the repository holds.
         merged: of an adapter, the folder of the model that it was merged into, which is published in its place.
         push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
@@ -200,13 +200,19 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def _checked_manifest(path: Path, license: str | None, accept_license: bool) -> tuple[dict[str, Any], list[str]]:
-    """What a run says of itself, with its source's licence, and the licences that somebody accepted."""
+    """What a run says of itself, with the licence of its data, and the licences that somebody accepted."""
     manifest = read_manifest(path)
-    if license is not None:
-        if "source" not in manifest:
-            raise UsageError(f"{path} is no dataset, whose source could have a licence.", "Leave --license out.")
-        manifest["source"] = with_licence(manifest["source"], license)
-    return manifest, check_licences(manifest["source"], accept_license) if "source" in manifest else []
+    if "source" in manifest:
+        source = manifest["source"] = with_licence(manifest["source"], license)
+    elif trained_on := manifest.get("datasets"):
+        named = " + ".join(entry["id"] for entry in trained_on)
+        source = with_licence({"id": named, "licence": None, "sources": trained_on}, license)
+        manifest["datasets"] = source["sources"]
+    elif license is not None:
+        raise UsageError(f"{path} was made of no data that could have a licence.", "Leave --license out.")
+    else:
+        return manifest, []
+    return manifest, check_licences(source, accept_license)
 
 
 def _stage(

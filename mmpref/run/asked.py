@@ -11,6 +11,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.local_paths import is_data_file
+
+IN_MEMORY = "rows in memory"
+"""What manifests and cards call tables of rows in memory."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,17 @@ class Asked:
         return name if whole else name.removeprefix("pkg:").rstrip("/\\").replace("\\", "/").split("/")[-1]
 
     @property
+    def split(self) -> str | None:
+        """The split; None of a file or of rows in memory, which have none, whichever was asked for."""
+        name = self.own_name
+        is_file = "/" not in name and is_data_file(name)
+        return None if is_file or name == IN_MEMORY else self.data.get("split")
+
+    @property
     def which(self) -> str:
-        """The data with their split, as ``NAME:SPLIT``; of a file, which has none of its own, its name."""
-        name, split = self.own_name, self.data.get("split")
-        is_file = "." in name and not is_hub_id(self.data.get("id"))
-        return name if is_file or not (name and split) else f"{name}:{split}"
+        """The data with their split, as ``NAME:SPLIT``; their name alone where they have none."""
+        name, split = self.own_name, self.split
+        return f"{name}:{split}" if name and split else name
 
     @property
     def title(self) -> str:

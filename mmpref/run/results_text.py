@@ -39,6 +39,11 @@ def fixed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
+def rounded(value: float) -> str:
+    """A number by itself, with its `decimals`."""
+    return fixed(value, decimals(value))
+
+
 def interval_text(value: float, low: float | None, high: float | None, *, signed: bool = False, digits: int = 3) -> str:
     """``value [low, high]``; no brackets where there is no interval, and a dash where there is no value (NaN)."""
     if not math.isfinite(value):

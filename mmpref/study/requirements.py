@@ -101,7 +101,8 @@ def _settings(recipe: BuildRecipe) -> dict[str, Any]:
 def _told_apart(models: Iterable[str | None], tables: Iterable[str], files: Iterable[str]) -> Iterator[Requirement]:
     """What none of the installed packages has, and no step before makes."""
     from mmpref.judges.plugins import JUDGES
-    from mmpref.tables.table import TABLES, is_data_file
+    from mmpref.local_paths import is_data_file
+    from mmpref.tables.table import TABLES
 
     for name in filter(None, models):
         if name.startswith(("http://", "https://")):

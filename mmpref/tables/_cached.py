@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import HubError
+from mmpref.local_paths import FORMATS
 from mmpref.registry import suggest
 from mmpref.tables._repository import Repository
-from mmpref.tables.table import FORMATS
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>[-.].*)")
 _DATA = (*FORMATS, ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")

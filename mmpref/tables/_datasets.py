@@ -11,9 +11,10 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.hub_cache import unwritable
 from mmpref.licence import licence_of_folder
+from mmpref.local_paths import FORMATS
 from mmpref.registry import suggest
 from mmpref.tables._files import content_hash
-from mmpref.tables.table import FORMATS, Table
+from mmpref.tables.table import Table
 
 _BATCH = 32
 

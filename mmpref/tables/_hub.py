@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from mmpref.errors import HubError, InputError
+from mmpref.local_paths import FORMATS, TABULAR, is_data_file
 from mmpref.tables._cached import cached_split, refuse_gaps
 from mmpref.tables._datasets import load_errors, undecoded
 from mmpref.tables._files import read_files
 from mmpref.tables._local import raw_files, refuse_raw_split
 from mmpref.tables._repository import Repository, download_errors, repository
-from mmpref.tables.table import FORMATS, HUB_FILE, TABULAR, Origin, Table, is_data_file
+from mmpref.tables.table import HUB_FILE, Origin, Table
 
 _SEVERAL = 8
 """So many file names are named in a message."""

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from mmpref.errors import InputError, RunError
 from mmpref.licence import CARD, licence_of_folder, metadata_of
+from mmpref.local_paths import FORMATS, TABULAR, is_data_file
 from mmpref.registry import suggest
 from mmpref.run.manifest import MANIFEST, STATE
 from mmpref.tables._datasets import open_folder, open_saved
 from mmpref.tables._files import content_hash, read_files
 from mmpref.tables._index import named_files
-from mmpref.tables.table import FORMATS, TABULAR, Origin, Table, is_data_file
+from mmpref.tables.table import Origin, Table
 from mmpref.text_files import read_text
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")

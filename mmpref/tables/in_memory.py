@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.run.asked import IN_MEMORY
 from mmpref.tables.cells import IMAGES
 from mmpref.tables.image_cells import is_embedded
 from mmpref.tables.table import Row, Table
 
 MEMORY = "memory:"
 """What the spec of such a table begins with; 16 hexadecimal digits of its content's hash follow."""
-NAME = "rows in memory"
-"""What manifests and cards call it."""
 _TABLES: dict[str, Table] = {}
 """Those of this process, as long as it lives: a recipe is plain text, and names its tables."""
 
@@ -50,7 +49,9 @@ def spec_of(rows: Any, *, own_paths: bool = True) -> str:
     content = hashlib.sha256(b"".join(lines)).hexdigest()
     spec = MEMORY + content[:16]
     licence = " ".join((rows.info.license or "").split()) or None if _is_dataset(rows) or _is_stream(rows) else None
-    _TABLES[spec] = Table(NAME, "train", None, f"{NAME}/sha256:{content}", licence, lambda: map(_with_images, read()))
+    _TABLES[spec] = Table(
+        IN_MEMORY, "train", None, f"{IN_MEMORY}/sha256:{content}", licence, lambda: map(_with_images, read())
+    )
     return spec
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mmpref.errors import InputError
 from mmpref.hub_ids import hub_page
-from mmpref.local_paths import is_path, path_hint
+from mmpref.local_paths import is_data_file, is_path, path_hint
 from mmpref.registry import resolve_path, suggest
 from mmpref.tables.in_memory import MEMORY, open_memory
-from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table, is_data_file
+from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table
 from mmpref.version import __version__
 
 

@@ -31,11 +31,6 @@ where it has one a ``LICENCE``."""
 
 
 HUB_FILE = "hf://datasets/"
-_TEXT_FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
-TABULAR = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
-FORMATS = (*TABULAR, ".arrow", ".tar", ".tar.gz")
-"""Suffixes of the data files that are read without the ``datasets`` library's cache. Beside tabular files, those of the
-other formats are taken for something else (caches, archives of images)."""
 LOOKED_THROUGH = 1000
 """Rows after which a table is refused, where none has the columns: a large one is not read to its end for that."""
 
@@ -203,11 +198,6 @@ def _lacking(row: Mapping[str, Any], read: PreferenceRow, needs: Sequence[str]) 
         REJECTED_POLICY: REJECTED_POLICY in row,
     }
     return [name for name in needs if not present[name]]
-
-
-def is_data_file(name: str, formats: tuple[str, ...] = FORMATS) -> bool:
-    """Whether a file of that name is read as rows, whatever the letter case of its ending."""
-    return name.lower().endswith(formats)
 
 
 def tables_hint(spec: str) -> str:

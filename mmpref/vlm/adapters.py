@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
     with load_errors(f"adapter {ref.adapter}", name=ref.adapter):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    is_known = refuse_other_weights(ref)
+    is_known = refuse_other_weights(replace(ref, adapter_revision=commit))
     if base and not is_known and not _is_base(base, ref):
         logger.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
     elif base and revision and ref.revision and revision != ref.revision:

@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmpref.errors import ModelError, RunError
+from mmpref.errors import ModelError
 from mmpref.registry import resolve_path
-from mmpref.run.manifest import MANIFEST, WEIGHTS, read_manifest
+from mmpref.run.manifest import WEIGHTS
 from mmpref.types import ModelRef
+from mmpref.vlm.revisions import run_of_adapter
 
 
 def folder_weights(model: str) -> dict[str, str]:
@@ -33,17 +34,21 @@ def _digest(file: Path, _size: int, _changed: int) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def weights_trained_on(adapter: str) -> Mapping[str, str]:
-    """Those of the base that an adapter in a folder was trained on; nothing where its ``run.json`` does not say."""
-    try:
-        known = read_manifest(Path(adapter)).get("model_weights") if (Path(adapter) / MANIFEST).is_file() else None
-    except RunError:
-        return {}
+def weights_trained_on(adapter: str, commit: str | None) -> Mapping[str, str]:
+    """Those of the base that an adapter was trained on; nothing where its ``run.json`` does not say.
+
+    Args:
+        commit: of the Hub; None for a folder.
+    """
+    known = run_of_adapter(adapter, commit).get("model_weights")
     return known if isinstance(known, Mapping) else {}
 
 
 def refuse_other_weights(ref: ModelRef) -> bool:
-    """See that an adapter is put on what it was trained on, where both are folders.
+    """See that an adapter is put on what it was trained on, where both bases are folders, wherever the adapter is.
+
+    Args:
+        ref: with the adapter's commit, where it is of the Hub.
 
     Returns:
         Whether that is known to be so.
@@ -52,7 +57,7 @@ def refuse_other_weights(ref: ModelRef) -> bool:
         ModelError: the base has other weights than the adapter was trained on.
     """
     assert ref.adapter is not None
-    if not (trained_on := weights_trained_on(ref.adapter)):
+    if not (trained_on := weights_trained_on(ref.adapter, ref.adapter_revision)):
         return False
     here = folder_weights(ref.model)
     if not (both := sorted(trained_on.keys() & here.keys())):  # a model of the Hub, or sharded otherwise

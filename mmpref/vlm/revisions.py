@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
-from mmpref.hub_cache import cache_first, commit_at, was_silent
+from mmpref.hub_cache import cache_first, commit_at, file_at, was_silent
 from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
-from mmpref.text_files import read_text
+from mmpref.run.manifest import MANIFEST
+from mmpref.text_files import read_json, read_text
 from mmpref.types import ModelRef
 from mmpref.vlm.loaded_models import is_in_memory
 
@@ -79,3 +81,18 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
         raise OSError(f"{adapter} holds no adapter weights ({' or '.join(WEIGHTS)}){a_model}")
     with open(file, "rb") as opened:
         return {"id": adapter, "revision": commit, "weights": hashlib.file_digest(opened, "sha256").hexdigest()}
+
+
+def run_of_adapter(adapter: str, commit: str | None) -> Mapping[str, Any]:
+    """The manifest of the training run that an adapter comes with; empty where it comes with none, or a broken one.
+
+    Args:
+        commit: of the Hub; None for a folder.
+    """
+    folder = Path(adapter)
+    file = folder / MANIFEST if folder.exists() else file_at(adapter, commit, MANIFEST)
+    try:
+        content = read_json(file) if file else {}
+    except (InputError, OSError):
+        return {}
+    return content if isinstance(content, dict) else {}

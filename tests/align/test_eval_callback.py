@@ -93,9 +93,9 @@ def test_training_stops_when_nothing_gets_better(
         manifest = train(recipe(preferences, 12, patience=2), tmp_path / "run", evaluate=scores)
     assert manifest["steps"] == 8
     assert manifest["best"]["step"] == 4
-    assert "at no step was bench/score better than the base's" in caplog.text
+    assert "no step was better than the base by bench/score" in caplog.text
     table = dict(summary_rows(manifest))
-    assert table["steps"] == "8; kept is step 4 (bench/score 0.600, base 0.900)"
+    assert table["steps"] == "8; kept is step 4 (bench/score 0.600, base 0.900); no step was better than the base"
     assert table["means over"] == "step 4"
 
 

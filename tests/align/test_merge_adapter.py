@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from mmpref.align.merge_adapter import merge_adapter
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
-from mmpref.errors import RunError
+from mmpref.errors import ModelError, RunError
 from mmpref.hub.cards.model import write_model_card
 from mmpref.hub.publish_run import publish_run
 from mmpref.images import decode
@@ -21,6 +23,7 @@ from mmpref.registry import resolve_path
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene
 from mmpref.types import ImageData
+from mmpref.vlm.base_weights import folder_weights
 from tests.hub_fixtures import HubAccount
 
 from .conftest import MODEL
@@ -79,3 +82,16 @@ def test_a_merged_model_is_published_and_loads_as_one(preferences: Path, hub: Hu
 def test_a_reward_model_is_not_merged(preferences: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no policy's adapter"):
         merge_adapter(trained(preferences, tmp_path / "reward", "reward-model"), tmp_path / "merged")
+
+
+def test_a_base_that_has_changed_since_is_not_merged_into(tmp_path: Path) -> None:
+    base, run = tmp_path / "base", tmp_path / "run"
+    shutil.copytree(resolve_path(MODEL), base)
+    run.mkdir()
+    recipe = {"method": "dpo", "trust_remote_code": False}
+    facts = {"model": {"id": str(base), "revision": None}, "model_weights": folder_weights(str(base))}
+    (run / "run.json").write_text(json.dumps({"command": "train", "recipe": recipe, **facts}))
+    with open(base / "model.safetensors", "ab") as opened:
+        opened.write(b"\0")
+    with pytest.raises(ModelError, match=r"was trained on other weights than .*base holds now"):
+        merge_adapter(run, tmp_path / "merged")

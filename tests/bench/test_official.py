@@ -137,6 +137,24 @@ def test_the_data_that_chose_are_known_again(chosen: Path, file: Path, caplog: p
         caplog.clear()
 
 
+def test_a_file_is_the_same_data_under_whichever_split(chosen: Path, file: Path) -> None:
+    """It has none of its own: ``dev`` was asked of it while training, and ``test`` is afterwards."""
+    run = json.loads((chosen / "run.json").read_text())
+    run["watched"]["pope"]["data"]["split"] = "dev"
+    (chosen / "run.json").write_text(json.dumps(run))
+    plan = _plan(file)
+    asked = {"pope": asked_of(plan, data_facts(plan.table, plan.samples, {})["samples"])}
+    assert mark_chosen(asked, ModelRef(MODEL, None, str(chosen)))["pope"].chose
+
+
+@pytest.mark.parametrize("watched", [None, 3, {"data": 1}, {"benchmark": "pope", "label": "pope", "data": 1}])
+def test_a_broken_record_of_what_chose_says_nothing(chosen: Path, file: Path, watched: Any) -> None:
+    run = {"best": {"metric": "pope/accuracy"}, "watched": {"pope": watched}}
+    (chosen / "run.json").write_text(json.dumps(run))
+    asked = {"pope": asked_of(_plan(file), "sha256:1")}
+    assert mark_chosen(asked, ModelRef(MODEL, None, str(chosen))) == asked
+
+
 def test_other_data_did_not_choose(chosen: Path, file: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = write_rows(file.parent / "other.jsonl", [pope_row(9, "red.png", answer="no")])
     plan = _plan(other)

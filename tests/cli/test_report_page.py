@@ -1,10 +1,11 @@
-"""What the page of a whole loop says of a build."""
+"""What the page of a whole loop says of a build and of a training."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mmpref.cli.pages.html import render
+from mmpref.cli.pages.report import remarks_of
 
 
 def said(report: dict[str, Any]) -> str:
@@ -26,3 +27,14 @@ def test_the_page_says_how_much_of_an_image_a_try_shows() -> None:
     assert "on 64 rows: the most visible tokens within\n3 points" in text
     assert "<td>all</td><td>0</td>\n<td>25.0 %</td><td>chosen</td>" in text
     assert "<td>87.5 %</td><td></td>" in text
+
+
+def test_the_page_says_that_no_step_was_better() -> None:
+    rows = [{"step": step, "chair/chair_i": 0.2, "higher_is_better": False} for step in (0, 10)]
+    best = {"step": 10, "metric": "chair/chair_i", "value": 0.195, "base": 0.178}
+    training = {"evaluations": rows, "best": best, "remarks": ["The adapter barely moved."]}
+    assert remarks_of(training, {}) == [
+        "While training no step was better than the base.",
+        "The adapter barely moved.",
+    ]
+    assert remarks_of({**training, "best": {**best, "base": 0.2}}, {"remarks": ["Few."]})[1:] == ["Few."]

@@ -93,7 +93,7 @@ def test_what_was_not_compared_is_no_row_of_the_report(results: Results) -> None
 def test_in_a_card(results: Results) -> None:
     lines = results_block(lines_of(results)).splitlines()
     assert (
-        r"| pope (all), accuracy ↑ | 0.900 [0.850, 0.950] | 0.800 [0.750, 0.850] | -0.100 [-0.120, -0.080] \*\*\* "
+        r"| pope, accuracy ↑ | 0.900 [0.850, 0.950] | 0.800 [0.750, 0.850] | -0.100 [-0.120, -0.080] \*\*\* "
         "| 3,000 |"
     ) in lines
-    assert "| pope (random), words ↑ | 20.1 [19.7, 20.5] | 21.0 [20.6, 21.4] | +0.939 [-0.061, +1.939] | 30 |" in lines
+    assert "| pope (random), words ↑ | 20.1 [19.7, 20.5] | 21.0 [20.6, 21.4] | +0.9 [-0.1, +1.9] | 30 |" in lines

@@ -202,6 +202,21 @@ def test_a_local_base_is_no_base_model(model: dict[str, Any]) -> None:
     assert model["id"] not in named
 
 
+def test_what_is_compared_of_a_base_is_said_as_it_is() -> None:
+    """By its commit, by the weights of its folder, or not at all."""
+    assert "revision than the one above" in model_card(adapter_manifest())
+    for facts, said in (
+        ({"model_weights": {"model.safetensors": "0" * 64}}, "their SHA-256"),
+        ({}, "was not recorded"),
+    ):
+        card = model_card(adapter_manifest(model=LOCAL, **facts))
+        assert "**Plain clients do not check the base.**" in card
+        assert said in card
+        assert "one above" not in card
+        assert "compares the revisions" not in card
+        assert ("| base revision | <code>not recorded</code> |" in card) == (not facts)
+
+
 def test_what_a_model_is_to_its_base_is_said_where_the_base_is_named() -> None:
     assert _metadata(model_card(adapter_manifest()))["base_model_relation"] == "adapter"
     assert _metadata(model_card(adapter_manifest(), merged=True))["base_model_relation"] == "finetune"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 from mmpref.errors import UsageError
 from mmpref.hub.publish_run import publish_run
 from mmpref.hub.published import Published
-from tests.hub.runs import COMMIT, evaluation_run, whole_model_run
+from tests.hub.runs import COMMIT, adapter_run, evaluation_run, whole_model_run
 from tests.hub_fixtures import HubAccount
 
 
@@ -55,3 +57,41 @@ def test_results_of_another_whole_model_are_refused(hub: HubAccount, tmp_path: P
     _push(hub, tmp_path / "trained-again", replace=True)
     with pytest.raises(UsageError, match="other weights"):
         _push(hub, tmp_path / "of-the-hub")
+
+
+def test_results_on_another_base_than_the_adapters_are_refused(hub: HubAccount, tmp_path: Path) -> None:
+    """Each base a folder, or on the Hub at a commit, where files of the same names can be compared."""
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    commits = []
+    for name, weights in (("vlm", b"\x00base"), ("other", b"\x00others")):
+        api.create_repo(f"{hub.name}/{name}")
+        uploaded = api.upload_file(
+            path_or_fileobj=weights, path_in_repo="model.safetensors", repo_id=f"{hub.name}/{name}"
+        )
+        commits.append({"id": f"{hub.name}/{name}", "revision": uploaded.oid})
+    own, other = ({"model.safetensors": hashlib.sha256(of).hexdigest()} for of in (b"\x00base", b"\x00others"))
+    folder = {"id": "/home/me/vlm", "revision": None}
+    same: list[dict[str, Any]] = [{"model": commits[0]}, {"model": folder, "model_weights": own}]
+    others: list[dict[str, Any]] = [{"model": commits[1]}, {"model": folder, "model_weights": other}]
+    unknown: list[dict[str, Any]] = [
+        {"model": folder},
+        {"model": folder, "model_weights": {"part.safetensors": "0" * 64}},
+        {"model": {"id": f"{hub.name}/gone", "revision": COMMIT}},
+    ]
+    for number, trained in enumerate(same):
+        manifest = adapter_run(tmp_path / f"adapter-{number}", **_base_of(trained)) | trained
+        (tmp_path / f"adapter-{number}/run.json").write_text(json.dumps(manifest))
+        _push(hub, tmp_path / f"adapter-{number}", replace=True)
+        weights = hashlib.sha256((tmp_path / f"adapter-{number}/adapter_model.safetensors").read_bytes()).hexdigest()
+        for position, facts in enumerate([*others, *same, *unknown]):
+            path = tmp_path / f"evaluation-{number}-{position}"
+            evaluation_run(path, {"id": "runs/dpo", "revision": None, "weights": weights}, **facts)
+            if facts in others:
+                with pytest.raises(UsageError, match=r"on another base than that of .*: the weights of .* are others"):
+                    _push(hub, path)
+            else:
+                _push(hub, path)
+
+
+def _base_of(trained: dict[str, Any]) -> dict[str, Any]:
+    return {"base": trained["model"]["id"], "revision": trained["model"]["revision"]}

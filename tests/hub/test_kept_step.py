@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mmpref.align.summary import summary_rows
 from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.model import model_card
@@ -32,8 +34,8 @@ def test_the_kept_step_is_said() -> None:
     card = model_card(_manifest())
     assert (
         "**Kept is the adapter of step 20 of 80**, where <code>pope/accuracy</code> was best: 0.810 (0.700 with the "
-        "base). It was chosen on <code>dev.jsonl</code> (split <code>dev</code>, 40 questions, "
-        "<code>sha256:12ab</code>): results on these data are too good"
+        "base). It was chosen on <code>dev.jsonl</code> (40 questions, <code>sha256:12ab</code>): results on these "
+        "data are too good"
     ) in card
     assert "| while training | base (step 0) | **kept: step 20** | step 80 |" in card
     assert "| pope/accuracy | 0.700 | 0.810 | 0.750 |" in card
@@ -42,10 +44,35 @@ def test_the_kept_step_is_said() -> None:
     assert "/home/someone" not in card
 
 
+@pytest.mark.parametrize("base", [0.81, 0.9])
+def test_that_no_step_was_better_is_said_wherever_the_kept_one_is(base: float) -> None:
+    manifest = _manifest() | {"seconds": 1}
+    assert "o step was better" not in model_card(manifest) + dict(summary_rows(manifest))["steps"]
+    manifest["best"]["base"] = base
+    assert f"0.810 ({base:.3f} with the base). **No step was better than the base.** It was chosen" in kept_text(
+        manifest
+    )
+    assert dict(summary_rows(manifest))["steps"].endswith("chosen on dev.jsonl); no step was better than the base")
+    manifest["began"] = {"id": "me/first", "revision": COMMIT, "weights": "ab" * 32}
+    assert "**No step was better than the first adapter.**" in kept_text(manifest)
+    for row in manifest["evaluations"]:
+        row["higher_is_better"] = False
+    assert ("No step was better" in kept_text(manifest)) == (base == 0.81), "less is better, and equal is not less"
+
+
 def test_a_single_step_is_no_mean() -> None:
     over = {"first": 20, "last": 20, "rows": 1}
     assert final_title(_manifest() | {"final_over": over}) == "At the kept step 20:"
     assert final_title(_manifest(best=False) | {"final_over": over}) == "At the end of training (step 20):"
+
+
+def test_a_split_is_named_where_the_data_have_one() -> None:
+    manifest = _manifest() | {"seconds": 1}
+    table = {**DATA, "id": "testbed-pope"}
+    named = manifest | {"watched": {"pope": {**WATCHED, "data": table}}}
+    assert "<code>testbed-pope</code> (split <code>dev</code>, 40 questions" in kept_text(named)
+    assert dict(summary_rows(named))["steps"].endswith("chosen on testbed-pope:dev)")
+    assert dict(summary_rows(manifest))["steps"].endswith("chosen on dev.jsonl)")
 
 
 def test_without_a_choice_the_last_step_is_kept() -> None:

@@ -20,7 +20,7 @@ from mmpref.hub.licence_check import check_licences
 from mmpref.hub.publish_run import publish_run
 from mmpref.licence import UNREADABLE
 from mmpref.tables.table import Table
-from tests.hub.runs import dataset_run
+from tests.hub.runs import COMMIT, adapter_run, dataset_run
 from tests.hub_fixtures import HubAccount
 
 
@@ -128,6 +128,41 @@ def test_a_finished_run_is_published_only_when_accepted(hub: HubAccount, tmp_pat
     assert "license: cc-by-nd-4.0" in card
     [record] = json.loads((path / ".mmpref/published.json").read_text())
     assert record["accepted_licences"] == ["me/closed: cc-by-nd-4.0"]
+
+
+def test_an_adapter_is_published_by_the_rule_of_its_data(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was made of them is an adapter this time: warned of, refused, accepted, or stated by their owner."""
+    path, where = tmp_path / "dpo", {"token": hub.token, "endpoint": hub.endpoint}
+    manifest = adapter_run(path, "me/vlm", COMMIT)
+
+    def trained_on(*licences: str | None) -> None:
+        data = [{"id": f"me/set-{n}", "revision": COMMIT, "licence": licence} for n, licence in enumerate(licences)]
+        (path / "run.json").write_text(json.dumps(manifest | {"datasets": data}))
+
+    def card() -> str:
+        return hub.hub.read("model", f"{hub.name}/dpo", "README.md").decode()
+
+    trained_on("mit", None)
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        publish_run(path, f"{hub.name}/dpo", **where)
+    assert "me/set-1 states no licence" in caplog.text
+    assert "me/set-0" not in caplog.text
+    assert "| <code>mit</code> |\n" in card()
+    assert "| <code>unknown</code> |\n" in card()
+    assert "nobody states" in card()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        publish_run(path, f"{hub.name}/dpo", license="cc-by-4.0", **where)
+    assert "licence" not in caplog.text
+    assert "| <code>cc-by-4.0</code> |\n" in card()
+    assert "nobody states" not in card()
+    trained_on("mit", "cc-by-nd-4.0")
+    with pytest.raises(HubError, match="me/set-1: cc-by-nd-4"):
+        publish_run(path, f"{hub.name}/dpo", **where)
+    publish_run(path, f"{hub.name}/dpo", accept_license=True, **where)
+    assert json.loads((path / ".mmpref/published.json").read_text())[0]["accepted_licences"]
 
 
 def test_a_build_that_is_to_be_pushed_is_refused_before_any_work(tmp_path: Path) -> None:

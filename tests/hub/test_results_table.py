@@ -73,7 +73,7 @@ def test_ones_own_data_are_not_the_benchmark_in_a_card() -> None:
     assert "| mine.jsonl, scored like pope (random), accuracy ↑ |" in block
     assert "| pope (" not in block
     facts = next(line for line in block.splitlines() if line.startswith("| mine.jsonl, scored like pope | <code>"))
-    for fact in ("mine.jsonl</code>", "| 40 | 20 | train |", "sha256:12ab", "suffix: ", "yes or no", "limit: 40"):
+    for fact in ("mine.jsonl</code>", "| 40 | 20 | – |", "sha256:12ab", "suffix: ", "yes or no", "limit: 40"):
         assert fact in facts
     assert facts.count("|") == 8  # what a setting holds makes no cells
     assert "is not that benchmark" in block
@@ -87,7 +87,6 @@ def test_ones_own_data_are_not_the_benchmark_in_the_metadata() -> None:
     assert "revision" not in data
     assert data["args"] == {
         "data": "mine.jsonl",
-        "data_split": "train",
         "revision_or_hash": "sha256:12ab",
         "questions": 40,
         "images": 20,

@@ -63,6 +63,30 @@ def test_without_results_nothing_is_promised() -> None:
     assert "not-evaluated" in _tags(card)
 
 
+WATCHED = {
+    "steps": 2,
+    "evaluations": [{"step": step, "pope/accuracy": 0.7, "higher_is_better": True} for step in (0, 2)],
+    "watched": {"pope": {"benchmark": "pope", "label": "pope", "data": {"id": "dev.jsonl"}}},
+}
+HELD_OUT = {"held_out": {"me/pairs:test": {"id": "me/pairs", "revision": None, "rows": 9, "accuracy": 0.8}}}
+
+
+@pytest.mark.parametrize("measured", [WATCHED, HELD_OUT])
+def test_what_a_training_measured_is_not_called_nothing(measured: dict[str, Any]) -> None:
+    """Published again, and with results, too."""
+    card = model_card(adapter_manifest(**measured))
+    again = merge_model_card(card, card)
+    for text in (card, again):
+        assert "was not evaluated after its training" in _first_words(text)
+        assert "nobody has measured" not in text
+        assert "Nothing was measured" not in text
+        assert "not-evaluated" in _tags(text)
+    results = add_results(card, _results(0.891))
+    assert _first_words(results).startswith("Against its base")
+    assert "Only its training measured it" in card
+    assert "Only its training measured it" not in results
+
+
 def test_where_it_is_worse_the_limits_say_so() -> None:
     said = limits(lines_of(_results(0.8)))
     assert "worse than its base on pope (random), accuracy: do not use it for that" in said

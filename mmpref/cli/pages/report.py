@@ -11,6 +11,7 @@ from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, mark
 from mmpref.run import verdict
 from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
+from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
 from mmpref.run.results_text import decimals
@@ -22,11 +23,11 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     """Write ``report.html`` from three finished runs."""
     results = Results.read(evaluated)
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
-    evaluation, lines = read_manifest(evaluated), verdict.lines_of(results)
+    training, evaluation, lines = read_manifest(trained), read_manifest(evaluated), verdict.lines_of(results)
     text = render(
         "report.html.j2",
         built=read_manifest(built),
-        trained=read_manifest(trained),
+        trained=training,
         verdict=verdict_facts(lines, *verdict.table(lines)),
         rows=result_rows(results),
         plane=data_url(_plane(results)),
@@ -34,12 +35,18 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         training=data_url((trained / "training.png").read_bytes()),
         report=build_report,
         pairs=_pairs(built),
-        remarks=[*read_manifest(trained).get("remarks", []), *evaluation.get("remarks", [])],
+        remarks=remarks_of(training, evaluation),
         versions=evaluation["versions"],
     )
     path = root / "report.html"
     write_atomic(path, text)
     return path
+
+
+def remarks_of(training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
+    """What of the two runs needs to be said in words."""
+    kept = [f"While training {said}."] if (said := none_was_better(training)) else []
+    return [*kept, *training.get("remarks", []), *evaluation.get("remarks", [])]
 
 
 def result_rows(results: Results) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from typing import Any
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.log import counted
 from mmpref.run.asked import Asked
+from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import product_of
+from mmpref.run.results_text import rounded
 
 
 def final_title(manifest: Mapping[str, Any]) -> str:
@@ -38,19 +40,22 @@ def kept_text(manifest: Mapping[str, Any]) -> str:
     metrics = [name for name in rows[-1] if "/" in name]
     lines = [(text(name), *(_value(row.get(name)) for row in shown)) for name in metrics]
     seen = table(("while training", *(columns[row["step"]] for row in shown)), lines)
-    choice = _choice(best, steps, watched, before, product_of(manifest)) if best else _watched(watched)
+    worse = f" **{said.capitalize()}.**" if (said := none_was_better(manifest)) else ""
+    choice = _choice(best, steps, watched, before, product_of(manifest), worse) if best else _watched(watched)
     return "\n\n".join([choice, seen])
 
 
-def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str, product: str) -> str:
+def _choice(
+    best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str, product: str, worse: str
+) -> str:
     data = watched.get(best["metric"].split("/")[0])
     where = f" on {_data(data)}" if data else ", on data that were not recorded"
     base = best.get("base")
     against = "" if base is None else f" ({_value(base)} with the {before})"
     return (
         f"**Kept is the {product} of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
-        f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little "
-        "of other data."
+        f"{_value(best['value'])}{against}.{worse} It was chosen{where}: results on these data are too good, and say "
+        "little of other data."
     )
 
 
@@ -60,10 +65,10 @@ def _watched(watched: Mapping[str, Asked]) -> str:
 
 
 def _data(asked: Asked) -> str:
-    split = asked.data.get("split")
-    rows = f", {counted(asked.questions, 'question')}" if asked.questions else ""
-    return f"{code(asked.own_name)} ({f'split {code(split)}' if split else 'no split'}{rows}, {code(asked.revision)})"
+    split = f"split {code(asked.split)}, " if asked.split else ""
+    rows = f"{counted(asked.questions, 'question')}, " if asked.questions else ""
+    return f"{code(asked.own_name)} ({split}{rows}{code(asked.revision)})"
 
 
 def _value(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "–"
+    return rounded(value) if isinstance(value, int | float) else "–"

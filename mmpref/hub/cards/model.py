@@ -4,13 +4,13 @@ marker comments."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import UsageError
 from mmpref.hub.cards import snippets
+from mmpref.hub.cards.base_model import base_check, base_licence, base_note, base_revision
+from mmpref.hub.cards.citation import bibtex, paper_link, paper_of
 from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
@@ -36,9 +36,8 @@ from mmpref.hub.cards.results_table import lines_of, results_block
 from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
-from mmpref.licence import licence_of_folder
+from mmpref.licence import UNREADABLE
 from mmpref.log import counted
-from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
@@ -46,9 +45,13 @@ from mmpref.run.results_text import decimals, fixed
 
 CURVES = "training.png"
 """The picture of a training's curves, which its card shows where it is there."""
-_STUDY = "2407.02477"
 _PLACES = {"accuracy": 3, "reward": 3}
 """Behind the point, of what a training measured of itself; 4 of all else."""
+_UNSURE = {
+    "unknown": " Unknown is one that nobody states: find out before you use or share what was trained on them.",
+    UNREADABLE: " Unreadable is one that could not be read: look there before you use or share it.",
+}
+"""Of data whose licence nobody can tell here."""
 
 
 def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -86,7 +89,7 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
-    stated = _base_licence(manifest["model"])
+    stated = base_licence(manifest["model"])
     watched = tracker_links(manifest)
     manifest = public(manifest)
     recipe, model = manifest["recipe"], manifest["model"]
@@ -126,6 +129,8 @@ def model_card(
         *(["control"] if is_control else []),
     ]
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
+    paper = paper_of(manifest)
+    kept, held_out = kept_text(manifest), _held_out_table(manifest.get("held_out") or {})
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if is_reward_model:
         load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
@@ -139,11 +144,13 @@ def model_card(
         manifest,
         title=text(name),
         base=code(shown),
-        base_note=_base_note(base, base_hub_id if base_hub_id != model["id"] else None, local, whole),
-        base_revision=code(revision or "not recorded"),
+        base_note=base_note(base, base_hub_id if base_hub_id != model["id"] else None, local, whole),
+        base_revision=base_revision(revision, manifest.get("model_weights")),
+        base_check=base_check(revision, manifest.get("model_weights")),
         licence=code(licence.get("license_name", licence["license"])),
         command=fence(command_of(manifest), "bash"),
         datasets=_training_data_table(manifest.get("datasets", [])),
+        data_licence=_data_licence_note(manifest.get("datasets", [])),
         weights=_weights_text(manifest.get("weights") or {}),
         modules=_modules_text(manifest),
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
@@ -154,46 +161,22 @@ def model_card(
         rounds=rounds,
         in_full=in_full,
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
-        held_out=_held_out_table(manifest.get("held_out") or {}),
+        held_out=held_out,
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
         watched=watched,
         curves=CURVES if curves else "",
-        kept=kept_text(manifest),
+        kept=kept,
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
-        source=_source_of(method_name(manifest)),
+        source=paper_link(paper) if (entry := bibtex(paper)) else "",
+        bibtex=entry,
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(load, "python"),
         controls=", ".join(map(code, controls)),
-        opening=opening(lines),
-        limits=limits(lines),
+        opening=opening(lines, bool(kept or held_out)),
+        limits=limits(lines, bool(kept or held_out)),
         results=results_block(lines),
     )
-
-
-def _base_licence(model: Mapping[str, Any]) -> str | None:
-    """As the run recorded it, or as the card in the folder of a local or packaged model says."""
-    if model.get("licence") or is_commit(model.get("revision")):
-        return model.get("licence")
-    try:
-        folder = Path(resolve_path(model["id"]))
-    except UsageError:
-        return None
-    return licence_of_folder(folder.resolve()) if folder.is_dir() else None
-
-
-def _base_note(base: str | None, base_hub_id: str | None, local: bool, whole: bool) -> str:
-    if base_hub_id:
-        was, what = "a local model" if local else "under another id", "this" if whole else "the adapter"
-        return f"The base was {was} when {what} was trained; its owner says that this is it on the Hub."
-    if base:
-        belongs = "this was trained from" if whole else "the adapter belongs to"
-        return f"The base is on the Hub, and {belongs} exactly the revision below."
-    none = (
-        "The base is a local model or one that ships with a package; it is not published under a Hub id, so the "
-        "metadata names none."
-    )
-    return none if whole else f"{none} The adapter is of no use without it."
 
 
 def _datasets_on_hub(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -207,12 +190,6 @@ def _control_methods(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
     return [method for method in made_by if summary_of("build-dataset", method).startswith(CONTROL)]
 
 
-def _source_of(method: str) -> str:
-    """The paper that a method's first line names, as a link; "" where that is none or the study that all cards name."""
-    found = re.search(r"arXiv (\d{4}\.\d{4,5})", summary_of("train", method))
-    return f"[arXiv {found[1]}](https://arxiv.org/abs/{found[1]})" if found and found[1] != _STUDY else ""
-
-
 def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
@@ -220,11 +197,19 @@ def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
             content_id(entry),
             f"{entry['rows']:,}" if isinstance(entry.get("rows"), int) else "–",
             ", ".join(f"{code(name)} {count:,}" for name, count in entry.get("methods", {}).items()) or "–",
+            code(entry.get("licence") or "unknown"),
         )
         for entry in datasets
     ]
-    columns = ("dataset", "revision or content", "pairs", "made by")
-    return table(columns, rows, texts=(1, 3)) if rows else "not recorded."
+    columns = ("dataset", "revision or content", "pairs", "made by", "licence")
+    return table(columns, rows, texts=(1, 3, 4)) if rows else "not recorded."
+
+
+def _data_licence_note(datasets: Sequence[Mapping[str, Any]]) -> str:
+    """What to know of the data's licences; the one in the metadata is the base's."""
+    stated = {entry.get("licence") or "unknown" for entry in datasets}
+    unsure = [note for name, note in _UNSURE.items() if name in stated]
+    return f"The licence in the metadata is the base's; the data have their own.{''.join(unsure)}" if datasets else ""
 
 
 def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:

@@ -52,7 +52,7 @@ def _dataset(asked: Asked) -> dict[str, Any]:
         }
     facts = {
         "data": asked.own_name or "not recorded",
-        "data_split": asked.data.get("split"),
+        "data_split": asked.split,
         "revision_or_hash": asked.revision,
         "questions": asked.questions or None,
         "images": asked.images or None,

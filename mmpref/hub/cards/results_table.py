@@ -16,7 +16,7 @@ from mmpref.hub.cards.markdown import clip, code, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
-from mmpref.run.results import BASE, Difference, Key, Results, Value
+from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, stars
 from mmpref.text_files import NOT_JSON
 
@@ -37,10 +37,11 @@ Interval = tuple[float, float | None, float | None]
 
 @dataclass(frozen=True)
 class Line:
-    """One metric of one benchmark split: values as (value, low, high), the interval at 95 %.
+    """One metric of one part of a benchmark: values as (value, low, high), the interval at 95 %.
 
     Args:
         benchmark: its name where it is the published one; else that of the data (`Asked.title`).
+        split: the part of its questions, of the data's split.
         p: of the difference, corrected for several benchmarks, where a claim is made on the metric.
         headline: claims are made on the metric.
         asked: what it was measured on; None in a card of before.
@@ -66,8 +67,20 @@ class Line:
 
     @property
     def name(self) -> str:
-        """Benchmark, split and metric, as Markdown."""
-        return f"{text(self.benchmark)} ({text(self.split)}), {text(self.metric)}"
+        """Benchmark, part and metric, as Markdown."""
+        return f"{self.place}, {text(self.metric)}"
+
+    @property
+    def place(self) -> str:
+        """The benchmark, and the part of its questions where that is not all of them, as Markdown."""
+        return text(self.benchmark) if self.split == ALL else f"{text(self.benchmark)} ({text(self.split)})"
+
+    def cell(self, interval: Interval | None, *, signed: bool = False) -> str:
+        """A value or the difference, with as many places as the base's value has, or else the adapter's."""
+        value = self.base or self.adapter
+        if interval is None or value is None:
+            return "–"
+        return interval_text(*interval, signed=signed, digits=decimals(value[0]))
 
 
 def lines_of(results: Results) -> list[Line]:
@@ -135,8 +148,8 @@ def results_block(lines: Sequence[Line]) -> str:
     rows = [
         [
             f"{line.name}{_ARROWS[line.higher_is_better]}{_CHOSE if line.asked and line.asked.chose else ''}",
-            _cell(line.base),
-            *([_cell(line.adapter), _cell(line.difference, signed=True) + _stars(line.p)] if compared else []),
+            line.cell(line.base),
+            *([line.cell(line.adapter), line.cell(line.difference, signed=True) + _stars(line.p)] if compared else []),
             f"{line.n:,}",
         ]
         for line in lines
@@ -159,7 +172,7 @@ def results_block(lines: Sequence[Line]) -> str:
         f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results",
         f"In brackets: 95 % bootstrap intervals{_PAIRED if compared else ''}. ↑ higher is better, ↓ lower is better."
         + (_LEGEND if any(line.p is not None for line in lines) else ""),
-        table(("benchmark (split), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
+        table(("benchmark (part), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
         *chosen,
         *(["\n".join(notes)] if notes else []),
         *asked_parts(asked),
@@ -176,7 +189,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
             code(of.own_name or "not recorded"),
             _count(of.questions),
             _count(of.images),
-            text(of.data.get("split") or "–"),
+            text(of.split or "–"),
             code(of.revision),
             _changed_text(of),
         )
@@ -231,12 +244,6 @@ def _row(line: Line) -> dict[str, Any]:
 
 def _stars(p: float | None) -> str:
     return "" if p is None else " " + (stars(p).replace("*", r"\*") or "n.s.")
-
-
-def _cell(interval: Interval | None, signed: bool = False) -> str:
-    if interval is None:
-        return "–"
-    return interval_text(*interval, signed=signed, digits=decimals(interval[0]))
 
 
 def read_lines(body: str) -> list[Line]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mmpref.hub.cards.markdown import text
 from mmpref.hub.cards.results_table import Line
-from mmpref.run.results_text import decimals, direction_of, interval_text, verdict_of
+from mmpref.run.results_text import direction_of, verdict_of
 
 _VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change")
 """In the order of a card's first words."""
@@ -58,10 +58,16 @@ def verdict_tags(lines: Sequence[Line]) -> list[str]:
     return [*tags, "fewer-hallucinations"] if moved == {"better"} else tags
 
 
-def opening(lines: Sequence[Line]) -> str:
-    """The block of a card's first words on what was reached."""
+def opening(lines: Sequence[Line], while_training: bool = False) -> str:
+    """The block of a card's first words on what was reached.
+
+    Args:
+        while_training: without results: whether the card shows what was measured while training, or at its end.
+    """
     found = _by_outcome(lines)
-    if not lines:
+    if not lines and while_training:
+        words = "**It was not evaluated after its training**: what that measured is under Training, without intervals."
+    elif not lines:
         words = "**It was not evaluated**: whether it does anything better than its base, nobody has measured."
     elif not found and any(line.difference for line in lines):
         words = "It was compared with its base, but on no metric that claims are made on: see the table below."
@@ -74,10 +80,8 @@ def opening(lines: Sequence[Line]) -> str:
 
 
 def _claim(line: Line) -> str:
-    assert line.difference is not None
-    difference = interval_text(*line.difference, signed=True, digits=decimals(line.difference[0]))
     marked = " †" if line.asked and line.asked.chose else ""
-    return f"{line.name} ({difference}){marked}"
+    return f"{line.name} ({line.cell(line.difference, signed=True)}){marked}"
 
 
 def _also(lines: Sequence[Line]) -> str:
@@ -89,18 +93,18 @@ def _also(lines: Sequence[Line]) -> str:
         if line.headline or line.difference is None or (line.benchmark, line.split) not in claimed:
             continue
         if direction := direction_of(*line.difference[1:], line.higher_is_better):
-            changed.setdefault(f"{text(line.benchmark)} ({text(line.split)})", []).append(
-                f"{text(line.metric)} {direction}"
-            )
+            changed.setdefault(line.place, []).append(f"{text(line.metric)} {direction}")
     parts = [f" Of {name} also {', '.join(metrics)}." for name, metrics in changed.items()]
     return "".join(parts)
 
 
-def limits(lines: Sequence[Line]) -> str:
-    """The block of a card's limits that results decide."""
+def limits(lines: Sequence[Line], while_training: bool = False) -> str:
+    """The block of a card's limits that results decide; `while_training` as of `opening`."""
     found = _by_outcome(lines)
     points = []
-    if not lines:
+    if not lines and while_training:
+        points.append("Only its training measured it, without intervals: evaluate it before you use it.")
+    elif not lines:
         points.append("Nothing was measured of it: evaluate it before you use it.")
     if "worse" in found:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
@@ -126,7 +130,9 @@ def _block(name: str, content: str) -> str:
 
 
 def with_verdict(body: str, lines: Sequence[Line]) -> str:
-    """A card's body whose blocks say what these results say."""
+    """A card's body whose blocks say what these results say; where there are none, what it says of that already."""
+    if not lines:
+        return body
     for name, block in ((_OPENING, opening(lines)), (_LIMITS, limits(lines))):
         begin, end = f"<!-- mmpref:{name}:begin -->", f"<!-- mmpref:{name}:end -->"
         before, found, rest = body.partition(begin)
