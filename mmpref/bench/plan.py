@@ -31,6 +31,7 @@ class Plan:
     Args:
         label: what its results are called.
         unread: what ``columns`` names and the benchmark does not read.
+        remarks: what must be said wherever its results are shown.
     """
 
     name: str
@@ -40,11 +41,7 @@ class Plan:
     table: Table
     samples: Sequence[Sample]
     unread: tuple[str, ...] = ()
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        """What a task has to say wherever its results are shown: its ``remarks``, known once there are samples."""
-        return getattr(self.task, "remarks", ())
+    remarks: tuple[str, ...] = ()
 
     def without_images(self) -> Plan:
         """The same for whoever asks no more."""
@@ -122,7 +119,10 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns))
+    remarks = tuple(getattr(task, "remarks", ()))
+    for remark in remarks:
+        logger.warning("Warning: %s", remark)
+    return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns), remarks)
 
 
 def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], limit: int | None) -> list[Plan]:
