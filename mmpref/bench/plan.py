@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample, Task
+from mmpref.bench.repeats import remarks_on_repeats
 from mmpref.errors import HubError, InputError, UsageError
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
@@ -119,7 +120,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    remarks = tuple(getattr(task, "remarks", ()))
+    remarks = (*getattr(task, "remarks", ()), *remarks_on_repeats(name, samples))
     for remark in remarks:
         logger.warning("Warning: %s", remark)
     return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns), remarks)

@@ -20,7 +20,7 @@ from mmpref.testbed.oracle import scene_of
 from mmpref.testbed.reference import description, with_other
 from mmpref.testbed.things import THINGS
 from mmpref.testbed.world import Scene, absent, tempting
-from tests.bench.conftest import png
+from tests.bench.conftest import png, write_rows
 
 BENCHMARK = BENCHMARKS.get("chair")
 SETTINGS = BENCHMARK.settings(synonyms=resolve_path("pkg:mmpref.testbed/synonyms.txt"))
@@ -91,9 +91,11 @@ def test_results_without_a_table_of_synonyms_say_so(tmp_path: Path) -> None:
 
 def _shown(folder: Path, *objects: list[str]) -> dict[str, str | None]:
     """Settings for one image a list of objects."""
-    (folder / "a.png").write_bytes(png("red"))
-    file = folder / "shown.jsonl"
-    file.write_text("".join(json.dumps({"image": "a.png", "objects": names}) + "\n" for names in objects))
+    rows = []
+    for number, names in enumerate(objects):
+        (folder / f"{number}.png").write_bytes(png(("red", "blue")[number]))
+        rows.append({"image": f"{number}.png", "objects": names})
+    file = write_rows(folder / "shown.jsonl", rows)
     (folder / "words.txt").write_text("cup, mug\ndining table, table\n")
     return {"data": str(file), "synonyms": str(folder / "words.txt")}
 
