@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpref.bench.benchmark import Sample
 from mmpref.bench.official import same_data
+from mmpref.bench.repeats import question_digest
 from mmpref.errors import InputError
 from mmpref.log import logger
 from mmpref.run.asked import Asked
@@ -15,11 +18,23 @@ from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import read_json
 from mmpref.types import ModelRef
 
+_BYTES = 6
+"""Of each digest: nine thousand questions and as many others agree by chance in one of three million cases."""
 
-def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
+
+def row_digests(samples: Sequence[Sample]) -> str:
+    """Which questions, however they are called and wherever they lie: the first bytes of `question_digest` of each,
+    sorted, in base 64; eight characters a question."""
+    digests = {digest[:_BYTES] for sample in samples if (digest := question_digest(sample))}
+    return base64.b64encode(b"".join(sorted(digests))).decode()
+
+
+def mark_chosen(asked: Mapping[str, Asked], samples: Mapping[str, Sequence[Sample]], ref: ModelRef) -> dict[str, Asked]:
     """What is evaluated, with `Asked.chose` where the adapter's step was chosen on the same data; a warning says so.
+    Data are the same where questions are, or where both are rows of one split.
 
     Args:
+        samples: of each that is evaluated.
         ref: the adapter, at the commit that is evaluated. One that does not come with its run's manifest is left as it
             is.
     """
@@ -28,13 +43,27 @@ def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
     if not isinstance(best, Mapping) or not isinstance(watched, Mapping):
         return dict(asked)
     data = watched.get(str(best.get("metric", "")).split("/")[0])
+    if not isinstance(data, Mapping):
+        return dict(asked)
     chose = {name: best.get(name) for name in ("step", "metric")}
-    marked = {
-        label: dataclasses.replace(of, chose=chose) if isinstance(data, Mapping) and same_data(of, data) else of
-        for label, of in asked.items()
-    }
+    marked = {}
+    for label, of in asked.items():
+        shared = _shared(data, samples[label])
+        if shared or same_data(of, data):
+            of = dataclasses.replace(of, chose={**chose, **({"shared": shared} if shared else {})})
+        marked[label] = of
     warn_of_choice(marked)
     return marked
+
+
+def _shared(watched: Mapping[str, Any], samples: Sequence[Sample]) -> int:
+    """How many of the samples are among the questions that were watched; 0 where the run did not record which."""
+    try:
+        rows = base64.b64decode(str(watched.get("rows") or ""), validate=True)
+    except ValueError:  # a stranger's
+        return 0
+    theirs = {rows[place : place + _BYTES] for place in range(0, len(rows), _BYTES)}
+    return sum((question_digest(sample) or b"")[:_BYTES] in theirs for sample in samples) if theirs else 0
 
 
 def warn_of_choice(asked: Mapping[str, Asked]) -> None:
@@ -42,10 +71,16 @@ def warn_of_choice(asked: Mapping[str, Asked]) -> None:
     for of in asked.values():
         if of.chose:
             logger.warning(
-                "Warning: step %s of the adapter was chosen by %s on the same data as %s: its values there are too "
+                "Warning: step %s of the adapter was chosen by %s on the same data as %s%s: its values there are too "
                 "good. Report on data that chose nothing (another --split, or choose by another with --eval-split).",
-                *(of.chose["step"], of.chose["metric"], of.title),
+                *(of.chose["step"], of.chose["metric"], of.title, shared_text(of)),
             )
+
+
+def shared_text(asked: Asked) -> str:
+    """How many of the questions chose, where not all did."""
+    shared = (asked.chose or {}).get("shared", asked.questions)
+    return f" ({shared} of {asked.questions} questions)" if shared != asked.questions else ""
 
 
 def _manifest_of(ref: ModelRef) -> Mapping[str, Any]:

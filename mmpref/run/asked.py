@@ -26,8 +26,10 @@ class Asked:
         samples: ``sha256:...`` of the questions with their images; "" where a run did not record it.
         changed: settings that are not the benchmark's published ones; None where a run did not record them.
         hallucination: the benchmark measures what an answer says that its image does not show.
-        chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data.
+        chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data;
+            ``shared``: on so many of the questions, where the run recorded which chose.
         served: what a server calls the models (``base``, ``adapter``) that answered; None where they were loaded here.
+        rows: which questions, of data that are watched while training (`mmpref.bench.chosen.row_digests`); else "".
     """
 
     benchmark: str
@@ -41,6 +43,7 @@ class Asked:
     hallucination: bool = False
     chose: Mapping[str, Any] | None = None
     served: Mapping[str, str] | None = None
+    rows: str = ""
 
     @property
     def own_name(self) -> str:
@@ -81,4 +84,5 @@ class Asked:
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in files."""
-        return {name: value for name, value in asdict(self).items() if name != "served" or value is not None}
+        given = {"served": self.served is not None, "rows": bool(self.rows)}
+        return {name: value for name, value in asdict(self).items() if given.get(name, True)}

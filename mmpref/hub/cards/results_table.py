@@ -147,7 +147,7 @@ def results_block(lines: Sequence[Line]) -> str:
         if line.parse_failures or line.missing
     ]
     asked = {line.benchmark: line.asked for line in lines if line.asked}
-    chosen = [f"† {_chose_text(title, of.chose)}" for title, of in asked.items() if of.chose]
+    chosen = [f"† {_chose_text(title, of, of.chose)}" for title, of in asked.items() if of.chose]
     data = json.dumps(
         {"asked": {title: of.as_dict() for title, of in asked.items()}, "lines": [_row(line) for line in lines]}
     )
@@ -215,9 +215,11 @@ def _changed_text(asked: Asked) -> str:
     return code(", ".join(shown)) if asked.changed else "none"
 
 
-def _chose_text(title: str, chose: Mapping[str, Any]) -> str:
+def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
+    shared = chose.get("shared", asked.questions)
+    data = "the data" if shared == asked.questions else f"{text(shared)} of the {asked.questions:,} questions"
     return (
-        f"On the data of {text(title)}, the step that is kept of the adapter (step {text(chose.get('step'))}) was "
+        f"On {data} of {text(title)}, the step that is kept of the adapter (step {text(chose.get('step'))}) was "
         f"chosen by {text(chose.get('metric'))}: its values there are too good, and say little of other data."
     )
 
