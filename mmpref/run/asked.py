@@ -12,6 +12,9 @@ from typing import Any
 
 from mmpref.hub_ids import is_commit, is_hub_id
 
+_LATER = ("served", "rows", "remarks")
+"""Fields that files have only where they are not the default."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -30,6 +33,7 @@ class Asked:
             ``shared``: on so many of the questions, where the run recorded which chose.
         served: what a server calls the models (``base``, ``adapter``) that answered; None where they were loaded here.
         rows: which questions, of data that are watched while training (`mmpref.bench.chosen.row_digests`); else "".
+        remarks: what must be said of the data wherever results are shown.
     """
 
     benchmark: str
@@ -44,6 +48,7 @@ class Asked:
     chose: Mapping[str, Any] | None = None
     served: Mapping[str, str] | None = None
     rows: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def own_name(self) -> str:
@@ -77,12 +82,13 @@ class Asked:
             TypeError: it is none.
         """
         names = {column.name for column in fields(cls)}
-        asked = cls(**{name: value for name, value in content.items() if name in names})
+        known = {name: value for name, value in content.items() if name in names}
+        asked = cls(**{**known, "remarks": tuple(map(str, content.get("remarks") or ()))})
         if not isinstance(asked.data, Mapping) or not isinstance(asked.changed, Mapping | None):
             raise TypeError(f"{asked.label} is of the data {asked.data!r}, changed by {asked.changed!r}")
         return asked
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in files."""
-        given = {"served": self.served is not None, "rows": bool(self.rows)}
-        return {name: value for name, value in asdict(self).items() if given.get(name, True)}
+        default = {column.name: column.default for column in fields(self) if column.name in _LATER}
+        return {name: value for name, value in asdict(self).items() if name not in default or value != default[name]}
