@@ -190,7 +190,8 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
     if len(empty) == len(sighted):
         raise InputError(
             f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.",
-            "Name the folder of the images with --image-root.",
+            f"Name the folder of the images: --set {_folder_setting(name)}; of an evaluation's benchmarks all "
+            "together, --image-root. (That of train is its dataset's.)",
         )
     logger.warning(
         "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s.",
@@ -199,6 +200,13 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
         name,
         empty[0],
     )
+
+
+def _folder_setting(name: str) -> str:
+    """The setting of a benchmark that says where its images are, as it is typed."""
+    settings = BENCHMARKS.get(name).settings
+    own = any(field.name == "images" for field in dataclasses.fields(settings))
+    return f"benchmark.{name}.{'images=FOLDER' if own else 'image_root=[FOLDER]'}"
 
 
 def refuse_no_data(name: str, settings: Any, candidates: Sequence[str]) -> None:
