@@ -29,6 +29,64 @@ from mmpref.log import logger
 T = TypeVar("T")
 
 
+_BATCH = ("batch_size", "per_device_train_batch_size")
+_HABITS: dict[str, tuple[str, ...]] = {
+    "lr": ("learning_rate",),
+    "bs": _BATCH,
+    "batch": _BATCH,
+    "train_batch_size": _BATCH,
+    "epoch": ("epochs", "num_train_epochs"),
+    "num_epochs": ("epochs", "num_train_epochs"),
+    "num_train_epochs": ("epochs",),
+    "steps": ("max_steps",),
+    "wd": ("weight_decay",),
+    "warmup": ("warmup_ratio", "warmup_steps"),
+    "grad_accum": ("gradient_accumulation_steps",),
+    "accumulation_steps": ("gradient_accumulation_steps",),
+    "rank": ("r",),
+    "lora_r": ("r",),
+    "lora_rank": ("r",),
+    "lora_alpha": ("alpha",),
+    "lora_dropout": ("dropout",),
+    "base_model": ("model",),
+    "model_id": ("model",),
+    "model_name": ("model",),
+    "model_path": ("model",),
+    "model_name_or_path": ("model",),
+    "peft": ("adapter",),
+    "data": ("dataset", "source"),
+    "dataset_id": ("dataset", "source"),
+    "dataset_name": ("dataset", "source"),
+    "train_data": ("dataset", "source"),
+    "images": ("image_root",),
+    "image_dir": ("image_root",),
+    "image_folder": ("image_root",),
+    "task": ("benchmark", "benchmarks"),
+    "tasks": ("benchmark", "benchmarks"),
+    "out": ("output",),
+    "out_dir": ("output",),
+    "output_dir": ("output",),
+    "max_samples": ("limit",),
+    "num_samples": ("limit",),
+    "config": ("recipe",),
+    "repo_id": ("hub_id", "hub_model_id", "hub_dataset_id"),
+    "push_to_hub": ("push",),
+    "temp": ("temperature",),
+    "max_tokens": ("max_new_tokens",),
+}
+"""What other tools call a thing -> what options and settings call it here, the likeliest first: letters alone would
+find ``--help`` for ``--lr``."""
+
+
+def called_here(name: str) -> tuple[str, ...]:
+    """Names that a thing may have here which is called so elsewhere; none where it is no known habit."""
+    return _HABITS.get(_plain(name), ())
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("-", "_").lower()
+
+
 def suggest(name: str, known: Sequence[str]) -> str:
     """A 'did you mean' sentence, or the list of what there is."""
     if not known:
@@ -37,8 +95,10 @@ def suggest(name: str, known: Sequence[str]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence with the closest name; "" where none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    """A sentence with the name for what others call so, or else the closest one; "" where none is close."""
+    names = list(known)
+    close = [one for habit in called_here(name) for one in names if _plain(one) == habit]
+    close = close or difflib.get_close_matches(name, names, n=1)
     return f"Did you mean {close[0]!r}?" if close else ""
 
 

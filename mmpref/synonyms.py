@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -70,6 +71,8 @@ _ANIMALS = (
 _APART = re.compile(
     r"""\.{2,}|--|(?<!\S)'(?=\w)|[;@#$%&?!*()\[\]{}<>"“”«»‘’„—`]|[:,](?!\d)|\.(?=[\])}>"'»”’ ]*(?:\s|$))"""
 )
+_SHOWN = 5
+"""Names that a remark gives."""
 _CLITIC = re.compile(r"(?<=[^'\s])(n't|'(?:s|m|d|ll|re|ve)?)(?=\s|$)")
 
 
@@ -146,10 +149,62 @@ class Synonyms:
             merged = [word for word in merged if word != "seat"]
         return [self.node[word] for word in merged if word in self.node]
 
+    def listed(self, name: str) -> list[str]:
+        """The objects that a name in a list of what an image shows stands for: as the table has it, or else as captions
+        are read; none where no line has it."""
+        known = self.node.get(name) or self.node.get(name.strip().lower())
+        return [known] if known else self.objects(name)
+
     def _singular(self, word: str) -> str:
         if word in self.node or not word.isalpha():
             return word
         return singular(word)
+
+
+class ListedObjects:
+    """Reads lists of what images show by a table (`Synonyms.listed`), and keeps what no line of it has. Such a name is
+    left out: captions are not searched for it, so that it could never be found.
+
+    Args:
+        table: path of the table of synonyms.
+    """
+
+    def __init__(self, synonyms: Synonyms, table: str) -> None:
+        self._synonyms, self._table = synonyms, Path(table).name
+        self._names, self._unknown, self._first = 0, Counter[str](), -1
+
+    def __call__(self, names: Iterable[str], row: int) -> list[str]:
+        """The objects that the names of a row stand for, in order."""
+        objects: list[str] = []
+        for name in names:
+            self._names += 1
+            known = self._synonyms.listed(name)
+            objects += known
+            if not known:
+                self._first = row if not self._unknown else self._first
+                self._unknown[name] += 1
+        return objects
+
+    def remarks(self, benchmark: str) -> tuple[str, ...]:
+        """What results must say: how many names are left out, and which; nothing where all are known.
+
+        Raises:
+            InputError: more than half of them are, so that numbers would be of another thing.
+        """
+        if not self._unknown:
+            return ()
+        count, names = self._unknown.total(), sorted(self._unknown, key=lambda name: -self._unknown[name])
+        shown = ", ".join(repr(name[:40]) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        told = (
+            f"{benchmark}: {count} of {self._names} objects that the rows list are in no line of the table of synonyms "
+            f"{self._table} ({len(names)} different: {shown}; first: row {self._first})"
+        )
+        if 2 * count > self._names:
+            raise InputError(
+                f"{told}: it is no table of these data.",
+                "Give it a line for each (its name first, synonyms behind it), or take the table of your data.",
+            )
+        return (f"{told}. Captions are not searched for them, and recall leaves them out.",)
 
 
 def _words(caption: str) -> list[str]:

@@ -88,3 +88,9 @@ def test_what_is_installed_is_looked_through_once(monkeypatch: pytest.MonkeyPatc
 
 def test_where_nothing_is_known_that_is_said() -> None:
     assert registry.suggest("visible_tokens", []) == "There are none."
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("--lr", "--learning-rate"), ("--epoc", "--epochs"), ("zzz", "")])
+def test_what_others_call_a_thing_is_known_before_letters_are_compared(typed: str, meant: str) -> None:
+    known = ["--help", "--learning-rate", "--epochs"]
+    assert registry.did_you_mean(typed, known) == (f"Did you mean {meant!r}?" if meant else "")

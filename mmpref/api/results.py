@@ -19,6 +19,7 @@ from mmpref.registry import suggest
 from mmpref.run import verdict
 from mmpref.run.asked import Asked
 from mmpref.run.manifest import product_of
+from mmpref.run.over import intervals_over
 from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
 from mmpref.run.rounds import Round, begun_value
@@ -183,7 +184,7 @@ class Evaluation(Result):
         return self.results.table()
 
     def remarks(self) -> Sequence[str]:
-        return self.manifest.get("remarks", [])
+        return [*filter(None, [intervals_over(self.results.values)]), *self.manifest.get("remarks", [])]
 
     def __repr__(self) -> str:
         lines = verdict.lines_of(self.results)

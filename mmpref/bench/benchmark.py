@@ -204,7 +204,8 @@ S = TypeVar("S", bound=QuestionSettings)
 
 
 class QuestionTask(Generic[S]):
-    """What tasks with `QuestionSettings` begin with."""
+    """What tasks with `QuestionSettings` begin with. ``remarks``, known once there are samples, are shown wherever
+    results are."""
 
     def __init__(self, settings: S) -> None:
         self.settings = settings

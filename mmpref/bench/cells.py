@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _AROUND = " .,:;!?()[]\"'"
 """What may stand around a word that is one of a few."""
 
+_TRUTHS = {"true": "yes", "false": "no", "1": "yes", "0": "no", "1.0": "yes", "0.0": "no"}
+"""What labels are written as that tables keep as booleans or numbers (with gaps they become fractions)."""
+
 
 def column_of(row: Mapping[str, Any], *names: str) -> str:
     """The first of these columns that a row has: authors call a column by another name than the Hub's copies. Of a row
@@ -73,14 +76,14 @@ def optional_text(row: Mapping[str, Any], column: str) -> str | None:
 
 
 def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
-    """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean.
+    """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean, or 1 and 0.
 
     Raises:
         InputError: it holds another value.
     """
     value = text_cell(row, column, where).strip().strip(_AROUND).lower()
     if "yes" in allowed:
-        value = {"true": "yes", "false": "no"}.get(value, value)
+        value = _TRUTHS.get(value, value)
     if value not in allowed:
         raise InputError(f"{where}, column {column} is {value[:80]!r}, none of {', '.join(allowed)}.")
     return value

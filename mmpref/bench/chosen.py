@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from mmpref.bench.benchmark import Sample
 from mmpref.bench.official import same_data
+from mmpref.bench.repeats import question_digest
 from mmpref.log import logger
 from mmpref.run.asked import Asked
 from mmpref.types import ModelRef
 from mmpref.vlm.revisions import run_of_adapter
 
+_BYTES = 6
+"""Of each digest: nine thousand questions and as many others agree by chance in one of three million cases."""
 
-def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
+
+def row_digests(samples: Sequence[Sample]) -> str:
+    """Which questions, however they are called and wherever they lie: the first bytes of `question_digest` of each,
+    sorted, in base 64; eight characters a question."""
+    digests = {digest[:_BYTES] for sample in samples if (digest := question_digest(sample))}
+    return base64.b64encode(b"".join(sorted(digests))).decode()
+
+
+def mark_chosen(asked: Mapping[str, Asked], samples: Mapping[str, Sequence[Sample]], ref: ModelRef) -> dict[str, Asked]:
     """What is evaluated, with `Asked.chose` where the adapter's step was chosen on the same data; a warning says so.
+    Data are the same where questions are, or where both are rows of one split.
 
     Args:
+        samples: of each that is evaluated.
         ref: the adapter, at the commit that is evaluated. One that does not come with its run's manifest is left as it
             is.
     """
@@ -29,9 +44,24 @@ def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
     except (KeyError, TypeError, AttributeError):
         return dict(asked)
     chose = {name: best.get(name) for name in ("step", "metric")}
-    marked = {label: dataclasses.replace(of, chose=chose) if same_data(of, data) else of for label, of in asked.items()}
+    marked = {}
+    for label, of in asked.items():
+        shared = _shared(data, samples[label])
+        if shared or same_data(of, data):
+            of = dataclasses.replace(of, chose={**chose, **({"shared": shared} if shared else {})})
+        marked[label] = of
     warn_of_choice(marked)
     return marked
+
+
+def _shared(watched: Asked, samples: Sequence[Sample]) -> int:
+    """How many of the samples are among the questions that were watched; 0 where the run did not record which."""
+    try:
+        rows = base64.b64decode(str(watched.rows), validate=True)
+    except ValueError:  # a stranger's
+        return 0
+    theirs = {rows[place : place + _BYTES] for place in range(0, len(rows), _BYTES)}
+    return sum((question_digest(sample) or b"")[:_BYTES] in theirs for sample in samples) if theirs else 0
 
 
 def warn_of_choice(asked: Mapping[str, Asked]) -> None:
@@ -39,7 +69,13 @@ def warn_of_choice(asked: Mapping[str, Asked]) -> None:
     for of in asked.values():
         if of.chose:
             logger.warning(
-                "Warning: step %s of the adapter was chosen by %s on the same data as %s: its values there are too "
+                "Warning: step %s of the adapter was chosen by %s on the same data as %s%s: its values there are too "
                 "good. Report on data that chose nothing (another --split, or choose by another with --eval-split).",
-                *(of.chose["step"], of.chose["metric"], of.title),
+                *(of.chose["step"], of.chose["metric"], of.title, shared_text(of)),
             )
+
+
+def shared_text(asked: Asked) -> str:
+    """How many of the questions chose, where not all did."""
+    shared = (asked.chose or {}).get("shared", asked.questions)
+    return f" ({shared} of {asked.questions} questions)" if shared != asked.questions else ""

@@ -318,7 +318,8 @@ class _Evaluation:
             return {label: dataclasses.replace(of, served=names) for label, of in asked.items()}
         if not (adapter := self._identity["adapter"]):
             return asked
-        return mark_chosen(asked, ModelRef(recipe.model, None, adapter["id"], adapter["revision"]))
+        samples = {plan.label: plan.samples for plan in self._plans}
+        return mark_chosen(asked, samples, ModelRef(recipe.model, None, adapter["id"], adapter["revision"]))
 
     def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
         """Of each model, or why there is none."""

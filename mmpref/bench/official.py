@@ -44,6 +44,7 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         samples,
         changed,
         benchmark.hallucination,
+        remarks=plan.remarks,
     )
 
 

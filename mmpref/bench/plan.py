@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample, Task
+from mmpref.bench.repeats import remarks_on_repeats
 from mmpref.errors import HubError, InputError, UsageError
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
@@ -31,6 +32,7 @@ class Plan:
     Args:
         label: what its results are called.
         unread: what ``columns`` names and the benchmark does not read.
+        remarks: what must be said wherever its results are shown.
     """
 
     name: str
@@ -40,11 +42,7 @@ class Plan:
     table: Table
     samples: Sequence[Sample]
     unread: tuple[str, ...] = ()
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        """What a task has to say wherever its results are shown: its ``remarks``, known once there are samples."""
-        return getattr(self.task, "remarks", ())
+    remarks: tuple[str, ...] = ()
 
     def without_images(self) -> Plan:
         """The same for whoever asks no more."""
@@ -122,7 +120,10 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns))
+    remarks = (*getattr(task, "remarks", ()), *remarks_on_repeats(name, samples))
+    for remark in remarks:
+        logger.warning("Warning: %s", remark)
+    return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns), remarks)
 
 
 def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], limit: int | None) -> list[Plan]:
@@ -189,7 +190,8 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
     if len(empty) == len(sighted):
         raise InputError(
             f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.",
-            "Name the folder of the images with --image-root.",
+            f"Name the folder of the images: --set {_folder_setting(name)}; of an evaluation's benchmarks all "
+            "together, --image-root. (That of train is its dataset's.)",
         )
     logger.warning(
         "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s.",
@@ -198,6 +200,13 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
         name,
         empty[0],
     )
+
+
+def _folder_setting(name: str) -> str:
+    """The setting of a benchmark that says where its images are, as it is typed."""
+    settings = BENCHMARKS.get(name).settings
+    own = any(field.name == "images" for field in dataclasses.fields(settings))
+    return f"benchmark.{name}.{'images=FOLDER' if own else 'image_root=[FOLDER]'}"
 
 
 def refuse_no_data(name: str, settings: Any, candidates: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmpref.bench.benchmark import CountKey, Metric, Sample, Score
+from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score
 from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval, replicates
 from mmpref.bench.plan import Plan
 from mmpref.bench.recipe import BlindMode
@@ -88,6 +88,7 @@ def metric_value(
         judge_noise=_judge_noise(metric, outcome) if outcome.repeats else None,
         settings_hash=_settings_hash(plan.settings),
         data=plan.table.facts(),
+        unit=BENCHMARKS.get(plan.name).unit,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
+from mmpref.bench.chosen import row_digests
 from mmpref.bench.identity import data_facts
 from mmpref.bench.image_store import ImageStore
 from mmpref.bench.local_answerer import LocalAnswerer
@@ -69,7 +71,7 @@ class PeriodicEvaluator:
             plan = load_plan(name, name, settings[name], limit)
             _refuse_judged(name, "judge" in BENCHMARKS.get(name).decided_by(plan.settings))
             samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
-            self.watched[name] = asked_of(plan, samples, limit)
+            self.watched[name] = dataclasses.replace(asked_of(plan, samples, limit), rows=row_digests(plan.samples))
             self._benchmarks.append((plan.without_images(), ImageStore(plan.samples)))
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:

@@ -11,6 +11,7 @@ from mmpref.bench.no_worse import columns_and_rows, summary
 from mmpref.cli import common
 from mmpref.cli.arms import ARM_COLUMNS, ARM_LEGEND, arm_rows
 from mmpref.cli.format import (
+    comparison_over,
     comparison_verdict,
     difference_columns,
     difference_rows,
@@ -118,6 +119,7 @@ def _print_columns(comparison: Comparison) -> None:
         click.echo(f"{name}  {model}")
     click.echo()
     print_verdict(*comparison_verdict(comparison))
+    print_text(comparison_over(comparison))
     if comparison.no_worse:
         letters = dict(zip(comparison.models, names, strict=True))
         print_table("no worse than the margin", *columns_and_rows(comparison.no_worse, letters), breaks=(0,))
@@ -127,7 +129,7 @@ def _print_columns(comparison: Comparison) -> None:
     click.echo()
     columns = ["metric", *names]
     values, brief = value_rows(comparison), value_rows(comparison, brief=True)
-    print_fitting("value [95 % interval]", (columns, values), (columns, brief))
+    print_fitting("value [95 % interval]", ([*columns, "n"], values), (columns, brief))
     if rows := missing_rows(comparison):
         click.echo()
         print_table("missing samples", ["benchmark", *names], rows)

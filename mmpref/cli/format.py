@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.log import counted
-from mmpref.run.results import ADAPTER, ALL
+from mmpref.run.over import PAIRED, intervals_over
+from mmpref.run.results import ALL
 from mmpref.run.results_text import decimals, interval_text
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
 
     lines = verdict.lines_of(results)
     print_verdict(lines, *verdict.table(lines))
+    print_text(intervals_over(results.values))
     manifest = manifest or {}
     for remark in manifest.get("remarks", []):
         print_text(f"Note: {remark}")
@@ -74,17 +76,19 @@ def print_verdict(lines: Sequence[Line], columns: Sequence[str], rows: Sequence[
 
 
 def print_text(text: str) -> None:
-    """A sentence on stdout; a terminal breaks it between words."""
+    """A sentence on stdout, where there is one; a terminal breaks it between words."""
     import sys
     import textwrap
 
+    if not text:
+        return
     click.echo(textwrap.fill(text, _width(), break_on_hyphens=False) if sys.stdout.isatty() else text)
 
 
 def legend(claims: int) -> str:
     """What the p-values of a table are."""
     return (
-        "p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline "
+        f"p: McNemar's exact test for shares of right answers, bootstrap else, both {PAIRED}. Headline "
         f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
     )
 
@@ -126,25 +130,33 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
     return lines, *verdict.table(lines, (names[0], names[-1]) if 0 < len(columns) < 3 else ("first", "second"))
 
 
+def comparison_over(comparison: Comparison) -> str:
+    """What the intervals of a comparison are over, as a sentence."""
+    return intervals_over(value for _, values in comparison.rows for value in values if value)
+
+
 def remarks_of(comparison: Comparison) -> list[str]:
-    """What evaluations have to say of their adapters."""
-    return [
-        f"{column.name}: {remark}"
-        for column in comparison.columns
-        if column.model == ADAPTER
-        for remark in column.manifest.get("remarks", [])
-    ]
+    """What evaluations have to say, once a run: of its adapter, where it has one."""
+    of_runs = {column.run: column for column in comparison.columns}
+    return [f"{column.name}: {remark}" for column in of_runs.values() for remark in column.manifest.get("remarks", [])]
 
 
 def value_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]]:
-    """A row for each metric: its name, then each column's value; those of whole benchmarks before those of parts.
+    """A row for each metric: its name, each column's value, and n; those of whole benchmarks before those of parts.
 
     Args:
-        brief: without intervals.
+        brief: without intervals, and without n.
     """
+    rows = sorted(comparison.rows, key=lambda row: row[0].part != ALL)
+    if brief:
+        return [[key.name, *("" if value is None else value.number for value in values)] for key, values in rows]
     return [
-        [key.name, *("" if value is None else value.number if brief else value.text() for value in values)]
-        for key, values in sorted(comparison.rows, key=lambda row: row[0].part != ALL)
+        [
+            key.name,
+            *("" if value is None else value.text() for value in values),
+            " / ".join(dict.fromkeys(str(value.n) for value in values if value)),
+        ]
+        for key, values in rows
     ]
 
 

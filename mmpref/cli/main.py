@@ -88,6 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         code = _fail("Interrupted. Finished work is kept: the same command goes on from there.", 130)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            _name_as_here(error)
         error.show()
         code = error.exit_code
     except KeyboardInterrupt:
@@ -105,6 +107,16 @@ def main(arguments: list[str] | None = None) -> None:
             1,
         )
     sys.exit(code)
+
+
+def _name_as_here(error: click.NoSuchOption) -> None:
+    """Have the error of an option that other tools have name ours."""
+    from mmpref.registry import called_here
+
+    known = [word for option in error.ctx.command.params for word in option.opts] if error.ctx else []
+    wanted = [f"--{habit.replace('_', '-')}" for habit in called_here(error.option_name)]
+    if ours := [word for word in wanted if word in known]:
+        error.possibilities = ours[:1]  # type: ignore[misc]
 
 
 @contextlib.contextmanager

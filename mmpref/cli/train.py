@@ -39,7 +39,7 @@ _POSITIVE = _Positive()
     "--image-root",
     multiple=True,
     metavar="DIR|ZIP",
-    help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]",
+    help="Folder or ZIP that the dataset's image paths are relative to. Repeatable. [default: the dataset's]",
 )
 @common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
 @common.default_prompt_option

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mmpref.recipes.schema import type_hints
+from mmpref.registry import called_here
 
 NEEDED: Final = "needed"
 """In the place of a default, where there is none."""
@@ -129,6 +130,10 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], sect
     same = [key for key, last in by_key.items() if last == name or key == name]
     if not same and name in aliases:
         same = [aliases[name]]
+    if not same:
+        named = [*((last, key) for key, last in by_key.items()), *aliases.items()]
+        meant = [key for habit in called_here(name) for last, key in named if last == habit]
+        same = sorted(meant, key=lambda key: not key.startswith(section))[:1]
     return _did_you_mean(
         same or _nearest(name, [*by_key.items(), *((key, alias) for alias, key in aliases.items())], section)
     )

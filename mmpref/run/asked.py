@@ -16,6 +16,9 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
+_LATER = ("served", "rows", "remarks")
+"""Fields that files have only where they are not the default."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -30,8 +33,11 @@ class Asked:
         samples: ``sha256:...`` of the questions with their images; "" where a run did not record it.
         changed: settings that are not the benchmark's published ones; None where a run did not record them.
         hallucination: the benchmark measures what an answer says that its image does not show.
-        chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data.
+        chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data;
+            ``shared``: on so many of the questions, where the run recorded which chose.
         served: what a server calls the models (``base``, ``adapter``) that answered; None where they were loaded here.
+        rows: which questions, of data that are watched while training (`mmpref.bench.chosen.row_digests`); else "".
+        remarks: what must be said of the data wherever results are shown.
     """
 
     benchmark: str
@@ -45,6 +51,8 @@ class Asked:
     hallucination: bool = False
     chose: Mapping[str, Any] | None = None
     served: Mapping[str, str] | None = None
+    rows: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def own_name(self) -> str:
@@ -84,11 +92,13 @@ class Asked:
             TypeError: it is none.
         """
         names = {column.name for column in fields(cls)}
-        asked = cls(**{name: value for name, value in content.items() if name in names})
+        known = {name: value for name, value in content.items() if name in names}
+        asked = cls(**{**known, "remarks": tuple(map(str, content.get("remarks") or ()))})
         if not isinstance(asked.data, Mapping) or not isinstance(asked.changed, Mapping | None):
             raise TypeError(f"{asked.label} is of the data {asked.data!r}, changed by {asked.changed!r}")
         return asked
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in files."""
-        return {name: value for name, value in asdict(self).items() if name != "served" or value is not None}
+        default = {column.name: column.default for column in fields(self) if column.name in _LATER}
+        return {name: value for name, value in asdict(self).items() if name not in default or value != default[name]}

@@ -146,6 +146,7 @@ class Value(_Estimate):
         blind: how the images were taken away, of a control.
         settings_hash: of the benchmark's settings: equal where numbers may be compared.
         data: facts of the table: id, split, revision, fingerprint, licence.
+        unit: what ``images`` are, in the plural, where it is something else.
     """
 
     model: str
@@ -167,6 +168,7 @@ class Value(_Estimate):
     judge_noise: JudgeNoise | None = None
     settings_hash: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = "images"
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
@@ -175,7 +177,8 @@ class Value(_Estimate):
 
     def as_dict(self) -> dict[str, Any]:
         row = {**super().as_dict(), "of": list(self.of) if self.of else None}
-        return row if self.judge_noise else {name: value for name, value in row.items() if name != "judge_noise"}
+        kept = {"judge_noise": self.judge_noise is not None, "unit": self.unit != "images"}
+        return {name: value for name, value in row.items() if kept.get(name, True)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,6 +176,7 @@ def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path
     watched = manifest["watched"]["chair"]
     assert (watched["data"]["split"], watched["questions"], watched["changed"]["limit"]) == ("dev", 8, 8)
     assert watched["samples"].startswith("sha256:")
+    assert len(watched["rows"]) == 8 * 8, "eight characters a question"
     card = (tmp_path / "run/README.md").read_text()
     assert f"**Kept is the adapter of step {manifest['best']['step']} of 2**" in card
     assert f"(split <code>dev</code>, 8 questions, <code>{watched['data']['fingerprint']}</code>)" in card

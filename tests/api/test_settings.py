@@ -55,6 +55,11 @@ def test_the_names_of_options_are_of_keys_that_there_are() -> None:
     [
         ("train", "learning_rate", "Did you mean 'trainer.learning_rate'?"),
         ("train", "epochs", "Did you mean 'trainer.num_train_epochs'?"),
+        ("train", "trainer.lr", "Did you mean 'trainer.learning_rate'?"),
+        ("train", "lr", "Did you mean 'trainer.learning_rate'?"),
+        ("train", "bs", "Did you mean 'trainer.per_device_train_batch_size'?"),
+        ("train", "lora.rank", "Did you mean 'lora.r'?"),
+        ("train", "model_name_or_path", "Did you mean 'model'?"),
         ("train", "beta", "Did you mean 'loss.beta'?"),
         ("train", "r", "Did you mean 'lora.r'?"),
         ("train", "trainer.alpha", "Did you mean 'lora.alpha'?"),

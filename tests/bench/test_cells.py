@@ -68,7 +68,21 @@ def test_a_folder_of_popes_three_files(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "read"), [("Yes.", "yes"), ("YES", "yes"), ("no ", "no"), ('"No"', "no"), (True, "yes"), (False, "no")]
+    ("label", "read"),
+    [
+        ("Yes.", "yes"),
+        ("YES", "yes"),
+        ("no ", "no"),
+        ('"No"', "no"),
+        (True, "yes"),
+        (False, "no"),
+        (1, "yes"),
+        (0, "no"),
+        ("1", "yes"),
+        ("0", "no"),
+        (1.0, "yes"),
+        (0.0, "no"),
+    ],
 )
 def test_labels_however_they_are_written(label: Any, read: str, folder: Path, tmp_path: Path) -> None:
     [sample] = samples("pope", [official(0, label)], tmp_path, images=str(folder))

@@ -21,7 +21,7 @@ def compute(name, **values):
     return evaluate.load({str(METRICS)!r} + "/" + name).compute(**values)
 found = compute("pope", predictions=["Yes", "No", ""], references=["yes", "yes", "no"])
 assert (found["accuracy"], found["parse_failures"]) == (1 / 3, 1), found
-found = compute("chair", predictions=["a dog and a bird"], references=[["dog"]], synonyms={str(synonyms)!r})
+found = compute("chair", predictions=["a dog and a bird"], references=[["Dogs"]], synonyms={str(synonyms)!r})
 assert (found["chair_i"], found["recall"]) == (0.5, 1), found
 found = compute("vqa_accuracy", predictions=["Red.", "x"], references=[["red"] * 10, ["red"] * 10])
 assert found == {{"vqa_accuracy": 0.5}}, found

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mmpref.api.options import train_recipe
+from mmpref.api.watching import watcher
 from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.image_store import ImageStore
@@ -101,6 +103,20 @@ def test_where_no_image_can_be_read_nothing_is_scored(
     watch = PeriodicEvaluator(recipe.benchmarks, recipe.benchmark)
     with pytest.raises(InputError, match="No image of benchmark mme"):
         watch(policy)
+
+
+def test_the_hint_for_images_that_are_elsewhere_helps(tmp_path: Path) -> None:
+    """``--image-root`` of a training is its dataset's, so that the hint names what is the benchmark's."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(png("red"))
+    rows = write_rows(tmp_path / "shown.jsonl", [{"image": "a.png", "objects": ["cup"]}])
+    told = {"benchmark.chair.data": str(rows)}
+    recipe = train_recipe(eval_benchmark="chair", image_root=str(tmp_path / "photos"), set=told)
+    with pytest.raises(InputError, match=r"No image of .* --set benchmark\.chair\.images=FOLDER"):
+        watcher(recipe)
+    assert watcher(
+        train_recipe(eval_benchmark="chair", set={**told, "benchmark.chair.images": str(tmp_path / "photos")})
+    )
 
 
 def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], tmp_path: Path) -> None:

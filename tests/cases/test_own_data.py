@@ -329,7 +329,8 @@ def test_a_yes_no_benchmark_of_ones_own(form: str, photos: Path, tmp_path: Path)
     assert said.startswith(
         f"No image of benchmark pope ({data}, split test) can be read: {data} (test), row 0 (no image"
     )
-    assert said.endswith("Name the folder of the images with --image-root.")
+    assert "Name the folder of the images: --set benchmark.pope.images=FOLDER; of an evaluation's" in said
+    assert "all together, --image-root." in said
     found = done(*ask("pope", data, run, "--image-root", photos))
     assert value(found, "accuracy")["n"] == 4
     assert found["missing"] == {"pope": 0}

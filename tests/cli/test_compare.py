@@ -55,6 +55,8 @@ def test_tables_with_tests(run: Path) -> None:
     assert "difference from the first column that has the benchmark" in done.output
     assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +[a-z*]* +(<0\.001|\d\.\d{3}) Holm", done.output)
     assert "Headline metrics (2 here)" in done.output
+    assert re.search(r"pope \d+ images, chair 30 images\.", done.output)
+    assert re.search(r"pope accuracy +0\.\d{3} \[.*\] +30\n", done.output), "n stands beside the values"
     as_json = json.loads(CliRunner().invoke(program, ["compare", str(run), "--json"]).stdout)
     assert len(as_json["tests"]) == len(as_json["rows"])
 
@@ -86,6 +88,8 @@ def test_the_page(run: Path, tmp_path: Path) -> None:
     assert page.count("<details>") == 2, "all metrics are folded"
     assert "chair: hallucination against recall" in page
     assert "Losses: " in page
+    assert re.search(r"<p>Intervals are over images, .*: pope \d+ images, chair 30 images\.", page)
+    assert re.search(r"<td>pope accuracy</td><td>.*</td><td>.*</td><td>30</td>", page), "n stands beside the values"
     assert "{'objects'" not in html.unescape(page), "references are words, not Python"
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
     assert page.count("data:image/png") > 3

@@ -38,6 +38,9 @@ def test_version_and_names() -> None:
     ("arguments", "says"),
     [
         (["no-such-command"], "No such command"),
+        (["train", "--lr", "1e-5"], "No such option '--lr'. Did you mean '--learning-rate'?"),
+        (["build-dataset", "--dataset-id=x"], "Did you mean '--source'?"),
+        (["evaluate", "--out", "x"], "Did you mean '--output'?"),
         (["build-dataset", "--method", "bdsh"], "Did you mean 'bdhs'?"),
         (["build-dataset", "--set", "builder.rho=1"], "rho_th"),
         (["build-dataset", "--set", "nonsense"], "KEY=VALUE"),

@@ -78,6 +78,7 @@ def test_in_the_report(results: Results) -> None:
         "cells": ["0.900 [0.850, 0.950]", "0.800 [0.750, 0.850]", "-0.100 [-0.120, -0.080]"],
         "kind": "worse",
         "mark": "worse***",
+        "n": 3000,
         "unparsed": 0,
     }
     assert words["name"] == "pope words (random)"

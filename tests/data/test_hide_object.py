@@ -236,3 +236,9 @@ def test_some_rows_give_a_pair_and_shards_give_the_same_bytes(tmp_path: Path) ->
     files = [sorted((tmp_path / name / "data").glob("*.parquet")) for name in ("whole", "split")]
     assert files[0]
     assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
+
+
+def test_listed_objects_are_read_as_answers_are(policy: Policy, captions: list[Example]) -> None:
+    worker = worker_of(policy)
+    assert worker._names(replace(captions[0], objects=("Cups", "cup", "gizmo"))) == ["cup"]
+    assert worker.notes() == {"objects_listed": 3, "objects_unknown": 1}

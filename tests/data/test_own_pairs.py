@@ -227,14 +227,20 @@ def test_chair_needs_to_know_what_is_there(policy: Policy, examples: list[Exampl
     )
 
 
-def test_chair_reads_listed_objects_as_it_reads_answers(policy: Policy, examples: list[Example]) -> None:
+def test_chair_reads_listed_objects_as_it_reads_answers(
+    policy: Policy, examples: list[Example], caplog: pytest.LogCaptureFixture
+) -> None:
     listed = replace(examples[0], objects=("cups", "two hammers", "gizmo"))
     worker = worker_of(policy, "chair-rank")
-    assert worker._shown(listed) == {"cup", "hammer", "gizmo"}
+    assert worker._shown(listed) == {"cup", "hammer"}
+    assert "no line of the table of synonyms: 'gizmo'" in caplog.text
+    assert worker.notes() == {"objects_listed": 3, "objects_unknown": 1}
     begun: list[Example] = []
     worker.writer.begin = begun.extend
     worker.begin([listed, replace(examples[1], objects=None)])
     assert begun == [listed], "of the others nothing is asked"
+    [skip] = worker([replace(listed, objects=("gizmo",))])
+    assert (skip.reason, skip.detail) == ("no-objects", "no line of the table of synonyms has 'gizmo'")
 
 
 def test_a_model_that_corrects_itself_is_named_as_who_wrote_the_chosen_answers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,3 +153,13 @@ def test_data_that_chose_the_step_are_marked() -> None:
     [entry] = model_index("mine", results)[0]["results"]
     assert entry["dataset"]["args"]["chose_the_kept_step"] == "pope/accuracy"
     assert read_lines(block) == lines_of(results)
+
+
+def test_what_intervals_are_over_is_said_and_kept() -> None:
+    results = _own(remarks=["pope: 3 of 40 questions repeat an earlier one."])
+    few = replace(results, values=tuple(replace(value, images=12, unit="pairs") for value in results.values))
+    block = results_block(lines_of(few))
+    assert "adapter minus base, paired by image" in block
+    assert "scored like pope 12 pairs. Over fewer than 30 (mine.jsonl, scored like pope) an interval is not" in block
+    assert "* pope: 3 of 40 questions repeat an earlier one." in block
+    assert read_lines(block) == lines_of(few)

@@ -131,7 +131,10 @@ class _Amber(QuestionTask[AmberSettings]):
                 "part": _PARTS.get(kind, "relation"),
                 "truth": choice_cell(annotation, "truth", where, ("yes", "no")),
             }
-        lists = {name: list_cell(annotation, name, where) for name in ("truth", "hallu")}
+        lists = {
+            name: [self.tables.object_of(one) for one in list_cell(annotation, name, where)]
+            for name in ("truth", "hallu")
+        }
         unknown = sorted({word for words in lists.values() for word in words} - set(self.tables.relation))
         if unknown:
             raise InputError(f"{where} is annotated with {unknown[0]!r}, which {self.settings.relation} does not have.")

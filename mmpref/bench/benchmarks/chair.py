@@ -25,11 +25,10 @@ from mmpref.bench.benchmark import NO_MENTION, Benchmark, Metric, QuestionSettin
 from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, objects_cell, optional_text
 from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
-from mmpref.log import logger
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.synonyms import Synonyms
+from mmpref.synonyms import ListedObjects, Synonyms
 from mmpref.tables.cells import OBJECTS
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
@@ -67,19 +66,17 @@ class _Chair(QuestionTask[ChairSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         if self.synonyms is None:
             self.synonyms = self._of_rows(table)
-        samples = []
+        samples, listed = [], ListedObjects(self.synonyms, self.settings.synonyms or table.name)
         for number, row, where in numbered_rows(table, limit):
-            reference = {"objects": self._nodes(objects_cell(row, where))}
+            reference = {"objects": listed(objects_cell(row, where), number)}
             if "usual" in row:
-                reference["usual"] = self._nodes(list_cell(row, "usual", where))
+                usual = list_cell(row, "usual", where)
+                reference["usual"] = [one for name in usual for one in self.synonyms.listed(name)]
             image = image_cell(row, where, table.images, folder=self.settings.images)
             name = optional_text(row, "question_id") or image_id(row, image, number)
             samples.append(Sample(str(number), name, image, (Message("user", self.settings.prompt),), reference))
+        self.remarks = (*self.remarks, *listed.remarks("chair"))
         return samples
-
-    def _nodes(self, names: Sequence[str]) -> list[str]:
-        assert self.synonyms is not None  # they are read before any row
-        return [self.synonyms.node.get(name.lower(), name.lower()) for name in names]
 
     def _of_rows(self, table: Table) -> Synonyms:
         """The table of synonyms that the objects of all rows make, however few of them are asked about."""
@@ -93,16 +90,11 @@ class _Chair(QuestionTask[ChairSettings]):
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
                 "Give it a shorter name, or a table of synonyms: --set benchmark.chair.synonyms=FILE.",
             )
-        remark = (
+        self.remarks = (
             f"chair has no table of synonyms: it looks for the {len(names)} objects that {table.name} names, each by "
-            "that one name. Other words for them, and other things, are not seen: hallucinations of these do not count."
+            "that one name. Other words for them, and other things, are not seen: hallucinations of these do not "
+            "count. benchmark.chair.synonyms=FILE (one line an object, its name first, synonyms behind it) says more.",
         )
-        logger.warning(
-            "Warning: %s --set benchmark.chair.synonyms=FILE (one line an object, its name first, synonyms behind it) "
-            "says more.",
-            remark,
-        )
-        self.remarks = (remark,)
         return Synonyms.of(names)
 
     def score(self, sample: Sample, answer: str) -> Score:

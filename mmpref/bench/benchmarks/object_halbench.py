@@ -37,7 +37,7 @@ from mmpref.judges.chat import Query
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.synonyms import Synonyms
+from mmpref.synonyms import ListedObjects, Synonyms
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
@@ -84,7 +84,10 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         rows = list(numbered_rows(table, limit))
-        truths = halbench.truths([(row, where) for _, row, where in rows], self.settings.annotations, self.synonyms)
+        listed = ListedObjects(self.synonyms, str(self.settings.synonyms))
+        annotations, read = self.settings.annotations, [(row, where) for _, row, where in rows]
+        truths = halbench.truths(read, annotations, self.synonyms, listed)
+        self.remarks = listed.remarks("object-halbench")
         return [
             Sample(
                 str(number),

@@ -65,6 +65,12 @@ class Tables:
     def vocabulary(self) -> frozenset[str]:
         return frozenset(self.relation) | {word for words in self.relation.values() for word in words}
 
+    def object_of(self, name: str) -> str:
+        """The object that an annotation names: as the table has it, or else in lower case and singular, as captions are
+        read. One that is not in the table stays as it is."""
+        written = (name, name.strip().lower(), singular(name.strip().lower()))
+        return next((form for form in written if form in self.relation), name)
+
     def with_relations(self, objects: Sequence[str]) -> list[tuple[str, int]]:
         """The relations of objects, then the objects, each with the number of its object.
 

@@ -30,7 +30,7 @@ def count(
     """Counts of one caption.
 
     Args:
-        truth: objects of the image.
+        truth: objects of the image, by the table's names.
         usual: objects that are usual in such an image; with them, hallucinated mentions are also counted as ``typical``
             and ``other``.
     """
@@ -56,6 +56,9 @@ def count(
 def scores(predictions: Sequence[str], references: Sequence[Sequence[str]], synonyms: Synonyms) -> dict[str, float]:
     """chair_i, chair_s, recall, mentions and words a caption; NaN what is over nothing.
 
+    Args:
+        references: what each image shows, in the words of captions; names that no line of the table has are left out.
+
     Raises:
         ValueError: there are no captions.
     """
@@ -63,6 +66,7 @@ def scores(predictions: Sequence[str], references: Sequence[Sequence[str]], syno
         raise ValueError("There are no captions.")
     sums: dict[str, float] = {}
     for caption, truth in zip(predictions, references, strict=True):
-        for name, value in count(caption, truth, synonyms).items():
+        objects = [one for name in truth for one in synonyms.listed(name)]
+        for name, value in count(caption, objects, synonyms).items():
             sums[name] = sums.get(name, 0.0) + value
     return {name: sums[top] / sums[bottom] if sums[bottom] else math.nan for name, (top, bottom) in RATES.items()}

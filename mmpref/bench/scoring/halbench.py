@@ -18,7 +18,7 @@ from pathlib import Path
 from mmpref.bench.cells import column_of, objects_cell, text_cell
 from mmpref.bench.scoring import coco
 from mmpref.errors import InputError, UsageError
-from mmpref.synonyms import Synonyms
+from mmpref.synonyms import ListedObjects, Synonyms
 from mmpref.tables.cells import OBJECTS
 from mmpref.tables.table import Row
 
@@ -110,12 +110,15 @@ def count(words: Sequence[str], answer: str, truth: Collection[str], synonyms: S
     }
 
 
-def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: Synonyms) -> list[list[str]]:
+def truths(
+    rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: Synonyms, listed: ListedObjects
+) -> list[list[str]]:
     """The objects of each row's image: its ``objects`` (or ``gt_object``), or COCO's by its ``image_id``.
 
     Args:
         rows: each with how an error names it.
         annotations: folder of COCO's annotations.
+        listed: reads what rows list.
 
     Raises:
         UsageError: annotations are needed and not given.
@@ -130,13 +133,13 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
         )
     annotated = coco.objects(Path(annotations), wanted, synonyms) if wanted and annotations else {}
     truths = []
-    for row, where in rows:
+    for number, (row, where) in enumerate(rows):
         if column_of(row, *OBJECTS) in row:
-            objects = {synonyms.node.get(name, name) for name in objects_cell(row, where)}
-        elif (number := _coco_id(row, where)) in annotated:
-            objects = annotated[number]
+            objects = {*listed(objects_cell(row, where), number)}
+        elif (image := _coco_id(row, where)) in annotated:
+            objects = annotated[image]
         else:
-            raise InputError(f"{where}: the annotations in {annotations} have no image {number}.")
+            raise InputError(f"{where}: the annotations in {annotations} have no image {image}.")
         truths.append(sorted(objects))
     return truths
 

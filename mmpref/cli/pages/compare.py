@@ -12,6 +12,7 @@ from mmpref.bench.finished_model import FinishedModel, first_with, headlines
 from mmpref.bench.no_worse import columns_and_rows, summary
 from mmpref.cli.arms import ARM_COLUMNS, ARM_LEGEND, arm_rows
 from mmpref.cli.format import (
+    comparison_over,
     comparison_verdict,
     difference_columns,
     difference_rows,
@@ -41,6 +42,7 @@ def page(comparison: Comparison, title: str = "Evaluation runs side by side") ->
         title=title,
         remarks=remarks_of(comparison),
         verdict=verdict_facts(*comparison_verdict(comparison)),
+        over=comparison_over(comparison),
         margins=columns_and_rows(comparison.no_worse, dict(zip(comparison.models, names, strict=True))),
         margins_summary=summary(comparison.no_worse),
         arm_columns=ARM_COLUMNS,

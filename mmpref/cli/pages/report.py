@@ -13,6 +13,7 @@ from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import read_manifest
+from mmpref.run.over import intervals_over
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
 from mmpref.run.results_text import decimals
 
@@ -29,6 +30,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         built=read_manifest(built),
         trained=training,
         verdict=verdict_facts(lines, *verdict.table(lines)),
+        over=intervals_over(results.values),
         rows=result_rows(results),
         plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
@@ -67,6 +69,7 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
                 ],
                 "kind": change.direction,
                 "mark": change.mark,
+                "n": adapter[key].n,
                 "unparsed": adapter[key].parse_failures,
             }
         )

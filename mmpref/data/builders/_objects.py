@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.errors import UsageError
+from mmpref.log import logger
 from mmpref.recipes.names import names
-from mmpref.types import Box, Example
+from mmpref.types import Box, Example, Skip
 
 if TYPE_CHECKING:
+    from mmpref.data.builders._generated import Counts
     from mmpref.judges.detectors import Detector
     from mmpref.synonyms import Synonyms
 
@@ -44,6 +46,37 @@ class ObjectSettings:
 
         assert self.synonyms is not None
         return Synonyms.read(resolve_path(self.synonyms))
+
+
+class ListedObjects:
+    """Reads what rows list of their images by the table of synonyms, as answers are read. What no line of it has is
+    left out, which the first row with such a name is warned of.
+
+    Args:
+        counts: to which ``objects_listed`` and ``objects_unknown`` are added.
+    """
+
+    def __init__(self, synonyms: Synonyms, counts: Counts) -> None:
+        self._synonyms, self._counts, self._warned = synonyms, counts, False
+
+    def __call__(self, example: Example) -> list[str]:
+        """The objects of a row's list, by the table's names, sorted; none where nobody says."""
+        named = {name: self._synonyms.listed(name) for name in example.objects or ()}
+        unknown = [name for name, objects in named.items() if not objects]
+        self._counts.add({"objects_listed": len(named), "objects_unknown": len(unknown)} if named else {})
+        if unknown and not self._warned:
+            self._warned = True
+            logger.warning(
+                "Warning: row %s lists objects that are in no line of the table of synonyms: %s. Such are left out, "
+                "here and in other rows; report.json counts them (objects_unknown).",
+                *(example.id, ", ".join(map(repr, unknown))),
+            )
+        return sorted({one for objects in named.values() for one in objects})
+
+    def missing(self, example: Example) -> Skip:
+        """Why a row whose list gives nothing has no pair."""
+        names = ", ".join(map(repr, example.objects or ()))
+        return Skip(example.id, "no-objects", f"no line of the table of synonyms has {names}" if names else "")
 
 
 def find(detector: Detector, wanted: Iterable[tuple[Example, Sequence[str]]]) -> list[dict[str, list[list[Box]]]]:

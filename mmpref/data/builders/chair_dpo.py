@@ -81,7 +81,8 @@ def _reader(settings: Settings, _seed: int) -> Reader:
         seen = object_names(seen_by_id.get(name)) if name else None
         if seen is None:
             raise Unusable("no-objects")
-        first, second = (wrong(answer, seen) for answer in answers)
+        shown = {one for name in seen for one in synonyms.listed(name)}
+        first, second = (wrong(answer, shown) for answer in answers)
         if first == second:
             raise Unusable("tie", f"chair_i of both answers is {first:.3f}")
         chosen, rejected = answers if first < second else answers[::-1]

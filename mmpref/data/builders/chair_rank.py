@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._objects import ObjectSettings
+from mmpref.data.builders._objects import ListedObjects, ObjectSettings
 from mmpref.data.builders._own import Pick, SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
 from mmpref.types import Example, Pair, Skip
@@ -49,10 +49,11 @@ class _Worker(SamplingWorker):
     def __init__(self, context: Context, settings: Settings) -> None:
         self.synonyms = settings.read_synonyms()
         super().__init__(context, settings)
+        self.listed = ListedObjects(self.synonyms, self.counts)
         self.truth, self.min_margin = settings.truth, settings.min_margin
 
     def begin(self, block: Sequence[Example]) -> None:
-        super().begin([example for example in block if self._shown(example)])
+        super().begin([example for example in block if self._says_objects(example)])
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         truths = [self._shown(example) for example in block]
@@ -60,21 +61,23 @@ class _Worker(SamplingWorker):
         samples = iter(self.samples(asked) if asked else [])
         return self.pairs(
             [
-                (example, self._pick(example, next(samples), truth) if truth else Skip(example.id, "no-objects"))
+                (example, self._pick(example, next(samples), truth) if truth else self._no_objects(example))
                 for example, truth in zip(block, truths, strict=True)
             ]
         )
+
+    def _no_objects(self, example: Example) -> Skip:
+        return Skip(example.id, "no-objects") if self.truth == "answer" else self.listed.missing(example)
+
+    def _says_objects(self, example: Example) -> bool:
+        text = [example.answer] if self.truth == "answer" else example.objects or ()
+        return any(map(self.synonyms.listed, text))
 
     def _shown(self, example: Example) -> set[str]:
         """What the images show, in the table's names; nothing where nobody says."""
         if self.truth == "answer":
             return set(self.synonyms.objects(example.answer))
-        return {one for name in example.objects or () for one in self._listed(name)}
-
-    def _listed(self, name: str) -> list[str]:
-        """What a name in a row's list stands for: as the table has it, or else as answers are read."""
-        known = self.synonyms.node.get(name)
-        return [known] if known else self.synonyms.objects(name) or [name]
+        return set(self.listed(example))
 
     def _pick(self, example: Example, answers: Sequence[str], truth: Collection[str]) -> Pick | Skip:
         rated = []

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._generated import PolicyWorker
-from mmpref.data.builders._objects import ObjectSettings, find
+from mmpref.data.builders._objects import ListedObjects, ObjectSettings, find
 from mmpref.data.builders._own import OwnPairsWorker, Pick, SampledSettings, whole_samples
 from mmpref.errors import UsageError
 from mmpref.images import decode
@@ -98,6 +98,7 @@ class _Worker(OwnPairsWorker, PolicyWorker):
         self.settings, self.width = settings, rows_of(settings.batch_size)
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
         self.synonyms = settings.read_synonyms()
+        self.listed = ListedObjects(self.synonyms, self.counts)
         self.detector = open_detector(settings.detector)
 
     def begin(self, block: Sequence[Example]) -> None:
@@ -133,8 +134,7 @@ class _Worker(OwnPairsWorker, PolicyWorker):
         return [one if isinstance(one, Skip) else self._hide(*one) for one in picked]
 
     def _names(self, example: Example) -> list[str]:
-        listed = example.objects or self.synonyms.objects(example.answer)
-        return sorted({self.synonyms.node.get(name, name) for name in listed})
+        return self.listed(example) if example.objects else sorted({*self.synonyms.objects(example.answer)})
 
     def _hide(self, example: Example, name: str, boxes: Sequence[Box]) -> _Hidden | Skip:
         from mmpref.vlm.encode import encode

@@ -16,6 +16,7 @@ from mmpref.hub.cards.markdown import clip, code, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
+from mmpref.run.over import PAIRED, intervals_over
 from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, stars
 from mmpref.text_files import NOT_JSON
@@ -28,7 +29,7 @@ _LEGEND = (
 )
 _COMPARED, _ALONE = ("base", "adapter", "difference"), ("this model",)
 """Columns of the table: of an adapter with its base, and of a whole model, which was evaluated as a base."""
-_PAIRED = "; the difference is adapter minus base, paired by sample"
+_PAIRED = f"; the difference is adapter minus base, {PAIRED}"
 _CHOSE = " †"
 _SETTING = 200
 """Characters that a card shows of one setting."""
@@ -45,6 +46,7 @@ class Line:
         p: of the difference, corrected for several benchmarks, where a claim is made on the metric.
         headline: claims are made on the metric.
         asked: what it was measured on; None in a card of before.
+        images, unit: over how many images its interval is, and what they are called; 0 in a card of before.
     """
 
     benchmark: str
@@ -60,6 +62,8 @@ class Line:
     p: float | None = None
     headline: bool = False
     asked: Asked | None = None
+    images: int = 0
+    unit: str = "images"
 
     @property
     def key(self) -> Key:
@@ -106,6 +110,8 @@ def lines_of(results: Results) -> list[Line]:
                 difference.p_holm if difference else None,
                 sides[-1].headline,
                 asked,
+                sides[-1].images,
+                sides[-1].unit,
             )
         )
     return lines
@@ -162,7 +168,7 @@ def results_block(lines: Sequence[Line]) -> str:
         if line.parse_failures or line.missing
     ]
     asked = {line.benchmark: line.asked for line in lines if line.asked}
-    chosen = [f"† {_chose_text(title, of.chose)}" for title, of in asked.items() if of.chose]
+    chosen = [f"† {_chose_text(title, of, of.chose)}" for title, of in asked.items() if of.chose]
     data = json.dumps(
         {"asked": {title: of.as_dict() for title, of in asked.items()}, "lines": [_row(line) for line in lines]}
     )
@@ -173,6 +179,7 @@ def results_block(lines: Sequence[Line]) -> str:
         f"In brackets: 95 % bootstrap intervals{_PAIRED if compared else ''}. ↑ higher is better, ↓ lower is better."
         + (_LEGEND if any(line.p is not None for line in lines) else ""),
         table(("benchmark (part), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
+        *filter(None, [text(intervals_over(lines))]),
         *chosen,
         *(["\n".join(notes)] if notes else []),
         *asked_parts(asked),
@@ -197,6 +204,8 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
     ]
     columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
     parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
+    if remarks := [f"* {text(remark)}" for of in asked.values() for remark in of.remarks]:
+        parts.append("\n".join(remarks))
     if any(not of.official for of in asked.values()):
         parts.append(
             "“Scored like” a benchmark is not that benchmark: the data, the questions or the settings are others than "
@@ -230,16 +239,19 @@ def _changed_text(asked: Asked) -> str:
     return code(", ".join(shown)) if asked.changed else "none"
 
 
-def _chose_text(title: str, chose: Mapping[str, Any]) -> str:
+def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
+    shared = chose.get("shared", asked.questions)
+    data = "the data" if shared == asked.questions else f"{text(shared)} of the {asked.questions:,} questions"
     return (
-        f"On the data of {text(title)}, the step that is kept of the adapter (step {text(chose.get('step'))}) was "
+        f"On {data} of {text(title)}, the step that is kept of the adapter (step {text(chose.get('step'))}) was "
         f"chosen by {text(chose.get('metric'))}: its values there are too good, and say little of other data."
     )
 
 
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
-    return {name: value for name, value in row.items() if name not in ("p", "headline") or value not in (None, False)}
+    defaults = {"p": None, "headline": False, "images": 0, "unit": "images"}
+    return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
 def _stars(p: float | None) -> str:
@@ -282,4 +294,6 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         None if row.get("p") is None else float(row["p"]),
         bool(row.get("headline", row.get("p") is not None)),
         asked,
+        int(row.get("images", 0)),
+        str(row.get("unit", "images")),
     )

@@ -13,13 +13,14 @@ import pytest
 from mmpref.bench.benchmark import BENCHMARKS, Score
 from mmpref.bench.official import asked_of
 from mmpref.bench.plan import load_plan
+from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.testbed.oracle import scene_of
 from mmpref.testbed.reference import description, with_other
 from mmpref.testbed.things import THINGS
 from mmpref.testbed.world import Scene, absent, tempting
-from tests.bench.conftest import png
+from tests.bench.conftest import png, write_rows
 
 BENCHMARK = BENCHMARKS.get("chair")
 SETTINGS = BENCHMARK.settings(synonyms=resolve_path("pkg:mmpref.testbed/synonyms.txt"))
@@ -78,7 +79,7 @@ def test_its_table_knows_every_thing_by_its_whole_name() -> None:
 def test_results_without_a_table_of_synonyms_say_so(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png("red"))
     rows = tmp_path / "shown.jsonl"
-    rows.write_text(json.dumps({"image": "a.png", "objects": ["cup", "table"]}) + "\n")
+    rows.write_text(json.dumps({"image": "a.png", "objects": ["cup", "box"]}) + "\n")
     plan = load_plan("chair", "chair", {"data": str(rows)}, None)
     [remark] = plan.remarks
     assert remark.startswith("chair has no table of synonyms: it looks for the 2 objects that")
@@ -86,3 +87,38 @@ def test_results_without_a_table_of_synonyms_say_so(tmp_path: Path) -> None:
     plan = load_plan("chair", "chair", {"data": str(rows), "synonyms": SETTINGS.synonyms}, None)
     assert plan.remarks == ()
     assert asked_of(plan, "").changed == {"synonyms": SETTINGS.synonyms}
+
+
+def _shown(folder: Path, *objects: list[str]) -> dict[str, str | None]:
+    """Settings for one image a list of objects."""
+    rows = []
+    for number, names in enumerate(objects):
+        (folder / f"{number}.png").write_bytes(png(("red", "blue")[number]))
+        rows.append({"image": f"{number}.png", "objects": names})
+    file = write_rows(folder / "shown.jsonl", rows)
+    (folder / "words.txt").write_text("cup, mug\ndining table, table\n")
+    return {"data": str(file), "synonyms": str(folder / "words.txt")}
+
+
+def test_objects_of_rows_are_read_as_words_of_captions_are(tmp_path: Path) -> None:
+    plan = load_plan("chair", "chair", _shown(tmp_path, ["cups", "Tables"], ["mug"]), None)
+    assert [sample.reference["objects"] for sample in plan.samples] == [["cup", "dining table"], ["cup"]]
+    counts = plan.task.score(plan.samples[0], "Two cups on a table.").counts
+    assert (counts["hallucinated"], counts["found"], counts["objects"]) == (0, 2, 2)
+    assert plan.remarks == ()
+
+
+def test_objects_that_the_table_does_not_know_are_told_and_out_of_recall(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = load_plan("chair", "chair", _shown(tmp_path, ["cup", "cloud"], ["cup", "table"]), None)
+    assert plan.task.score(plan.samples[0], "A mug.").counts["objects"] == 1
+    [remark] = plan.remarks
+    assert "1 of 4 objects that the rows list are in no line" in remark
+    assert "(1 different: 'cloud'; first: row 0)" in remark
+    assert remark in caplog.text
+
+
+def test_rows_whose_objects_are_mostly_unknown_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"2 of 3 objects .* no table of these data"):
+        load_plan("chair", "chair", _shown(tmp_path, ["cup", "cloud"], ["sky"]), None)

@@ -107,3 +107,8 @@ def test_word_tables_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"dog": [')
     with pytest.raises(InputError, match="is not JSON"):
         amber.Tables.read(str(tmp_path / "cut.json"), None)
+
+
+def test_annotated_objects_are_read_as_captions_are() -> None:
+    tables = amber.Tables({"dog": [], "glasses": []})
+    assert [tables.object_of(name) for name in ("Dogs", "glasses", "cats")] == ["dog", "glasses", "cats"]
