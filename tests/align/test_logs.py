@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmpref.align import adapter
-from mmpref.align.accuracy import count_ties, ranked_right
+from mmpref.align.accuracy import ranked_right
 from mmpref.align.plot import plot
 from mmpref.align.preference_data import Pairs
 from mmpref.align.train import train
@@ -61,13 +61,6 @@ def test_the_divergence_from_the_base_and_the_lengths_of_answers(pairs: Pairs, t
 def test_a_tie_is_half_right() -> None:
     chosen, rejected = torch.tensor([2.0, 1.0, 1.0, -1.0]), torch.tensor([1.0, 1.0, 2.0, -1.0])
     assert ranked_right(chosen, rejected).tolist() == [1.0, 0.5, 0.0, 0.5]
-
-
-@pytest.mark.parametrize(("accuracy", "margin", "shown"), [(0.0, 0.0, 0.5), (0.0, -0.1, 0.0), (0.25, 0.0, 0.25)])
-def test_a_batch_of_ties_is_no_failure(accuracy: float, margin: float, shown: float) -> None:
-    metrics = {"rewards/accuracies": [1.0, accuracy], "rewards/margins": [0.3, margin]}
-    count_ties(metrics)
-    assert metrics == {"rewards/accuracies": [1.0, shown], "rewards/margins": [0.3, margin]}
 
 
 @pytest.mark.usefixtures("curves")

@@ -160,6 +160,7 @@ def model_card(
         kept=kept_text(manifest),
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
+        logged_reward=text(manifest.get("logged_reward") or ""),
         source=_source_of(method_name(manifest)),
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(load, "python"),
