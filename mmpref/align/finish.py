@@ -43,7 +43,8 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     best = trained.facts.get("best")
     before = "first adapter" if "began" in trained.facts else "base"
     product = product_of({"command": "train", "recipe": run.recipe})
-    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best, before, product)
+    reward = trained.facts.get("logged_reward")
+    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best, before, product, reward)
     rows = log_until(rows, best)
     final = final_metrics(rows)
     every = trained.facts.get("reference_every")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmpref.align.rewards import Reward, log_ratio, mean_log_ratio
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def trl_loss(kind: str, **options: Any) -> Callable[[BetaSettings], dict[str, An
 
 
 def no_trl_loss(settings: BetaSettings) -> dict[str, Any]:
-    """Options of `trl.DPOConfig` for a method whose loss is its own; TRL logs rewards by beta."""
+    """Options of `trl.DPOConfig` for a method whose loss is its own."""
     return {"loss_type": [], "beta": settings.beta}
 
 
@@ -113,4 +114,13 @@ class AveragedSettings(PairwiseSettings):
 
 def loss_options(settings: PairwiseSettings) -> dict[str, Any]:
     """The loss as options of `trl.DPOConfig`."""
-    return {"loss_type": [settings.kind], "beta": BETAS[settings.kind] if settings.beta is None else settings.beta}
+    return {"loss_type": [settings.kind], "beta": _beta(settings)}
+
+
+def loss_reward(settings: PairwiseSettings) -> Reward:
+    """What that loss holds an answer to be worth: TRL's IPO averages over tokens."""
+    return (mean_log_ratio if settings.kind == "ipo" else log_ratio)(_beta(settings))
+
+
+def _beta(settings: PairwiseSettings) -> float:
+    return BETAS[settings.kind] if settings.beta is None else settings.beta

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmpref.align.pair_log_probs import Pairwise
     from mmpref.align.pair_source import PairSource, SourceContext
     from mmpref.align.preference_data import Pairs
+    from mmpref.align.rewards import Reward
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
 
@@ -66,6 +67,12 @@ class Rates:
     projector: float = 2e-6
 
 
+def _log_ratio(settings: Any) -> Reward:
+    from mmpref.align.rewards import log_ratio
+
+    return log_ratio(settings.beta)
+
+
 @dataclass(frozen=True)
 class Method:
     """A training method.
@@ -87,6 +94,8 @@ class Method:
             chosen answer under the images and under those of the source's other pair, to terms by name.
         pairwise: makes a loss [B] of pairs that is added to those of TRL's that `trainer` names under ``loss_type``,
             which may be none; None where TRL's are all.
+        reward: what the loss holds an answer to be worth, which is logged; by default DPO's, of the settings' ``beta``.
+            A trainer that `build` makes logs its own.
         weights_read: columns of weights (`mmpref.align.weights`) that are read of the data, a number first.
         needs_weights: some row must have one of them.
         weigh: makes, from all rows' values of a number among them, what `pairwise` is given of each row.
@@ -120,6 +129,7 @@ class Method:
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     terms: Callable[[Any], Terms] | None = None
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
+    reward: Callable[[Any], Reward] = _log_ratio
     weights_read: tuple[str, ...] = ()
     needs_weights: Callable[[Any], bool] = lambda _: True
     weigh: Callable[[Any, Any], Any] = lambda _, values: values

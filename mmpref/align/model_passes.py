@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from mmpref.align.pair_log_probs import PairTokens
+from mmpref.align.pair_log_probs import PairLogProbs, PairTokens
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -97,6 +97,43 @@ def pair_tokens(
         of_tokens if weights is None else of_tokens * weights.to(of_tokens),
         kl,
     )
+
+
+def policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed log-probabilities [B] of a batch's chosen and rejected answers, as a model that TRL has prepared says."""
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    inputs = {name: value for name, value in batch.items() if name != "completion_mask"}
+    output = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
+    chosen, rejected = output.log_probs.sum(1).chunk(2)
+    return chosen, rejected
+
+
+def pair_log_probs(log_probs: torch.Tensor, reference: dict[str, torch.Tensor], batch: dict[str, Any]) -> PairLogProbs:
+    """What a loss of our own is given of a batch, of whose answers the policy has said `log_probs` [2B]."""
+    chosen, rejected = log_probs.chunk(2)
+    chosen_tokens, rejected_tokens = batch["completion_mask"].sum(1).chunk(2)
+    return PairLogProbs(
+        chosen,
+        rejected,
+        reference["ref_chosen_logps"],
+        reference["ref_rejected_logps"],
+        chosen_tokens,
+        rejected_tokens,
+    )
+
+
+def answer_sums(log_probs: torch.Tensor, batch: dict[str, Any], tail: float | None = None) -> torch.Tensor:
+    """Log-probabilities [2B] of a batch's answers, summed over their tokens.
+
+    Args:
+        log_probs: by token [2B, S], 0 where there is none of an answer.
+        tail: weight of the tokens beyond the length of the shorter answer of a pair (LD-DPO); None for 1.
+    """
+    if tail is None:
+        return log_probs.sum(1)
+    mask = batch["completion_mask"][:, 1:]
+    shorter = torch.minimum(*mask.sum(1).chunk(2)).repeat(2)
+    return torch.where(mask.cumsum(1) <= shorter[:, None], log_probs, tail * log_probs).sum(1)
 
 
 def _packed(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,8 @@ from mmpref.run.files import write_atomic
 _PANELS = (
     ("loss", {"loss": "loss"}),
     ("reward", {"reward": "of samples"}),
-    ("reward margin", {"rewards/margins": "chosen - rejected"}),
-    ("accuracy (chosen above rejected)", {"rewards/accuracies": "accuracy"}),
+    ("margin (chosen - rejected reward)", {"rewards/margins": "chosen - rejected"}),
+    ("accuracy (chosen answers of higher reward)", {"rewards/accuracies": "accuracy"}),
     ("log-probability of the answers", {"logps/chosen": "chosen", "logps/rejected": "rejected"}),
     ("KL from the reference, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
     ("entropy of the next token", {"entropy": "entropy"}),
@@ -34,6 +34,7 @@ def plot(
     best: Mapping[str, Any] | None = None,
     before: str = "base",
     product: str = "adapter",
+    reward: str | None = None,
 ) -> None:
     """Write ``training.png``.
 
@@ -43,6 +44,7 @@ def plot(
         best: the step that is kept, and the metric that chose it.
         before: what the policy was before the first step.
         product: what is trained: an ``adapter`` or a ``model``.
+        reward: what the rewards of margins and accuracies are, which stands below the panels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,6 +55,8 @@ def plot(
     figure = Figure(figsize=(13, 3.25 * height), dpi=110)
     # Margins as they are: a layout that is found by drawing takes longer than the drawing, and the end of a short run.
     figure.subplots_adjust(0.05, 0.5 / (3.25 * height), 0.985, 1 - 0.35 / (3.25 * height), wspace=0.22, hspace=0.35)
+    if reward:
+        figure.text(0.985, 0.01, f"rewards: {reward}", fontsize=8, ha="right", va="bottom", color="0.3")
     canvas = FigureCanvasAgg(figure)
     steps = [row["step"] for row in rows]
     marker = "o" if len(rows) < 30 else ""

@@ -73,14 +73,15 @@ class RewardTrainer(PreferenceTrainer):
             )
 
     def facts(self) -> dict[str, Any]:
-        """Which the held-out sets are, their rows, and the share of them that the model ranks as they are."""
+        """What is logged as rewards, which the held-out sets are, their rows, and the share of them that the model
+        ranks as they are."""
         facts = {}
         for spec, pairs in self._held_out.items():
             [source] = pairs.sources
             known = {name: source.get(name) for name in ("id", "revision", "fingerprint")}
             skipped = {"skipped": pairs.skipped} if pairs.skipped else {}
             facts[spec] = {**known, "rows": len(pairs.dataset), "accuracy": self.accuracy(pairs), **skipped}
-        return {"held_out": facts}
+        return {"logged_reward": "the value that the model gives the answer", "held_out": facts}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = {name: value for name, value in inputs.items() if name not in (ROW, SECOND_BATCH)}

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 _BARELY_KL = 1e-3
 """Nats a token: less is as good as the base."""
-_NEGLIGIBLE_REWARD = 1e-3
-"""Of a reward (beta times a log-ratio): as good as none."""
+_NEGLIGIBLE_RATIO = 1e-2
+"""Of an answer's log-ratio, in nats: as good as none."""
+
+
+_MEANING = {"accuracy": " (chosen reward above the rejected)", "margin": " (chosen reward - rejected)"}
+"""What stands behind a number in the table of the result."""
 
 
 def length_facts(lengths: Sequence[RowLength], policy: Policy) -> dict[str, Any]:
@@ -92,6 +96,8 @@ def final_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
         "margin": "rewards/margins",
         "chosen_reward": "rewards/chosen",
         "rejected_reward": "rewards/rejected",
+        "chosen_log_ratio": "logratios/chosen",
+        "rejected_log_ratio": "logratios/rejected",
         "chosen_logp": "logps/chosen",
         "rejected_logp": "logps/rejected",
         "reward": "reward",
@@ -140,7 +146,7 @@ def remarks_on(
         kl: from ``start``, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
             where it is not known.
         moving: of a reference that moves, after how many steps it does so, and how many there were.
-        reference: what the rewards are measured from.
+        reference: what log-ratios are to.
         start: what training began with.
         product: what was trained: an ``adapter`` or a ``model``.
     """
@@ -152,8 +158,8 @@ def remarks_on(
             f"The {product} barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
             f"answers, below {_BARELY_KL:g}. More steps or a higher trainer.learning_rate move it."
         )
-    if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:
-        won = final["margin"] > _NEGLIGIBLE_REWARD
+    if (fallen := final.get("chosen_log_ratio", 0.0)) < -_NEGLIGIBLE_RATIO:
+        won = fallen - final["rejected_log_ratio"] > _NEGLIGIBLE_RATIO
         remarks.append(
             f"The chosen answers became less likely than under {reference}"
             + (": the margin was won by pushing the rejected ones down further." if won else ", and no margin was won.")
@@ -183,8 +189,9 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         *([_drawn_row(manifest["drawn"])] if "drawn" in manifest else []),
         ("steps", _steps_text(manifest)),
         *([("means over", _means_text(manifest["final_over"]))] if manifest.get("final_over") else []),
+        *([("rewards", logged)] if (logged := manifest.get("logged_reward")) else []),
         *(
-            (name, f"{final[name]:.{digits}f}")
+            (name, f"{final[name]:.{digits}f}{_MEANING.get(name, '')}")
             for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4), ("reward", 3), ("kl", 4))
             if name in final
         ),

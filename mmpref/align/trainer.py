@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
-from mmpref.align.accuracy import count_ties
+from mmpref.align.accuracy import ranked_right
 from mmpref.align.begun import begin_from
 from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
 from mmpref.align.copied_reference import CopiedReference, without_weights_of_its_own
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
-from mmpref.align.model_passes import ModelPasses, pair_tokens
-from mmpref.align.pair_log_probs import PairLogProbs
+from mmpref.align.model_passes import ModelPasses, answer_sums, pair_log_probs, pair_tokens, policy_log_probs
 from mmpref.align.pair_source import sum_counts, under_other_images
 from mmpref.align.preference_data import OTHER_PAIR, ROW
+from mmpref.align.rewards import Reward, log_ratio
 from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS
 from mmpref.distributed import gather_object
 from mmpref.errors import RunError, UsageError
@@ -30,7 +30,7 @@ from mmpref.tables.rows import REJECTED_POLICY
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache
     from mmpref.align.loss_settings import Terms
-    from mmpref.align.pair_log_probs import Pairwise
+    from mmpref.align.pair_log_probs import PairLogProbs, Pairwise
     from mmpref.align.pair_source import PairSource
     from mmpref.align.reference_cache import LogProbs, ReferenceLogProbCache
     from mmpref.vlm.policy import Policy
@@ -63,6 +63,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         weights: of the losses against the rejected answer, and against the second one where rows have two.
         terms: more of the loss, of rows that have a pair under other images.
         pairwise: a loss of pairs' log-probabilities, beside TRL's.
+        reward: what the loss holds an answer to be worth, for the log; None for DPO's.
         by_token: `pairwise` is given them by token too.
         distributions: and the divergence from the reference at each.
         other_images: rows have a pair under other images.
@@ -84,6 +85,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         weights: Sequence[float] = (1.0,),
         terms: Terms | None = None,
         pairwise: Pairwise | None = None,
+        reward: Reward | None = None,
         mismatched: bool = False,
         by_token: bool = False,
         distributions: bool = False,
@@ -100,7 +102,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
         self._mismatched, self._other_images = mismatched, other_images
-        self._by_token = by_token
+        self._by_token, self._reward = by_token, reward or log_ratio(self.beta)
         self._passes = ModelPasses(self.accelerator.unwrap_model(self.model), policy if distributions else None)
         if begin:
             self.began, self.begins_as = begin, "the first adapter"
@@ -139,8 +141,9 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
             raise UsageError(f"This method's loss has no {', '.join(given)}.", "Leave it out, or use another method.")
 
     def facts(self) -> dict[str, Any]:
-        """Also after how many steps the reference moves, where it does."""
-        return {**super().facts(), **({"reference_every": self._moving.every} if self._moving else {})}
+        """Also what the logged rewards are, and after how many steps the reference moves, where it does."""
+        moves = {"reference_every": self._moving.every} if self._moving else {}
+        return {**super().facts(), "logged_reward": self._reward.text, **moves}
 
     @property
     def _moving(self) -> CopiedReference | None:
@@ -215,14 +218,14 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
                 reference = references[number]
                 with self.weighting_by_tokens():
                     loss = super()._compute_loss(model, {**batch, **reference}, return_outputs=False)
-                count_ties(self._metrics["train"])
                 losses.append(weight * loss)
-                log_probs = passes[0].log_probs.sum(1)
-                made.append(_pairs(log_probs, reference, batch))
-                self._log_completions(log_probs, reference, batch["completion_mask"])
+                log_probs = answer_sums(passes[0].log_probs, batch, self.ld_alpha)
+                pairs = replace(pair_log_probs(log_probs, reference, batch), weights=row_weights)
                 if number == 0 and self._by_token:
                     by_token = pair_tokens(passes[0], reference_passes[0], batch, token_weights)
-                    made[0] = replace(made[0], tokens=by_token)
+                    pairs = replace(pairs, tokens=by_token)
+                made.append(pairs)
+                self._log_pairs(pairs)
             mismatched = self._mismatched_ratio(model, trl_batches, references)
             if self.model.training:  # TRL counts the tokens of what it was given
                 counted = sum(batch["attention_mask"].sum() for batch in trl_batches[: len(self._weights)])
@@ -231,7 +234,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         others = self._other_pairs(model, other) if other else None
         if self._pairwise:
             second_pairs = made[1] if len(made) > 1 else None
-            given = replace(made[0], mismatched=mismatched, weights=row_weights, second=second_pairs, other=others)
+            given = replace(made[0], mismatched=mismatched, second=second_pairs, other=others)
             losses.append(self._pairwise(given).mean())
         if self._terms and others:
             for name, term in self._terms(made[0].chosen_ratio, others.chosen_ratio).items():
@@ -241,26 +244,31 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         loss = torch.stack([one for one in losses if isinstance(one, torch.Tensor)]).sum() * self.pair_weight
         return (loss, None) if return_outputs else loss
 
-    def _log_completions(self, log_probs: torch.Tensor, reference: dict[str, torch.Tensor], mask: torch.Tensor) -> None:
-        """Lengths of answers in tokens, their end included, and the divergence from the reference on them.
+    @torch.no_grad()
+    def _log_pairs(self, pairs: PairLogProbs) -> None:
+        """Rewards in the place of TRL's, which are DPO's whatever the loss; lengths of answers in tokens, their end
+        included; log-ratios to the reference, and the divergence from it on them.
 
         The latter is the estimator k3 (http://joschu.net/blog/kl-approx.html) of an answer's mean log-ratio a token,
         exp(-d) - 1 + d: at most the mean of k3 over its tokens, and never negative. The expectation is over these
         answers, which the policy wrote only where a method samples them.
-
-        Args:
-            log_probs: summed [2B], under the policy, chosen before rejected.
-            reference: those under the reference.
-            mask: [2B, L], of the answers' tokens.
         """
-        lengths = mask.sum(1)
-        for name, length, policy in zip(
-            ("chosen", "rejected"), lengths.chunk(2), log_probs.detach().chunk(2), strict=True
+        chosen, rejected = self._reward.of(pairs)
+        right = ranked_right(chosen, rejected)
+        rewards = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": right}
+        theirs = self._metrics["train" if self.model.training else "eval"]
+        for name, values in rewards.items():
+            theirs[f"rewards/{name}"].pop()
+            self._log_mean(f"rewards/{name}", values)
+        for name, length, ratio in (
+            ("chosen", pairs.chosen_tokens, pairs.chosen_ratio),
+            ("rejected", pairs.rejected_tokens, pairs.rejected_ratio),
         ):
             self._log_mean(f"lengths/{name}", length)
-            if self.ld_alpha is None:  # else the reference's are weighted sums
-                ratio = (policy - reference[f"ref_{name}_logps"]).float() / length
-                self._log_mean(f"kl/{name}", torch.expm1(-ratio) + ratio)
+            self._log_mean(f"logratios/{name}", ratio)
+            if self.ld_alpha is None:  # else these are weighted sums
+                mean = ratio.float() / length
+                self._log_mean(f"kl/{name}", torch.expm1(-mean) + mean)
 
     def _log_mean(self, name: str, values: torch.Tensor) -> None:
         """Log the mean of some values over all processes."""
@@ -335,7 +343,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         with self._shared_inputs([batch]) as [trl_batch], self._passes.recorded() as passes:
             [reference] = self._reference_log_probs(None, [trl_batch])
             self._select_batch(0)
-            pairs = _pairs(torch.cat(_policy_log_probs(model, trl_batch)), reference, trl_batch)
+            pairs = pair_log_probs(torch.cat(policy_log_probs(model, trl_batch)), reference, trl_batch)
             tokens = pair_tokens(passes[1], passes[0], trl_batch) if self._by_token else None
             return replace(pairs, tokens=tokens)
 
@@ -347,7 +355,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         if not self._mismatched:
             return None
         self._select_batch(1)
-        ratios = _policy_log_probs(model, batches[1])[1] - references[1]["ref_rejected_logps"]
+        ratios = policy_log_probs(model, batches[1])[1] - references[1]["ref_rejected_logps"]
         mean = self.accelerator.gather(ratios.float()).mean()
         self._metrics["train"]["logratios/mismatched"].append(mean.item())
         return mean
@@ -370,29 +378,6 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
         known = compute() if rows is None or self._reference is None else self._reference.get(rows, compute)
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
-
-
-def _policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed log-probabilities [B] of a batch's chosen and rejected answers, as a model that TRL has prepared says."""
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-    inputs = {name: value for name, value in batch.items() if name != "completion_mask"}
-    output = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
-    chosen, rejected = output.log_probs.sum(1).chunk(2)
-    return chosen, rejected
-
-
-def _pairs(log_probs: torch.Tensor, reference: dict[str, torch.Tensor], batch: dict[str, Any]) -> PairLogProbs:
-    """What a loss of our own is given of a batch, of whose answers the policy has said `log_probs` [2B]."""
-    chosen, rejected = log_probs.chunk(2)
-    chosen_tokens, rejected_tokens = batch["completion_mask"].sum(1).chunk(2)
-    return PairLogProbs(
-        chosen,
-        rejected,
-        reference["ref_chosen_logps"],
-        reference["ref_rejected_logps"],
-        chosen_tokens,
-        rejected_tokens,
-    )
 
 
 def _format_counts(counts: Mapping[str, float]) -> str:

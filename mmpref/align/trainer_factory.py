@@ -76,6 +76,7 @@ def make_trainer(
             weights=weights,
             terms=method.terms(configured.settings) if method.terms else None,
             pairwise=method.pairwise(configured.settings),
+            reward=method.reward(configured.settings),
             mismatched=method.mismatched,
             by_token=method.by_token,
             distributions=method.distributions,

@@ -74,7 +74,8 @@ def inspect(
         revision: of a Hub dataset.
         image_root: folders or ``.zip`` files that image paths are relative to.
         columns: of a dataset, what its rows call their parts, such as ``{"prompt": "question"}``.
-        model: score the answers under this model (a name, or a loaded one): margins in nats, lengths in its tokens.
+        model: score the answers under this model (a name, or a loaded one): margins of log-probability in nats, and
+            lengths in tokens, over the tokens that training counts, an answer's end (EOS) among them.
             Without a dataset, the model to look into.
         source: rows to ask the model about: with reference answers of two sentences or more, or with the image's
             objects (``objects``, or ``gt_object``); by default the testbed's for its own model.

@@ -54,11 +54,11 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, f"{counts['rejected']} rejected, {counted(counts['chosen'], 'chosen answer')}"
     yield "methods", ", ".join(f"{name}: {counted(rows, 'row')}" for name, rows in report["methods"].items())
     if under := report.get("under_model"):
-        yield f"log-probability margin under {under['model']}", _spread(under["margin"])
+        yield f"log-probability of chosen - rejected, ends included, under {under['model']}", _spread(under["margin"])
         yield "the same a token", _spread(under["margin_per_token"])
         if under["prefers_chosen"] is not None:
             yield (
-                "rows where it prefers chosen (by sum, by token)",
+                "rows where it thinks chosen likelier (by sum, by token)",
                 (f"{under['prefers_chosen']:.1%}, {under['prefers_chosen_per_token']:.1%}"),
             )
         yield "image tokens a row", _spread(under["image_tokens"], counts=True)

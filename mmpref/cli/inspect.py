@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
-    help="Score the answers under this model: margins, and lengths in its tokens. Without DATASET:"
+    help="Score the answers under this model: margins of log-probability, and lengths, in the tokens that train counts"
+    " (each answer's end is one). Without DATASET:"
     " where this model's hallucinations come from.",
 )
 @click.option(

@@ -22,16 +22,18 @@ _BLOCK = 16
 def score_pairs(
     policy: Policy, table: Table, image_root: Sequence[str] = (), on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Score every usable pair whose texts have no special token of the model in them.
+    """Score every usable pair whose texts have no special token of the model in them, by the tokens that training
+    counts: each answer's end (EOS) is one of them.
 
     Args:
         on_progress: told how many rows are done, of how many.
 
     Returns:
         ``rows`` that were scored; ``margin`` (log-probability of chosen minus that of rejected, in nats) and
-        ``margin_per_token``; ``prefers_chosen`` and ``prefers_chosen_per_token``, the shares of rows where they are
-        above 0 (the accuracy of the model's implicit reward, before training); ``image_tokens`` and ``tokens`` (prompt
-        and longer answer) of a row; ``context`` (how many tokens the model takes, or None).
+        ``margin_per_token``, of their means over tokens; ``prefers_chosen`` and ``prefers_chosen_per_token``, the
+        shares of rows where they are above 0, as the model thinks the chosen answer likelier (the margins that DPO logs
+        are of log-ratios to it, and begin at 0); ``image_tokens`` and ``tokens`` (prompt and longer answer) of a row;
+        ``context`` (how many tokens the model takes, or None).
 
     Raises:
         InputError: rows of no known shape.
@@ -48,7 +50,7 @@ def score_pairs(
                 policy,
                 contexts,
                 [
-                    answer_tokens(policy, example.prompt, len(example.images), answer)
+                    answer_tokens(policy, example.prompt, len(example.images), answer, ends=True)
                     for example, answer in zip(examples, answers, strict=True)
                 ],
             )

@@ -35,18 +35,20 @@ class Score:
         return self.total / max(1, self.tokens)
 
 
-def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer: str) -> list[int]:
-    """An answer's token ids, as the prompt format writes it behind the prompt; what the format puts behind it is left
-    out.
+def answer_tokens(
+    policy: Policy, prompt: Sequence[Message], images: int, answer: str, *, ends: bool = False
+) -> list[int]:
+    """An answer's token ids, as the prompt format writes it behind the prompt.
 
     Args:
         images: how many the prompt has.
+        ends: with what the format puts behind it, which is what ends an answer (EOS), as training counts answers.
 
     Raises:
         InputError: the chat template writes another answer.
     """
     text, start = policy.answer_in_format(prompt, images, answer)
-    end = start + len(answer)
+    end = len(text) if ends else start + len(answer)
     if context_of(prompt):
         ids, spans = tokens_behind(policy.tokenizer, text)
     else:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmpref.align import adapter
-from mmpref.align.accuracy import count_ties, ranked_right
+from mmpref.align.accuracy import ranked_right
 from mmpref.align.plot import plot
 from mmpref.align.preference_data import Pairs
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
+from mmpref.data.policy_margins import score_pairs
+from mmpref.tables.open import open_table
+from mmpref.vlm.policy import Policy
+from tests.vlm.tiny import tiny
 
+from .test_families import made
 from .test_online import AVERAGED, recipe
 from .test_trainer import load, make, pairs
 
@@ -63,13 +70,6 @@ def test_a_tie_is_half_right() -> None:
     assert ranked_right(chosen, rejected).tolist() == [1.0, 0.5, 0.0, 0.5]
 
 
-@pytest.mark.parametrize(("accuracy", "margin", "shown"), [(0.0, 0.0, 0.5), (0.0, -0.1, 0.0), (0.25, 0.0, 0.25)])
-def test_a_batch_of_ties_is_no_failure(accuracy: float, margin: float, shown: float) -> None:
-    metrics = {"rewards/accuracies": [1.0, accuracy], "rewards/margins": [0.3, margin]}
-    count_ties(metrics)
-    assert metrics == {"rewards/accuracies": [1.0, shown], "rewards/margins": [0.3, margin]}
-
-
 @pytest.mark.usefixtures("pictures")
 def test_a_run_logs_them_beside_trls_entropy(preferences: Path, tmp_path: Path) -> None:
     manifest = train(recipe("povid", preferences, loss=AVERAGED["povid"]), tmp_path / "run")
@@ -81,3 +81,26 @@ def test_a_run_logs_them_beside_trls_entropy(preferences: Path, tmp_path: Path) 
     assert manifest["final"]["rejected_kl"] == rows[-1]["kl/rejected"]
     plot([{"step": row["step"]} for row in rows], tmp_path / "empty.png")
     assert (tmp_path / "run" / "training.png").read_bytes() != (tmp_path / "empty.png").read_bytes()
+
+
+def same_before_training(policy: Policy, data: Path, folder: Path) -> None:
+    """What `inspect --model` says of the first four rows, and what the first step on them logs."""
+    table = open_table(str(data))
+    found = score_pairs(policy, replace(table, rows=lambda: islice(table.rows(), 4)))
+    trainer = made(policy, data, folder)
+    assert isinstance(trainer, PreferenceTrainer)
+    with torch.no_grad():
+        trainer.compute_loss(trainer.model, trainer.collate(list(trainer.train_dataset)))
+    logged = {name: value[0] for name, value in trainer._metrics["train"].items()}
+    assert found["rows"] == len(trainer.train_dataset) == 4
+    assert found["margin"]["mean"] == pytest.approx(logged["logps/chosen"] - logged["logps/rejected"], abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "smolvlm", "gemma3", "paligemma"])
+def test_inspect_counts_the_tokens_that_training_counts(name: str, preferences: Path, tmp_path: Path) -> None:
+    """Formats differ in what they put behind an answer."""
+    same_before_training(tiny(name), preferences, tmp_path)
+
+
+def test_and_those_of_what_continues_a_context(contexts: Path, tmp_path: Path) -> None:
+    same_before_training(load(), contexts, tmp_path)

@@ -103,21 +103,24 @@ def test_the_divergence_is_of_the_answers_tokens_alone() -> None:
     assert kl_on_answers(moved, base, torch.tensor([[0, 0, 0, 1]])) == 0.0
 
 
-@pytest.mark.parametrize(("reward", "told"), [(-0.2, True), (0.2, False)])
-def test_falling_chosen_answers_are_told_in_words(reward: float, told: bool) -> None:
+@pytest.mark.parametrize(("fallen", "told"), [(-2.0, True), (2.0, False)])
+def test_falling_chosen_answers_are_told_in_words(fallen: float, told: bool) -> None:
+    """By log-ratios, whatever the method's reward is: SimPO's is below 0 from the first step on."""
     row = {
         "loss": 0.5,
         "rewards/accuracies": 1.0,
         "rewards/margins": 0.3,
-        "rewards/chosen": reward,
-        "rewards/rejected": reward - 0.3,
+        "rewards/chosen": -0.2,
+        "rewards/rejected": -0.5,
+        "logratios/chosen": fallen,
+        "logratios/rejected": fallen - 3,
         "logps/chosen": -9.0,
         "logps/rejected": -12.0,
     }
     final = final_metrics([row] * 3)
-    assert final["chosen_reward"] == pytest.approx(reward)
+    assert final["chosen_log_ratio"] == pytest.approx(fallen)
     assert bool(remarks_on(final)) == told
-    rewards = {name: value for name, value in row.items() if not name.startswith("logps")}
+    rewards = {name: value for name, value in row.items() if not name.startswith("log")}
     assert remarks_on(final_metrics([rewards])) == [], "a reward model's rewards are no log-ratios"
 
 

@@ -63,6 +63,8 @@ class Naive:
         ratio = (policy - base).gather(2, ids[..., None])[..., 0]
         self.ids = [ids[row][mask[row]].tolist() for row in range(len(ids))]
         self.ratios = [ratio[row][mask[row]] for row in range(len(ids))]
+        said = policy.gather(2, ids[..., None])[..., 0]
+        self.log_probs = [said[row][mask[row]] for row in range(len(ids))]
         self.kl = [kl[row][mask[row]].sum() for row in range(len(ids))]
 
     def margin(self, row: int) -> torch.Tensor:

@@ -28,6 +28,7 @@ def naive(policy: Policy, png: bytes, prompt: str, answer: str) -> float:
             add_special_tokens=False,
         )
     )
+    answer += policy.tokenizer.eos_token
     ids = policy.tokenizer(answer, add_special_tokens=False, return_tensors="pt")["input_ids"]
     begin = inputs["input_ids"].shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)

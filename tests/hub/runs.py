@@ -160,6 +160,7 @@ def adapter_manifest(**changes: Any) -> dict[str, Any]:
         ],
         "modules": {"language_model": 224, "projector": 2, "elsewhere": 0},
         "counts": {"rows": 5010, "skipped": {}},
+        "logged_reward": "beta (0.1) times the answer's log-ratio to the reference",
         "final": {"loss": 0.4321, "accuracy": 0.875, "margin": 1.25},
         **changes,
     }

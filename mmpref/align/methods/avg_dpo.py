@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmpref.align.loss_settings import AveragedSettings, loss_options
+from mmpref.align.loss_settings import AveragedSettings, loss_options, loss_reward
 from mmpref.align.method import Method
 from mmpref.errors import UsageError
 
@@ -19,4 +19,6 @@ class Settings(AveragedSettings):
             raise UsageError("loss.gamma is 0: nothing would be averaged.", "Give it a value up to 1.")
 
 
-METHOD = Method(Settings, loss_options, needs_second=True, weights=lambda settings: settings.weights)
+METHOD = Method(
+    Settings, loss_options, needs_second=True, reward=loss_reward, weights=lambda settings: settings.weights
+)

@@ -9,6 +9,9 @@
   1000 diffusion steps, drawn anew for each micro-batch;
 * k, token level: the KL divergence of reference to policy summed over the rejected answer's places, less that over the
   chosen one's without a gradient (TDPO, arXiv 2404.11999).
+
+An answer's reward in the log is beta times the sum of its so weighed log-ratio and ``token`` times its divergence: what
+the sigmoid compares of two answers to one image, without v. In the authors' log the divergence has no weight.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from mmpref.align.loss_settings import BetaSettings, no_trl_loss
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, under_other_images
 from mmpref.align.preference_data import NOISE, OTHER_PAIR, ROW
+from mmpref.align.rewards import Reward, scaled
 from mmpref.align.segments import segment_weights
 from mmpref.errors import UsageError
 from mmpref.rng import stream
@@ -86,6 +90,22 @@ def _pairwise(settings: Settings) -> Pairwise:
     return loss
 
 
+def _reward(settings: Settings) -> Reward:
+    def of(pairs: PairLogProbs) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = pairs.tokens
+        assert tokens is not None
+        assert tokens.kl is not None
+        chosen, rejected = tokens.ratios(segment_weights(tokens, settings.segment))
+        chosen_kl, rejected_kl = (settings.token * tokens.kl.sum(1)).chunk(2)
+        return scaled(settings.beta, (chosen + chosen_kl, rejected + rejected_kl))
+
+    return Reward(
+        f"beta ({settings.beta:g}) times the sum of the answer's weighed log-ratio to the reference and "
+        f"{settings.token:g} times its divergence from it",
+        of,
+    )
+
+
 METHOD = Method(
     Settings,
     no_trl_loss,
@@ -95,4 +115,5 @@ METHOD = Method(
     by_token=True,
     distributions=True,
     pairwise=_pairwise,
+    reward=_reward,
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.align.loss_settings import BetaSettings, no_trl_loss
 from mmpref.align.method import Method
+from mmpref.align.rewards import Reward, scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +31,26 @@ def _weigh(settings: BetaSettings, hardness: np.ndarray) -> np.ndarray:
     return factors
 
 
+def _betas(settings: BetaSettings, pairs: PairLogProbs) -> float | torch.Tensor:
+    """That of each pair."""
+    factors = 1.0 if pairs.weights is None else pairs.weights.clamp(min=_LEAST / settings.beta)
+    return settings.beta * factors
+
+
 def _pairwise(settings: BetaSettings) -> Pairwise:
     def loss(pairs: PairLogProbs) -> torch.Tensor:
         from torch.nn.functional import logsigmoid
 
-        factors = 1.0 if pairs.weights is None else pairs.weights.clamp(min=_LEAST / settings.beta)
-        return -logsigmoid(settings.beta * factors * pairs.margin)
+        return -logsigmoid(_betas(settings, pairs) * pairs.margin)
 
     return loss
 
 
-METHOD = Method(BetaSettings, no_trl_loss, pairwise=_pairwise, weights_read=("hardness",), weigh=_weigh)
+def _reward(settings: BetaSettings) -> Reward:
+    return Reward(
+        "the pair's own beta times the answer's log-ratio to the reference",
+        lambda pairs: scaled(_betas(settings, pairs), (pairs.chosen_ratio, pairs.rejected_ratio)),
+    )
+
+
+METHOD = Method(BetaSettings, no_trl_loss, pairwise=_pairwise, reward=_reward, weights_read=("hardness",), weigh=_weigh)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method
+from mmpref.align.rewards import Reward, log_ratio, mean_log_ratio
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ class Settings:
     """(chosen - rejected log-ratio - 1 / (2 beta))^2; ratios are to the base model and averaged over tokens.
 
     The average is TRL's: sums grow with the answers' length, and IPO's authors confirmed to TRL that theirs are
-    averages. IPO's paper writes sums.
+    averages. IPO's paper writes sums. Rewards in the log are what the loss is of: TRL's own trainer has sums there.
 
     Args:
         beta: the regularisation, tau in IPO's paper. This paper searches 0.8 to 1.0.
@@ -38,8 +39,12 @@ def _pairwise(settings: Settings) -> Pairwise | None:
     return lambda pairs: (pairs.chosen_ratio - pairs.rejected_ratio - 1 / (2 * settings.beta)) ** 2
 
 
+def _reward(settings: Settings) -> Reward:
+    return (log_ratio if settings.summed else mean_log_ratio)(settings.beta)
+
+
 def _options(settings: Settings) -> dict[str, Any]:
     return {"loss_type": [] if settings.summed else ["ipo"], "beta": settings.beta}
 
 
-METHOD = Method(Settings, _options, pairwise=_pairwise, tags=("preference",))
+METHOD = Method(Settings, _options, pairwise=_pairwise, reward=_reward, tags=("preference",))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpref.align.loss_settings import BetaSettings, trl_loss
 from mmpref.align.method import Method
+from mmpref.align.rewards import Reward, log_ratio
 from mmpref.errors import UsageError
 
 
@@ -31,4 +32,12 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {**trl_loss("sigmoid")(settings), "ld_alpha": settings.alpha}
 
 
-METHOD = Method(Settings, _options)
+def _reward(settings: Settings) -> Reward:
+    """The trainer's sums are weighed as the loss's are."""
+    dpos = log_ratio(settings.beta)
+    return replace(
+        dpos, text=f"{dpos.text}, tokens beyond the shorter answer's length weighing alpha ({settings.alpha:g})"
+    )
+
+
+METHOD = Method(Settings, _options, reward=_reward)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.align.loss_settings import loss_options
+from mmpref.align.loss_settings import loss_options, loss_reward
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext
 from mmpref.align.preference_data import ROW
@@ -54,6 +54,7 @@ class MixedSource:
 METHOD = Method(
     Settings,
     loss_options,
+    reward=loss_reward,
     source=MixedSource,
     needs_annotator=True,
     annotator_instruction=lambda settings: settings.instruction,

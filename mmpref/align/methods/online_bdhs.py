@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmpref.align.loss_settings import AveragedSettings, loss_options
+from mmpref.align.loss_settings import AveragedSettings, loss_options, loss_reward
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.errors import UsageError
@@ -61,5 +61,10 @@ def _needs(settings: Settings) -> tuple[str, ...]:
 
 
 METHOD = Method(
-    Settings, loss_options, weights=lambda settings: settings.weights, source=OnlineBdhsSource, needs=_needs
+    Settings,
+    loss_options,
+    reward=loss_reward,
+    weights=lambda settings: settings.weights,
+    source=OnlineBdhsSource,
+    needs=_needs,
 )

@@ -5,13 +5,14 @@ Of the data only images and prompts are used. Rows without a verdict are left ou
 
 from __future__ import annotations
 
-from mmpref.align.loss_settings import loss_options
+from mmpref.align.loss_settings import loss_options, loss_reward
 from mmpref.align.method import Method
 from mmpref.align.ranked_source import RankedSettings, RankedSource
 
 METHOD = Method(
     RankedSettings,
     loss_options,
+    reward=loss_reward,
     source=RankedSource,
     needs=lambda _: (),
     needs_annotator=True,

@@ -2,7 +2,8 @@
 
 The chosen answers' negative log-likelihood (TRL's mean over their tokens, the prompt left out) and beta times
 -log sigmoid(log odds of chosen to rejected), of probabilities that are averaged over tokens in the logarithm. The base
-model has no part in it; it is asked for what the log says of it, rewards among them.
+model has no part in it, and is only asked for how far the policy is from it, which is logged. Rewards in the log are
+those of TRL's ORPOTrainer: beta times log-probabilities averaged over tokens, of which the odds are made.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.align.loss_settings import BetaSettings, trl_loss
 from mmpref.align.method import Method
+from mmpref.align.rewards import mean_log_prob
 
 if TYPE_CHECKING:
     import torch
@@ -35,4 +37,10 @@ def _log_odds(log_probs: torch.Tensor) -> torch.Tensor:
     return log_probs - log_probs.expm1().neg().log()
 
 
-METHOD = Method(BetaSettings, trl_loss("sft"), pairwise=_pairwise, tags=("preference",))
+METHOD = Method(
+    BetaSettings,
+    trl_loss("sft"),
+    pairwise=_pairwise,
+    reward=lambda settings: mean_log_prob(settings.beta),
+    tags=("preference",),
+)

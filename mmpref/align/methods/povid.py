@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmpref.align.loss_settings import AveragedSettings, loss_options
+from mmpref.align.loss_settings import AveragedSettings, loss_options, loss_reward
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.errors import UsageError
@@ -49,4 +49,6 @@ class DistortedSource:
         return with_policy_rejections(rows, examples, self._distort(examples), self._averaged)
 
 
-METHOD = Method(Settings, loss_options, weights=lambda settings: settings.weights, source=DistortedSource)
+METHOD = Method(
+    Settings, loss_options, reward=loss_reward, weights=lambda settings: settings.weights, source=DistortedSource
+)

@@ -1,8 +1,8 @@
 """SimPO: mean log-probability a token as the reward, a margin, and no base model (Meng et al., arXiv 2405.14734).
 
 -log sigmoid(beta * (chosen - rejected log-probability, each averaged over its tokens) - gamma), and ``sft`` times the
-chosen answers' negative log-likelihood (CPO-SimPO). The base model is asked all the same, for what the log says of it:
-rewards there are TRL's, beta times log-ratios to it.
+chosen answers' negative log-likelihood (CPO-SimPO). Rewards in the log are beta times these averages, as those of TRL's
+CPOTrainer are; the base model is only asked for how far the policy is from it, which is logged too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.loss_settings import BetaSettings
 from mmpref.align.method import Method
+from mmpref.align.rewards import mean_log_prob
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,4 +56,10 @@ def _pairwise(settings: Settings) -> Pairwise:
     return loss
 
 
-METHOD = Method(Settings, _options, pairwise=_pairwise, tags=("preference",))
+METHOD = Method(
+    Settings,
+    _options,
+    pairwise=_pairwise,
+    reward=lambda settings: mean_log_prob(settings.beta),
+    tags=("preference",),
+)

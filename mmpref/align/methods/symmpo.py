@@ -11,7 +11,8 @@ With m = chosen log-ratio - rejected log-ratio, y the row's chosen answer and z 
 as the authors' released code has it (Liuwq-bit/SymMPO `muffin/train/trainers.py`, commit a4a1a39, with both of its
 betas alike; the paper's equations were not compared). A row's partner is the row beside it, if that asks the same
 question of another image: ``build-dataset --method symmpo`` puts the authors' two similar images there. Else it is the
-next row that does; a row that has none, or whose partner has the same answer, is left out and counted.
+next row that does; a row that has none, or whose partner has the same answer, is left out and counted. Rewards in the
+log are DPO's; margins and accuracies are means over the row's rejected answer and z.
 """
 
 from __future__ import annotations

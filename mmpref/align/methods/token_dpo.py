@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.align.loss_settings import BetaSettings, no_trl_loss
 from mmpref.align.method import Method
+from mmpref.align.rewards import Reward, scaled
 from mmpref.align.segments import segment_weights
 from mmpref.errors import UsageError
 
@@ -42,15 +43,27 @@ class Settings(BetaSettings):
             raise UsageError(f"loss.segment is {self.segment}; it must be at least 0.")
 
 
+def _weighed(settings: Settings, pairs: PairLogProbs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-ratios [B] of the answers, their tokens weighed."""
+    assert pairs.tokens is not None
+    weights = pairs.tokens.weights
+    if settings.segment != 1:
+        weights = weights * segment_weights(pairs.tokens, settings.segment)
+    return pairs.tokens.ratios(weights)
+
+
+def _reward(settings: Settings) -> Reward:
+    return Reward(
+        f"beta ({settings.beta:g}) times the sum of the tokens' weighed log-ratios to the reference",
+        lambda pairs: scaled(settings.beta, _weighed(settings, pairs)),
+    )
+
+
 def _pairwise(settings: Settings) -> Pairwise:
     def loss(pairs: PairLogProbs) -> torch.Tensor:
         from torch.nn.functional import logsigmoid
 
-        assert pairs.tokens is not None
-        weights = pairs.tokens.weights
-        if settings.segment != 1:
-            weights = weights * segment_weights(pairs.tokens, settings.segment)
-        chosen, rejected = pairs.tokens.ratios(weights)
+        chosen, rejected = _weighed(settings, pairs)
         return -logsigmoid(settings.beta * (chosen - rejected))
 
     return loss
@@ -60,6 +73,7 @@ METHOD = Method(
     Settings,
     no_trl_loss,
     pairwise=_pairwise,
+    reward=_reward,
     weights_read=("chosen_weights", "rejected_weights"),
     needs_weights=lambda settings: settings.segment == 1,
     by_token=True,

@@ -168,6 +168,7 @@ def model_card(
         kept=kept,
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
+        logged_reward=text(manifest.get("logged_reward") or ""),
         source=paper_link(paper) if (entry := bibtex(paper)) else "",
         bibtex=entry,
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
