@@ -37,6 +37,7 @@ from mmpref.tables.messages import (
     MARK,
     QUESTIONS,
     REJECTED,
+    WHOLE,
     Shape,
     Turn,
     Unusable,
@@ -60,6 +61,7 @@ REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
 PROMPT_GIVEN, FIRST_CAPTION, TEMPLATE_REMOVED = "prompt_given", "first_of_captions", "template_removed"
+LAST_ANSWER = "last_of_several_answers"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
@@ -94,7 +96,8 @@ class PreferenceRow:
             it keeps the white space before it.
         images: its image cells.
         shape: the columns that hold prompt and answer.
-        notes: what was changed: `IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`.
+        notes: what was changed: `IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`;
+            or left aside: `LAST_ANSWER`, of a conversation whose earlier answers are a part of the prompt.
         unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """
@@ -169,14 +172,13 @@ class _RowReader:
         if unread := unread_media(self.row):
             self._add("not-read", f"the row has {', '.join(unread)}, which mmpref does not read", "prompt", unread[0])
         rejected = self._rejected_answer("rejected", rejected_column(self.row), prompt)
-        second = self._rejected_answer(
-            REJECTED_POLICY, REJECTED_POLICY if REJECTED_POLICY in self.row else None, prompt
-        )
-        chosen = self._answer_text(answer) if answer else ""
-        messages = tuple(turn.message for turn in prompt)
+        second = self._rejected_answer(REJECTED_POLICY, REJECTED_POLICY, prompt)
+        whole = self.shape[0] in WHOLE or not is_empty(self.row.get("history"))
+        if whole and any(turn.message.role == "assistant" for turn in prompt):
+            self.notes.append(LAST_ANSWER)
         return PreferenceRow(
-            messages,
-            chosen,
+            tuple(turn.message for turn in prompt),
+            self._answer_text(answer) if answer else "",
             rejected,
             second,
             tuple(images),
@@ -342,8 +344,7 @@ class _RowReader:
             self._add(
                 "image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.prompt_column
             )
-        if first and first.image_after_text:
-            self.notes.append(IMAGES_MOVED)
+        self.notes += [IMAGES_MOVED] if first and first.image_after_text else []
         return in_columns
 
     def _rejected_answer(self, part: str, column: str | None, prompt: Sequence[Turn]) -> str:

@@ -19,7 +19,7 @@ from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of
 from mmpref.tables.messages import DEFAULT_PROMPT, HINT, rejected_column, unfolded
-from mmpref.tables.rows import FIRST_CAPTION, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
+from mmpref.tables.rows import FIRST_CAPTION, LAST_ANSWER, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
 Row = dict[str, Any]
 Rows = Callable[[str], Iterable[Row]]
@@ -114,7 +114,7 @@ class TableReader:
         self.unread: dict[str, None] = {}
         """Columns that look like answers or parts of the question, and are not read."""
         self._needs = needs
-        self._given, self._captions = 0, 0
+        self._given, self._captions, self._conversations = 0, 0, 0
         self._rows, self._any_has_them = 0, False
         self._first: tuple[Mapping[str, Any], int] = ({}, 0)
 
@@ -133,6 +133,7 @@ class TableReader:
             self.unread.setdefault(brief(column, 60))
         self._given += PROMPT_GIVEN in read.notes
         self._captions += FIRST_CAPTION in read.notes
+        self._conversations += LAST_ANSWER in read.notes
         if self._rows == LOOKED_THROUGH:
             self.end()
         return read
@@ -180,6 +181,13 @@ class TableReader:
         if self._captions:
             captioned = counted(self._captions, "row has", "rows have")
             logger.info("%s: %s several captions; the first is read.", self.where, captioned)
+        if self._conversations:
+            answered = counted(self._conversations, "row has", "rows have")
+            logger.info(
+                "%s: %s several answers; the last is read, with those before it as a part of its prompt.",
+                self.where,
+                answered,
+            )
         for column in self.unread:
             logger.warning(
                 "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read.",

@@ -422,6 +422,38 @@ def test_earlier_rounds_and_an_instructions_input_are_part_of_the_prompt() -> No
     assert [turn.content for turn in read.prompt] == ["S", "Hi", "Hello.", f"Say it.\n{Q}"]
 
 
+TALK = [USER, ASSISTANT, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "Yes."}]
+CONVERSATIONS: dict[str, dict[str, Any]] = {
+    "messages": {"messages": TALK},
+    "LLaVA": {"conversations": [{"from": one["role"], "value": one["content"]} for one in TALK]},
+    "the Cauldron": {"texts": [{"user": Q, "assistant": GOOD}, {"user": "Sure?", "assistant": "Yes."}]},
+    "rounds": {"instruction": "Sure?", "output": "Yes.", "history": [[Q, GOOD]]},
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_of_several_answers_the_last_is_read_and_that_is_counted_and_said(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mmpref")
+    row = {**CONVERSATIONS[name], "images": [CELL]}
+    one = {"messages": TALK[:2], "images": [CELL]}
+    first, second = built(table(row, one))
+    assert isinstance(first, Example)
+    assert isinstance(second, Example)
+    assert (first.answer, [turn.content for turn in first.prompt]) == ("Yes.", [Q, GOOD, "Sure?"])
+    assert (first.notes, second.notes) == (("last_of_several_answers",), ())
+    assert any("1 rows have several answers; the last is read" in message for message in caplog.messages)
+    pairs = table({**row, "rejected": "No."}, {**one, "rejected": BAD})
+    assert trained(pairs, tmp_path / "run").changed == {"last_of_several_answers": 1}
+    assert inspect(pairs)["changed"] == {"last_of_several_answers": 1}
+
+
+def test_answers_in_a_prompt_of_its_own_are_not_left_aside() -> None:
+    read = read_row({"prompt": TALK[:3], "completion": TALK[3:], "images": [CELL]}, "row 0")
+    assert read.notes == ()
+
+
 def test_text_that_looks_like_json_or_like_nothing_stays_text() -> None:
     for said in ("[1, 2]", '{"answer": 3}', "None", "nan", "null", "[{}]"):
         read = read_row({"question": said, "answer": said}, "row 0")
