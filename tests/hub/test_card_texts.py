@@ -53,6 +53,26 @@ def test_words_in_the_names_of_builders_are_words(method: str, title: str) -> No
     assert method_title({"command": "build-dataset", "recipe": {"method": method}}) == title
 
 
+@pytest.mark.parametrize(
+    ("method", "paper"),
+    [
+        ("dpo", "2305.18290"),
+        ("simpo", "2405.14734"),
+        ("tr-dpo", "2404.09656"),
+        ("povid", "2402.11411"),
+        ("token-dpo", "2312.00849"),
+        ("avg-dpo", None),
+        ("sft", None),
+    ],
+)
+def test_the_paper_of_a_method_is_cited(method: str, paper: str | None) -> None:
+    """The study's own methods, and controls, have none beside it."""
+    card = model_card(adapter_manifest(method=method))
+    assert re.findall(r"The method is from \[arXiv ([\d.]+)\]", card) == ([paper] if paper else [])
+    assert re.findall(r"eprint=\{(.+)\}", card) == ([paper] if paper else [])
+    assert card.count("```bibtex\n") == (2 if paper else 1)
+
+
 def test_settings_that_decide_nothing_are_not_shown() -> None:
     def shown(**changes: object) -> set[str]:
         manifest = adapter_manifest()

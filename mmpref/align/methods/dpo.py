@@ -1,4 +1,4 @@
-"""Direct preference optimisation on offline pairs (Rafailov et al., 2023; the paper's offline DPO)."""
+"""Direct preference optimisation on offline pairs (DPO, Rafailov et al., arXiv 2305.18290)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distorted answers of the current policy, averaged with the data's rejected ones (POVID, the paper's section 3.3).
+"""Distorted answers of the current policy, averaged with the data's rejected ones (POVID, arXiv 2402.11411).
 
 At every step each token of a second rejected answer is the policy's likeliest one given a noisy image and the chosen
 tokens before it. As in the paper that is an answer, scored like any other; POVID's released code gathers its tokens'

@@ -1,4 +1,4 @@
-"""DPO whose tokens weigh what the data say of them, or more where answers differ: wrong words more than the rest.
+"""DPO whose tokens weigh what the data say of them, or more where answers differ (after RLHF-V's, arXiv 2312.00849).
 
 -log sigmoid(beta * (sum of w * chosen tokens' log-ratios - sum of w * rejected tokens' log-ratios)). The weights are
 the columns ``chosen_weights`` and ``rejected_weights`` (`mmpref.align.weights`), whoever measured them: a human who

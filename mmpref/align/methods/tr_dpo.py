@@ -1,4 +1,4 @@
-"""DPO whose reference becomes the policy every so many steps: TR-DPO's hard update (Gorbatovski et al., 2404.09656).
+"""DPO whose reference becomes the policy every so many steps: TR-DPO's hard update (Gorbatovski, arXiv 2404.09656).
 
 Log-ratios are to the reference of that time, those in the log too. A run that ends before the first update is plain
 DPO, and says so. The paper's soft update mixes weights, which LoRA's products do not allow.

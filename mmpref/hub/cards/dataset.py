@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.hub.cards import snippets
+from mmpref.hub.cards.citation import bibtex, paper_link, paper_of
 from mmpref.hub.cards.limits import Making, limits
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields, size_category
@@ -138,6 +139,7 @@ def card_and_pictures(
     licence_note = ""
     if licence["license"] == "unknown":
         licence_note = _UNREADABLE_LICENCE if source.get("licence") == UNREADABLE else _UNSTATED_LICENCE
+    cited = paper_of(manifest) if making.written else ""
     card = render_card(
         "dataset",
         data,
@@ -167,7 +169,9 @@ def card_and_pictures(
         corrected=making.corrected,
         rewritten=making.rewritten,
         limits=limits(making),
-        cited=_cited(manifest) if making.written else "",
+        cited=cited,
+        paper=paper_link(cited) if cited else "",
+        bibtex=bibtex(cited),
         painted=bool(manifest.get("painted")),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
@@ -217,12 +221,6 @@ def _making(manifest: Mapping[str, Any]) -> Making:
         second=bool(recipe.get("keep_rejected")),
         control=_is_control(method_name(manifest)),
     )
-
-
-def _cited(manifest: Mapping[str, Any]) -> str:
-    """The arXiv id that the method's first line names; "" where it names none."""
-    found = re.search(r"arXiv (\d{4}\.\d{4,5})", summary_of("build-dataset", method_name(manifest)))
-    return found[1] if found else ""
 
 
 def _column_text(name: str, contexts: int, making: Making) -> str:

@@ -4,13 +4,13 @@ marker comments."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.hub.cards import snippets
 from mmpref.hub.cards.base_model import base_check, base_licence, base_note, base_revision
+from mmpref.hub.cards.citation import bibtex, paper_link, paper_of
 from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
@@ -44,7 +44,6 @@ from mmpref.run.results_text import decimals, fixed
 
 CURVES = "training.png"
 """The picture of a training's curves, which its card shows where it is there."""
-_STUDY = "2407.02477"
 _PLACES = {"accuracy": 3, "reward": 3}
 """Behind the point, of what a training measured of itself; 4 of all else."""
 _UNSURE = {
@@ -129,6 +128,7 @@ def model_card(
         *(["control"] if is_control else []),
     ]
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
+    paper = paper_of(manifest)
     kept, held_out = kept_text(manifest), _held_out_table(manifest.get("held_out") or {})
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if is_reward_model:
@@ -167,7 +167,8 @@ def model_card(
         kept=kept,
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
-        source=_source_of(method_name(manifest)),
+        source=paper_link(paper) if (entry := bibtex(paper)) else "",
+        bibtex=entry,
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(load, "python"),
         controls=", ".join(map(code, controls)),
@@ -186,12 +187,6 @@ def _control_methods(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
     """Methods that made pairs of the training data and are there to compare with."""
     made_by = dict.fromkeys(method for entry in datasets for method in entry.get("methods", ()))
     return [method for method in made_by if summary_of("build-dataset", method).startswith(CONTROL)]
-
-
-def _source_of(method: str) -> str:
-    """The paper that a method's first line names, as a link; "" where that is none or the study that all cards name."""
-    found = re.search(r"arXiv (\d{4}\.\d{4,5})", summary_of("train", method))
-    return f"[arXiv {found[1]}](https://arxiv.org/abs/{found[1]})" if found and found[1] != _STUDY else ""
 
 
 def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
