@@ -137,7 +137,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @common.push_options("dataset")
 @common.replace_option
 @common.license_option
-@click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
+@common.accept_license_option
 @common.recipe_options
 @common.output_options
 def command(

@@ -183,6 +183,12 @@ def license_option(command: F) -> F:
     )(command)
 
 
+def accept_license_option(command: F) -> F:
+    """``--accept-license``."""
+    text = "Publish although the licence of a source, or of training data, may forbid it."
+    return click.option("--accept-license", is_flag=True, help=text)(command)
+
+
 def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) -> None:
     """Print the result on stdout: one JSON object, or the human form that ``table`` prints."""
     if as_json:

@@ -54,7 +54,7 @@ from mmpref.errors import UsageError
     metavar="DIR",
     help="Only write there what would be published, card and all, and send nothing.",
 )
-@click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
+@common.accept_license_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(run: Path, as_json: bool, to_folder: Path | None, **options: Any) -> None:
     """Publish a finished run directory: a dataset, an adapter, an evaluation's results, or a chain of rounds.

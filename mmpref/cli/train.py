@@ -76,6 +76,7 @@ _POSITIVE = _Positive()
 )
 @common.push_options("model")
 @common.replace_option
+@common.accept_license_option
 @common.recipe_options
 @common.output_options
 def command(
@@ -84,6 +85,7 @@ def command(
     hub_id: str | None,
     private: bool,
     replace: bool,
+    accept_license: bool,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -105,7 +107,9 @@ def command(
     from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
+    from mmpref.hub.licence_check import check_licences
     from mmpref.hub.staged_files import ADAPTER_FILES
+    from mmpref.tables.open import open_table
 
     name = recipe_name(options["recipe"], options["model"])
     recipe = with_watched(train_recipe(**options), name)
@@ -117,8 +121,13 @@ def command(
         plan = partial(planned_train, recipe, name, output)
         replaced = () if replace else ADAPTER_FILES
         target = common.push_target(push, hub_id, "model", plan, private=private, replaced=replaced)
+        if target and recipe.dataset:
+            data = [open_table(spec, recipe.split).facts() for spec in recipe.dataset]
+            check_licences({"sources": data}, accept_license)
     trained = run_train(recipe, name, output)
     if not main:
         return
-    published = common.publish(target, trained.path, private, base_hub_id=base_hub_id, replace=replace)
+    published = common.publish(
+        target, trained.path, private, base_hub_id=base_hub_id, accept_license=accept_license, replace=replace
+    )
     common.show_run(trained, published, as_json)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import HubError
+from mmpref.hub.recipe_paths import told_paths
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.registry import resolve_path
 
@@ -66,7 +67,7 @@ def public(document: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str,
     local: set[str] = set()
     for name, is_local in (origin for source in (document, *others) for origin in _origins(source)):
         (local if is_local else from_hub).add(name)
-    cleaned = _cleaned(document, from_hub, local - from_hub, False)
+    cleaned = _cleaned(told_paths(document), from_hub, local - from_hub, False)
     assert isinstance(cleaned, dict)
     return cleaned
 

@@ -77,5 +77,10 @@ def at_home(field: dataclasses.Field[Any], value: Any) -> Any:
     return tuple(map(os.path.expanduser, value)) if isinstance(value, tuple) else value
 
 
+def is_path_field(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field's value, or each of its values, is a path of this machine."""
+    return field.metadata.get(_KIND) in ("path", "roots")
+
+
 def _kind(field: dataclasses.Field[Any], value: Any) -> Any:
     return None if value == field.metadata.get(_UNLESS) else field.metadata.get(_KIND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -130,6 +131,20 @@ def test_a_push_that_cannot_work_is_said_before_training(
     assert done.returncode == 1
     assert done.stderr.count("Error:") == 1
     assert "no Hugging Face token" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_whose_licence_may_forbid_a_push_are_refused_before_training(
+    preferences: Path, recipe: Path, tmp_path: Path, hub_env: dict[str, str]
+) -> None:
+    data = tmp_path / "closed"
+    shutil.copytree(preferences, data)
+    (data / "README.md").write_text("---\nlicense: cc-by-nd-4.0\n---\n")
+    words = ["train", "--recipe", recipe, "--dataset", data, "--output", tmp_path / "run", "--push"]
+    done = mmpref(*words, cwd=tmp_path, env=hub_env)
+    assert done.returncode == 1, done.stderr
+    assert "may be forbidden by the licence" in done.stderr
+    assert "cc-by-nd-4.0" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

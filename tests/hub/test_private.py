@@ -192,3 +192,28 @@ def test_images_are_named_below_their_root(tmp_path: Path) -> None:
     file.write_bytes(b"x")
     for given in (str(file), "../imgs/9.png", "9.png"):
         assert read_under(file.parent, given).name == "9.png"
+
+
+def test_a_setting_that_names_a_path_is_one_whatever_its_form() -> None:
+    """One rule in a card's command, in its settings and in what was asked: no bare names beside ``/path/to/...``."""
+    manifest = adapter_manifest()
+    chair = {"data": "/home/someone/dev.jsonl", "synonyms": "syn.txt", "images": "photos", "image_root": ["more"]}
+    manifest["recipe"]["watch"] = {"benchmarks": ["chair"], "benchmark": {"chair": chair}, "split": "photos"}
+    asked = {"benchmark": "chair", "label": "chair", "changed": {"synonyms": "syn.txt", "prompt": "photos"}}
+    manifest |= {"evaluations": [{"step": 1, "chair/chair_i": 0.2}], "watched": {"chair": asked}}
+    card, told = model_card(manifest), public(manifest)
+    assert told["recipe"]["watch"]["benchmark"]["chair"] == {
+        "data": "/path/to/dev.jsonl",
+        "synonyms": "/path/to/syn.txt",
+        "images": "/path/to/photos",
+        "image_root": ["/path/to/more"],
+    }
+    assert told["recipe"]["watch"]["split"] == "photos"
+    assert told["watched"]["chair"]["changed"] == {"synonyms": "/path/to/syn.txt", "prompt": "photos"}
+    assert "watch.benchmark.chair.synonyms=/path/to/syn.txt" in card
+    assert "watch.benchmark.chair.images=/path/to/photos" in card
+    builder = {"synonyms": "syn.txt", "candidates": 4}
+    built = {"command": "build-dataset", "recipe": {"method": "chair-rank", "builder": builder}}
+    assert public(built)["recipe"]["builder"] == {"synonyms": "/path/to/syn.txt", "candidates": 4}
+    unknown = {"command": "build-dataset", "recipe": {"method": "of-a-plugin-that-is-gone", "builder": builder}}
+    assert public(unknown)["recipe"]["builder"] == builder
