@@ -64,6 +64,8 @@ _KINDS: dict[Any, _Kind] = {
 
 _MOST_WORKERS = 4
 """Processes that make batches, unless told otherwise: a step takes far longer than its images."""
+_EVALUATING = ("eval_strategy", "do_eval", "eval_on_start", "load_best_model_at_end")
+"""Options of TRL's own evaluation, which takes rows of its own."""
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
@@ -127,6 +129,13 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
             raise UsageError(f"trainer.{name} is {value!r}; it must be {form.text}.")
         if name in _AT_LEAST_1 and isinstance(value, int) and value < 1:
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
+    for name in (name for name in _EVALUATING if name in trainer):
+        value = getattr(trainer[name], "value", trainer[name])
+        if value and value != "no":
+            raise UsageError(
+                f"trainer.{name} is {value!r}, and a training holds out no pairs to compute a loss on.",
+                "Watch a benchmark: --eval-benchmark=NAME, with --eval-every, and --best to keep the best step.",
+            )
     limit = trainer.get("save_total_limit", 2)
     if limit is not None and limit < 2:
         raise UsageError(

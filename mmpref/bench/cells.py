@@ -76,7 +76,8 @@ def optional_text(row: Mapping[str, Any], column: str) -> str | None:
 
 
 def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
-    """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean, or 1 and 0.
+    """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean, or
+    1 and 0.
 
     Raises:
         InputError: it holds another value.

@@ -88,7 +88,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     "--validation",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
-    help="Hold out about a share of the rows as a second split that shares no image with the rest.",
+    help="Hold out about a share of the rows, as a split that shares no image with the rest and is not trained on.",
 )
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
 @click.option(

@@ -41,6 +41,8 @@ def test_trl_defaults_that_hurt_are_off(tmp_path: Path) -> None:
         ({"hub_model_id": "me/x"}, "--hub-model-id"),
         ({"beta": 0.3}, "loss.KEY=VALUE"),
         ({"save_total_limit": 1}, "at least 2"),
+        ({"eval_strategy": "steps"}, "Watch a benchmark: --eval-benchmark=NAME"),
+        ({"load_best_model_at_end": True}, "--best to keep the best step"),
     ],
 )
 def test_refused(block: dict[str, Any], message: str) -> None:
@@ -113,4 +115,14 @@ def test_values_that_trl_would_trip_over_later_are_refused(name: str, value: obj
 
 def test_numbers_are_taken_in_either_form() -> None:
     trl_options.check({"num_train_epochs": 1, "learning_rate": 1e-5, "save_steps": 0.5, "max_steps": 3}, {})
-    trl_options.check({"save_total_limit": None, "eval_steps": None, "bf16": None, "use_cpu": True}, {})
+    trl_options.check(
+        {
+            "eval_strategy": "no",
+            "do_eval": False,
+            "save_total_limit": None,
+            "eval_steps": None,
+            "bf16": None,
+            "use_cpu": True,
+        },
+        {},
+    )
