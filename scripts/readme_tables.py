@@ -73,12 +73,14 @@ CONTROLS = {
     "reversed": "chosen and rejected swapped, which must harm",
 }
 CONTROL_METRICS = {
-    "chair chair_i": "CHAIR_i",
-    "chair chair_i_typical": "of usual things",
-    "chair chair_i_other": "of others",
-    "chair recall": "recall",
-    "pope accuracy": "POPE accuracy",
+    "CHAIR_i": ("chair chair_i", "test"),
+    "of usual things": ("chair chair_i_typical", "test"),
+    "of others": ("chair chair_i_other", "test"),
+    "recall": ("chair recall", "test"),
+    "CHAIR_i where the usual is there": ("chair chair_i", "usual"),
+    "POPE accuracy": ("pope accuracy", "test"),
 }
+"""Each with the split that it is of."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -155,11 +157,11 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger", *, everywhere: bo
         return ""
     measured = Ledger.read(ledger)
     effects = Effects(plan.load("study"), measured)
-    keys = [Key.of(name) for name in CONTROL_METRICS]
-    of_base = [effects.value("base", key, "test") for key in keys]
+    keys = [(Key.of(metric), split) for metric, split in CONTROL_METRICS.values()]
+    of_base = [effects.value("base", key, split) for key, split in keys]
     shown = (f"{effect.value:.3f}" if effect else "not run" for effect in of_base)
     rows = [("base", "", on_each_base(of_base[0], ""), *shown)]
-    found = {row: [effects.difference(row, "base", key, "test") for key in keys] for row in CONTROLS}
+    found = {row: [effects.difference(row, "base", key, split) for key, split in keys] for row in CONTROLS}
     if everywhere:
         bases = of_base[0].bases if of_base[0] else ()
         found = {row: each for row, each in found.items() if each[0] and each[0].bases == bases}
@@ -172,7 +174,7 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger", *, everywhere: bo
         each = on_each_base(differences[0], "+")
         rows.append((f"{CONTROLS[row]}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), each, *shown))
     head = f"{'; '.join(alike) if len(alike) == 1 else ''}; below the base: difference to it [95 %]".removeprefix("; ")
-    first, *others = CONTROL_METRICS.values()
+    first, *others = CONTROL_METRICS
     return table((head, "learning rate", f"{first} on each base", first, *others), rows)
 
 
