@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, brief
-from mmpref.log import counted, logger
+from mmpref.log import logger
 from mmpref.tables.image_cells import path_in_cell
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.table import Table, TableReader
@@ -63,8 +63,10 @@ class ImageLookup:
             return
         under = f"under {self._names}" if self._names else "anywhere: no --image-root was given"
         if not self._found + self._others:
+            several = self._seen > 1
+            which = f"None of the {self._seen:,} images" if several else "The only image"
             raise InputError(
-                f"None of the {counted(self._seen, 'image')} of {self._where} is found {under}. First: {self._first}.",
+                f"{which} of {self._where} is {'' if several else 'not '}found {under}. First: {self._first}.",
                 "Name the folder that paths are relative to with --image-root.",
             )
         logger.warning(

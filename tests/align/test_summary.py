@@ -33,6 +33,7 @@ def test_the_mean_ends_with_the_kept_step() -> None:
     assert final_steps(log_until(rows, {"step": 20})) == {"first": 19, "last": 20, "rows": 2}
 
 
+@pytest.mark.usefixtures("pictures")
 def test_benchmarks_have_panels_of_their_own(tmp_path: Path) -> None:
     """One of each benchmark, and one of the metric that chose; three in a line."""
     rows = [{"step": step, "loss": 1.0} for step in range(1, 5)]

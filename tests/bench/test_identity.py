@@ -103,7 +103,7 @@ def test_another_table_of_words_is_another_score(world: Path) -> None:
     chair = {"data": "testbed-chair", "synonyms": str(world / "words.txt"), "max_new_tokens": 4}
     recipe = EvaluateRecipe(MODEL, ("chair",), benchmark={"chair": chair}, limit=2)
     evaluate(recipe, world / "run")
-    (world / "words.txt").write_text("cup\n")
+    (world / "words.txt").write_text(SYNONYMS.read_text() + "quark\n")
     with pytest.raises(RunError, match=r"The data of chair has changed"):
         evaluate(recipe, world / "run")
 

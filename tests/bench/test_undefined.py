@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
 from mmpref.run import verdict
 from mmpref.run.results import Key, Results
+from mmpref.tables.open import open_table
 from tests.bench.conftest import MODEL
 from tests.bench.finished_runs import finished_run
 from tests.bench.test_paired import SETTINGS
@@ -36,10 +38,15 @@ CHAIR_I = Key("chair", "chair_i", "all")
 
 @pytest.fixture(scope="module")
 def run(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An evaluation whose table of synonyms is that of other data."""
+    """An evaluation on rows that list what no caption says."""
     folder = tmp_path_factory.mktemp("undefined")
     (folder / "synonyms.txt").write_text("quark, lepton\n")
-    settings = {**SETTINGS, "chair": {**SETTINGS["chair"], "synonyms": str(folder / "synonyms.txt")}}
+    for number, row in enumerate(islice(open_table("testbed-chair", "test"), 12)):
+        (folder / f"{number}.png").write_bytes(row["image"]["bytes"])
+    rows = [{"image": f"{number}.png", "objects": ["quark"]} for number in range(12)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = {"data": str(folder / "rows.jsonl"), "synonyms": str(folder / "synonyms.txt")}
+    settings = {**SETTINGS, "chair": {**SETTINGS["chair"], **own}}
     recipe = EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(adapter), benchmark=settings, limit=12)
     evaluate(recipe, folder / "run")
     return folder / "run"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.publish_run import publish_run
@@ -43,3 +46,13 @@ def pairs_run(folder: Path) -> Path:
     report["skipped"]["no-image"]["first"][0]["detail"] = f"There is no file {folder}/images/9.png."
     (path / "report.json").write_text(json.dumps(report))
     return path
+
+
+def metadata(card: bytes) -> dict[str, Any]:
+    return yaml.safe_load(card.decode().split("---\n")[1])
+
+
+def adapter_facts(path: Path) -> dict[str, Any]:
+    """What an evaluation records of the adapter in a folder."""
+    weights = hashlib.sha256((path / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return {"id": str(path), "revision": None, "weights": weights}

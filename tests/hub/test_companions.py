@@ -21,8 +21,9 @@ from mmpref.hub.space import GRADIO, app_text, publish_space
 from mmpref.hub.target import Target, find_target
 from mmpref.run.manifest import read_manifest
 from tests import bare
+from tests.hub.pushed import adapter_facts, metadata, published_files, push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
-from tests.hub.test_publish_run import BASE, _evaluated, _files, _metadata, _push
+from tests.hub.test_publish_run import BASE
 from tests.hub_fixtures import HubAccount
 
 TITLE = "BDHS on my VLM"
@@ -40,7 +41,7 @@ def publish(hub: HubAccount, path: Path, name: str, *, samples_only: bool = Fals
     target = find_target(f"{hub.name}/{name}", kind, private=wanted.get("private", False), **where)
     companions = companions.checked(manifest, target, **where)
     options: dict[str, Any] = {"replace": wanted.get("replace", False), "base_hub_id": wanted.get("base_hub_id")}
-    done = _push(hub, path, name, samples_only=samples_only, private=wanted.get("private", False), **options)
+    done = push(hub, path, name, samples_only=samples_only, private=wanted.get("private", False), **options)
     return companions.publish(path, manifest, done, **where)
 
 
@@ -61,7 +62,7 @@ def test_a_chain_is_gathered_in_one_collection(hub: HubAccount, tmp_path: Path) 
     manifest["datasets"] = [{"id": str(pairs), "revision": None, "fingerprint": "sha256:1", "rows": 3}]
     (adapter / "run.json").write_text(json.dumps(manifest))
     second = publish(hub, adapter, "vlm", collection=TITLE)
-    evaluation_run(evaluation, _evaluated(adapter))
+    evaluation_run(evaluation, adapter_facts(adapter))
     row = {"id": "1", "prompt": "Is it?", "answer": "Yes", "counts": "{}"}
     pq.write_table(pa.Table.from_pylist([row]), evaluation / "samples/base-pope.parquet")
     publish(hub, evaluation, "answers", samples_only=True)
@@ -101,7 +102,7 @@ def test_a_collection_of_what_is_private_is_private(hub: HubAccount, tmp_path: P
 
 def test_what_the_hub_says_of_a_collection_is_told(hub: HubAccount, tmp_path: Path) -> None:
     dataset_run(tmp_path / "pairs")
-    done = _push(hub, tmp_path / "pairs", "pairs")
+    done = push(hub, tmp_path / "pairs", "pairs")
     where = {"token": hub.token, "endpoint": hub.endpoint}
     with pytest.raises(HubError, match=r"make the collection.*too long"):
         Companions(collection="long " * 20).publish(
@@ -133,7 +134,7 @@ def test_a_note_says_whether_it_is_an_adapter_or_a_model(hub: HubAccount, tmp_pa
     assert notes == ["The adapter", "The model", "The adapter, with its results", "The model, with its results"]
     manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
     where = {"token": hub.token, "endpoint": hub.endpoint}
-    _push(hub, tmp_path / "adapter", "merged", merged=tmp_path / "adapter")
+    push(hub, tmp_path / "adapter", "merged", merged=tmp_path / "adapter")
     done = replace(done, repo_id=f"{hub.name}/merged")
     done = Companions(collection=TITLE, merged=True).publish(tmp_path / "adapter", manifest, done, **where)
     assert items(hub, str(done.collection))[-1] == ("model", "merged", "The model")
@@ -142,9 +143,9 @@ def test_a_note_says_whether_it_is_an_adapter_or_a_model(hub: HubAccount, tmp_pa
 def test_what_goes_with_a_private_model_must_be_private(hub: HubAccount, tmp_path: Path) -> None:
     """Of one that is private already, too: nobody has to say so again."""
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter", "v1")
-    first = _push(hub, tmp_path / "adapter", "vlm", private=True)
-    before = _files(hub, "model", "v1")
+    push(hub, tmp_path / "adapter", "v1")
+    first = push(hub, tmp_path / "adapter", "vlm", private=True)
+    before = published_files(hub, "model", "v1")
     api(hub).create_repo(f"{hub.name}/vlm-demo", repo_type="space", space_sdk="gradio")
     public = api(hub).create_collection(TITLE, namespace=hub.name)
     manifest = read_manifest(tmp_path / "adapter")
@@ -157,7 +158,7 @@ def test_what_goes_with_a_private_model_must_be_private(hub: HubAccount, tmp_pat
         with pytest.raises(reason[0], match=reason[1]):
             publish(hub, tmp_path / "adapter", "vlm", **wanted)
     target = find_target(f"{hub.name}/vlm", "model", token=hub.token, endpoint=hub.endpoint)
-    assert (api(hub).model_info(target.repo_id).sha, _files(hub, "model", "v1")) == (first.commit, before)
+    assert (api(hub).model_info(target.repo_id).sha, published_files(hub, "model", "v1")) == (first.commit, before)
     done = publish(hub, tmp_path / "adapter", "vlm", collection="Another")
     assert api(hub).get_collection(str(done.collection).removeprefix(f"{hub.endpoint}/collections/")).private
 
@@ -165,27 +166,27 @@ def test_what_goes_with_a_private_model_must_be_private(hub: HubAccount, tmp_pat
 def test_the_earlier_card_points_to_the_new_version(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "old", BASE, COMMIT)
     adapter_run(tmp_path / "new", BASE, COMMIT)
-    _push(hub, tmp_path / "old", "v1")
-    before = _files(hub, "model", "v1")
+    push(hub, tmp_path / "old", "v1")
+    before = published_files(hub, "model", "v1")
     done = publish(hub, tmp_path / "new", "v2", new_version_of=f"{hub.name}/v1")
-    after = _files(hub, "model", "v1")
-    assert _metadata(after["README.md"])["new_version"] == f"{hub.name}/v2"
+    after = published_files(hub, "model", "v1")
+    assert metadata(after["README.md"])["new_version"] == f"{hub.name}/v2"
     assert after["README.md"].decode().replace(f"new_version: {hub.name}/v2\n", "") == before["README.md"].decode()
     assert {**after, "README.md": b""} == {**before, "README.md": b""}
     assert done.new_version_of == f"{hub.endpoint}/{hub.name}/v1"
     commits = hub.hub.titles("model", f"{hub.name}/v1")
     publish(hub, tmp_path / "new", "v2", new_version_of=f"{hub.name}/v1")
     assert hub.hub.titles("model", f"{hub.name}/v1") == commits
-    _push(hub, tmp_path / "old", "v1")
-    assert _metadata(_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
+    push(hub, tmp_path / "old", "v1")
+    assert metadata(published_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
 
 
 def test_an_earlier_model_may_go_by_its_name_alone(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter", "v1")
+    push(hub, tmp_path / "adapter", "v1")
     done = publish(hub, tmp_path / "adapter", "v2", new_version_of="v1")
     assert done.new_version_of == f"{hub.endpoint}/{hub.name}/v1"
-    assert _metadata(_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
+    assert metadata(published_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
     for old, reason in (
         ("v3", "no new version of itself"),
         ("gone", f"There is no model repository {hub.name}/gone, whose card could point to {hub.name}/v3"),
@@ -211,9 +212,9 @@ def test_a_demo_space_is_made(hub: HubAccount, tmp_path: Path) -> None:
     assert items(hub, done.collection)[-1] == ("space", "vlm-demo", "Base and adapter side by side")
     info = api(hub).space_info(f"{hub.name}/vlm-demo")
     assert info.sdk == "gradio"
-    files = _files(hub, "space", "vlm-demo")
+    files = published_files(hub, "space", "vlm-demo")
     assert set(files) - {".gitattributes"} == {"README.md", "app.py", "requirements.txt", "run.json"}
-    card = _metadata(files["README.md"])
+    card = metadata(files["README.md"])
     assert (card["sdk"], card["sdk_version"], card["app_file"]) == ("gradio", GRADIO, "app.py")
     assert card["models"] == [BASE, f"{hub.name}/vlm"]
     assert len(card["short_description"]) <= 60
@@ -228,10 +229,10 @@ def test_a_demo_space_is_made(hub: HubAccount, tmp_path: Path) -> None:
 @pytest.mark.parametrize("odd", ["since: 2024-13-45", f"more: {'[' * (sys.getrecursionlimit() // 2 + 100)}"])
 def test_a_demo_is_made_beside_a_card_that_cannot_be_read(hub: HubAccount, tmp_path: Path, odd: str) -> None:
     manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    done = _push(hub, tmp_path / "adapter", "vlm")
+    done = push(hub, tmp_path / "adapter", "vlm")
     (tmp_path / "adapter/README.md").write_text(f"---\nlicense: mit\n{odd}\n---\n")
     publish_space(tmp_path / "adapter", manifest, done, token=hub.token, endpoint=hub.endpoint)
-    assert "license" not in _metadata(_files(hub, "space", "vlm-demo")["README.md"])
+    assert "license" not in metadata(published_files(hub, "space", "vlm-demo")["README.md"])
 
 
 def test_a_base_that_is_local_needs_its_id_for_a_demo(hub: HubAccount, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_a_base_that_is_local_needs_its_id_for_a_demo(hub: HubAccount, tmp_path:
         publish(hub, tmp_path / "adapter", "vlm", space=True)
     assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos, "nothing was published"
     publish(hub, tmp_path / "adapter", "vlm", space=True, base_hub_id=BASE)
-    app = _files(hub, "space", "vlm-demo")["app.py"].decode()
+    app = published_files(hub, "space", "vlm-demo")["app.py"].decode()
     assert f"BASE, REVISION = {BASE!r}, None" in app
     assert str(tmp_path) not in app
 
@@ -254,7 +255,7 @@ def test_somebodys_own_space_is_not_replaced(hub: HubAccount, tmp_path: Path) ->
         publish(hub, tmp_path / "adapter", "vlm", space=True)
     assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos
     publish(hub, tmp_path / "adapter", "vlm", space=True, replace=True)
-    assert json.loads(_files(hub, "space", "vlm-demo")["run.json"])["recipe_hash"] == RECIPE_HASH
+    assert json.loads(published_files(hub, "space", "vlm-demo")["run.json"])["recipe_hash"] == RECIPE_HASH
 
 
 @pytest.mark.parametrize(("sdk", "file"), [("static", "index.html"), ("docker", "Dockerfile")])
@@ -269,9 +270,9 @@ def test_somebodys_space_of_another_kind_is_not_replaced_either(
     with pytest.raises(HubError, match=rf"no run of mmpref, such as {file}"):
         publish(hub, tmp_path / "adapter", "vlm", space=True)
     assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos
-    assert _files(hub, "space", "vlm-demo")["README.md"].decode() == readme
+    assert published_files(hub, "space", "vlm-demo")["README.md"].decode() == readme
     publish(hub, tmp_path / "adapter", "vlm", space=True, replace=True)
-    assert _metadata(_files(hub, "space", "vlm-demo")["README.md"])["sdk"] == "gradio"
+    assert metadata(published_files(hub, "space", "vlm-demo")["README.md"])["sdk"] == "gradio"
 
 
 def test_a_new_space_takes_the_demo(hub: HubAccount, tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_a_new_space_takes_the_demo(hub: HubAccount, tmp_path: Path) -> None:
 def test_a_page_that_comes_after_the_check_is_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:
     name = f"{hub.name}/vlm-demo"
     manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    done = _push(hub, tmp_path / "adapter", "vlm")
+    done = push(hub, tmp_path / "adapter", "vlm")
     api(hub).create_repo(name, repo_type="space", space_sdk="gradio")
     api(hub).upload_file(path_or_fileobj=b"print()\n", path_in_repo="app.py", repo_id=name, repo_type="space")
     where = {"token": hub.token, "endpoint": hub.endpoint}

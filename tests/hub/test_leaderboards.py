@@ -17,8 +17,9 @@ from mmpref.bench.benchmark import BENCHMARKS, CountKey, Score
 from mmpref.hub.leaderboards import FRAMEWORK
 from mmpref.hub.publish_run import publish_run
 from mmpref.hub.published import Published
+from tests.hub.pushed import adapter_facts, metadata, published_files, push
 from tests.hub.runs import COMMIT, adapter_run, evaluation_run
-from tests.hub.test_publish_run import BASE, _evaluated, _files, _metadata, _push
+from tests.hub.test_publish_run import BASE
 from tests.hub_fixtures import HubAccount
 
 PREPARED = Path(__file__).parents[2] / "scripts/registering/pope/eval.yaml"
@@ -53,14 +54,14 @@ def benchmark(hub: HubAccount) -> Iterator[Benchmark]:
 def adapter(hub: HubAccount, tmp_path: Path) -> Path:
     """A published adapter."""
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter")
+    push(hub, tmp_path / "adapter")
     return tmp_path / "adapter"
 
 
 def evaluated(adapter: Path, benchmark: Benchmark, **asked: Any) -> Path:
     """A finished evaluation of the adapter on the benchmark; `asked` changes what it was."""
     path = adapter.parent / "evaluation"
-    results = evaluation_run(path, _evaluated(adapter))
+    results = evaluation_run(path, adapter_facts(adapter))
     data = {"id": benchmark.id, "split": "test", "revision": COMMIT, "fingerprint": COMMIT, "licence": None}
     for row in results["results"]:
         row |= {"split": "all", "data": data}
@@ -71,8 +72,8 @@ def evaluated(adapter: Path, benchmark: Benchmark, **asked: Any) -> Path:
 
 def published(hub: HubAccount, run: Path, **options: Any) -> dict[str, bytes]:
     """The model's files once the run is published."""
-    _push(hub, run, **options)
-    return _files(hub, "model")
+    push(hub, run, **options)
+    return published_files(hub, "model")
 
 
 def test_an_entry_is_on_the_models_page_and_on_the_leaderboard(
@@ -90,8 +91,8 @@ def test_an_entry_is_on_the_models_page_and_on_the_leaderboard(
     assert f"{folder}/results.json" in files, "the source is where the records are"
     [row] = benchmark.api.get_dataset_leaderboard(benchmark.id, base_model_only=False)
     assert (row.model_id, row.value, row.source["url"]) == (f"{hub.name}/thing", 0.891, entry.source_url)
-    assert _metadata(files["README.md"])["model-index"][0]["results"][0]["dataset"]["type"] == benchmark.id
-    assert not _push(hub, run, push_samples=True).changed
+    assert metadata(files["README.md"])["model-index"][0]["results"][0]["dataset"]["type"] == benchmark.id
+    assert not push(hub, run, push_samples=True).changed
 
 
 def test_records_that_were_published_as_a_dataset_are_the_source(
@@ -104,7 +105,7 @@ def test_records_that_were_published_as_a_dataset_are_the_source(
     run = evaluated(adapter, benchmark)
     row = {"id": "1", "prompt": "Is it?", "answer": "Yes", "counts": "{}"}
     pq.write_table(pa.Table.from_pylist([row]), run / "samples/base-pope.parquet")
-    records: Published = _push(hub, run, "records", samples_only=True)
+    records: Published = push(hub, run, "records", samples_only=True)
     entry = yaml.safe_load(published(hub, run)[FILE])[0]
     assert entry["source"] == {"url": records.url, "name": "Per-sample records"}
 
@@ -132,7 +133,7 @@ def test_what_does_not_match_goes_to_the_card_only(
     benchmark.declare(**declaration)
     files = published(hub, evaluated(adapter, benchmark, **asked), push_samples=True)
     assert FILE not in files, why
-    assert _metadata(files["README.md"])["model-index"][0]["results"]
+    assert metadata(files["README.md"])["model-index"][0]["results"]
 
 
 def test_a_dataset_that_is_not_there_or_declares_nothing_has_no_leaderboard(
@@ -141,7 +142,7 @@ def test_a_dataset_that_is_not_there_or_declares_nothing_has_no_leaderboard(
     run = evaluated(adapter, benchmark)
     assert FILE not in published(hub, run, push_samples=True)
     hub.hub.store.repos.pop(("dataset", benchmark.id))
-    assert not _push(hub, run, push_samples=True).changed
+    assert not push(hub, run, push_samples=True).changed
 
 
 def test_without_records_there_is_no_entry_and_the_way_is_told(
@@ -162,9 +163,9 @@ def test_entries_do_not_outlive_the_adapter(hub: HubAccount, benchmark: Benchmar
     (adapter / "run.json").write_text(json.dumps({**manifest, "recipe_hash": "cd" * 32}))
     (adapter / "adapter_model.safetensors").write_bytes(b"\x00other")
     publish_run(adapter, f"{hub.name}/thing", replace=True, token=hub.token, endpoint=hub.endpoint)
-    files = _files(hub, "model")
+    files = published_files(hub, "model")
     assert FILE not in files
-    assert "model-index" not in _metadata(files["README.md"])
+    assert "model-index" not in metadata(files["README.md"])
 
 
 def test_the_prepared_declaration_is_one_that_the_hub_takes_and_mmpref_fills(benchmark: Benchmark) -> None:

@@ -12,8 +12,9 @@ from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
 from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.private import LEFT_OUT, portable, public
 from mmpref.images import read_under
+from tests.hub.pushed import adapter_facts, published_files, push
 from tests.hub.runs import COMMIT, adapter_manifest, adapter_run, dataset_run, evaluation_run
-from tests.hub.test_publish_run import BASE, _evaluated, _files, _push
+from tests.hub.test_publish_run import BASE
 from tests.hub_fixtures import HubAccount
 
 FOLDERS = (
@@ -54,8 +55,8 @@ def test_a_dataset_names_no_folder(hub: HubAccount, tmp_path: Path, folder: str)
     (path / "report.json").write_text(json.dumps(report))
     (path / "run.json").write_text(json.dumps(manifest))
     write_dataset_card(path, manifest)
-    _push(hub, path)
-    files = _files(hub, "dataset")
+    push(hub, path)
+    files = published_files(hub, "dataset")
     _silent({name: content for name, content in files.items() if not name.endswith(".parquet")})
     card = files["README.md"].decode()
     for shown in ("/path/to/sft.jsonl", "/path/to/vlm", "/path/to/imgs", "/path/to/words.txt"):
@@ -75,8 +76,8 @@ def test_an_adapter_names_no_folder(hub: HubAccount, tmp_path: Path, folder: str
     manifest["held_out"] = {name: {"rows": 3, "accuracy": 0.5} for name in held_out}
     (path / "run.json").write_text(json.dumps(manifest))
     (path / "tokenizer_config.json").write_text(json.dumps({"name_or_path": base, "sep_token": "/s"}))
-    _push(hub, path)
-    files = _files(hub, "model")
+    push(hub, path)
+    files = published_files(hub, "model")
     _silent(files)
     assert json.loads(files["tokenizer_config.json"])["sep_token"] == "/s"
     published = json.loads(files["run.json"])
@@ -87,8 +88,8 @@ def test_an_adapter_names_no_folder(hub: HubAccount, tmp_path: Path, folder: str
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_samples_of_an_evaluation_name_no_folder(hub: HubAccount, tmp_path: Path, folder: str) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter")
-    adapter = {**_evaluated(tmp_path / "adapter"), "id": _inside(folder, "adapter")}
+    push(hub, tmp_path / "adapter")
+    adapter = {**adapter_facts(tmp_path / "adapter"), "id": _inside(folder, "adapter")}
     results = evaluation_run(tmp_path / "evaluation", adapter)
     results["adapter"] = adapter
     for entry in results["models"]:
@@ -101,8 +102,8 @@ def test_samples_of_an_evaluation_name_no_folder(hub: HubAccount, tmp_path: Path
     for entry in results["results"]:
         entry["data"] = {"id": _inside(folder, "pope.jsonl"), "revision": None, "fingerprint": "sha256:1"}
     (tmp_path / "evaluation/results.json").write_text(json.dumps(results))
-    _push(hub, tmp_path / "evaluation", push_samples=True)
-    _silent(_files(hub, "model"))
+    push(hub, tmp_path / "evaluation", push_samples=True)
+    _silent(published_files(hub, "model"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -147,8 +148,8 @@ def test_texts_of_the_files_that_pushing_does_not_write(hub: HubAccount, tmp_pat
     template = "{% for m in messages %}<s>/{{ m }}</s>/a/b\n{% endfor %}"
     config = {"cache": f"{path}/client-acme/here", "chat_template": template}
     (path / "processor_config.json").write_text(json.dumps(config))
-    _push(hub, path)
-    files = _files(hub, "model")
+    push(hub, path)
+    files = published_files(hub, "model")
     _silent(files)
     assert json.loads(files["processor_config.json"]) == {"cache": "/path/to/here", "chat_template": template}
     assert json.loads(files["log.jsonl"]) == {"step": 1, "note": LEFT_OUT}

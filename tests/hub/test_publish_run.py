@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import resource
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,15 +16,11 @@ from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
 from tests import bare
-from tests.hub.pushed import names_nothing_of, pairs_run, published_files, push
+from tests.hub.pushed import adapter_facts, metadata, names_nothing_of, pairs_run, published_files, push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 
 BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
-
-
-def _metadata(card: bytes) -> dict[str, Any]:
-    return yaml.safe_load(card.decode().split("---\n")[1])
 
 
 @pytest.fixture
@@ -106,8 +100,8 @@ def test_foreign_configurations_stay(hub: HubAccount, dataset: Path) -> None:
     )
     assert edited != card
     merged = merge_dataset_card(edited, card)
-    assert foreign in _metadata(merged.encode())["configs"]
-    assert len(_metadata(merged.encode())["configs"]) == 2
+    assert foreign in metadata(merged.encode())["configs"]
+    assert len(metadata(merged.encode())["configs"]) == 2
     assert merge_dataset_card(merged, card) == merged
 
 
@@ -120,14 +114,14 @@ def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> N
     assert not push(hub, dataset).changed
 
 
-def test_the_owners_words_stay_without_the_cards_metadata(hub: HubAccount, dataset: Path) -> None:
+def test_the_owners_words_stay_without_the_cardsmetadata(hub: HubAccount, dataset: Path) -> None:
     card = dataset / "README.md"
     _, metadata, body = card.read_text().split("---\n", 2)
     card.write_text(f"{body}\n## Mine\n\nKeep me.\n")
     push(hub, dataset)
     published = published_files(hub, "dataset")["README.md"]
     assert "Keep me." in published.decode()
-    assert _metadata(published) == yaml.safe_load(metadata)
+    assert metadata(published) == yaml.safe_load(metadata)
 
 
 @pytest.mark.parametrize("named", [None, "me/tiny-vlm"])
@@ -147,7 +141,7 @@ def test_an_adapter_of_a_local_base(
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == named
     run = json.loads(files["run.json"])
     assert run["model"]["id"] == run["recipe"]["model"] == named
-    assert _metadata(files["README.md"]).get("base_model") == named
+    assert metadata(files["README.md"]).get("base_model") == named
     assert json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
     assert not push(hub, path, base_hub_id=named).changed
 
@@ -158,7 +152,7 @@ def test_an_adapter_of_a_hub_base_keeps_its_revision(hub: HubAccount, tmp_path: 
     files = published_files(hub, "model")
     config = json.loads(files["adapter_config.json"])
     assert (config["base_model_name_or_path"], config["revision"]) == (BASE, COMMIT)
-    assert _metadata(files["README.md"])["base_model"] == BASE
+    assert metadata(files["README.md"])["base_model"] == BASE
 
 
 def test_an_adapter_of_a_copy_on_the_hub_names_the_one_that_its_owner_names(hub: HubAccount, tmp_path: Path) -> None:
@@ -169,15 +163,15 @@ def test_an_adapter_of_a_copy_on_the_hub_names_the_one_that_its_owner_names(hub:
     files = published_files(hub, "model")
     config, run, card = (json.loads(files["adapter_config.json"]), json.loads(files["run.json"]), files["README.md"])
     assert (config["base_model_name_or_path"], config["revision"]) == (BASE, None)
-    assert run["model"]["id"] == run["recipe"]["model"] == _metadata(card)["base_model"] == BASE
-    assert _metadata(card)["license"] == "llama2"
+    assert run["model"]["id"] == run["recipe"]["model"] == metadata(card)["base_model"] == BASE
+    assert metadata(card)["license"] == "llama2"
     assert COMMIT not in card.decode().split("## Training")[0]
 
 
 def test_a_packaged_base_keeps_its_licence_under_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", "pkg:mmpref.testbed/model", None)  # a run that recorded no licence
     push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
-    assert _metadata(published_files(hub, "model")["README.md"])["license"] == "apache-2.0"
+    assert metadata(published_files(hub, "model")["README.md"])["license"] == "apache-2.0"
 
 
 def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
@@ -185,12 +179,12 @@ def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, 
     push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
     files = published_files(hub, "model")
     assert not [name for name, content in files.items() if b"pkg:" in content]
-    assert _metadata(files["README.md"])["base_model"] == "me/testbed-vlm"
+    assert metadata(files["README.md"])["base_model"] == "me/testbed-vlm"
 
 
 def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    evaluation_run(tmp_path / "evaluation", _evaluated(tmp_path / "adapter"))
+    evaluation_run(tmp_path / "evaluation", adapter_facts(tmp_path / "adapter"))
     push(hub, tmp_path / "adapter")
     before = published_files(hub, "model")
     done = push(hub, tmp_path / "evaluation")
@@ -201,9 +195,9 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     before.pop("README.md")
     assert after == before
     assert b"0.891 [0.881, 0.901]" in card
-    assert _metadata(card)["model-index"][0]["name"] == "thing"
-    assert _metadata(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.891
-    assert _metadata(card)["base_model"] == BASE
+    assert metadata(card)["model-index"][0]["name"] == "thing"
+    assert metadata(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.891
+    assert metadata(card)["base_model"] == BASE
     assert not push(hub, tmp_path / "evaluation").changed
     assert not push(hub, tmp_path / "adapter").changed
     push(hub, tmp_path / "evaluation", push_samples=True)
@@ -264,12 +258,6 @@ def test_records_are_a_dataset_that_plain_datasets_load(
         push(hub, tmp_path / "adapter", "records", samples_only=True)
 
 
-def _evaluated(path: Path) -> dict[str, Any]:
-    """What an evaluation records of the adapter in a folder."""
-    weights = hashlib.sha256((path / "adapter_model.safetensors").read_bytes()).hexdigest()
-    return {"id": str(path), "revision": None, "weights": weights}
-
-
 def test_a_full_disk_is_said_before_anything_is_published(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -285,7 +273,7 @@ def test_a_full_disk_is_said_before_anything_is_published(hub: HubAccount, tmp_p
 
 def test_results_do_not_make_a_repository(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    evaluation_run(tmp_path / "evaluation", _evaluated(tmp_path / "adapter"))
+    evaluation_run(tmp_path / "evaluation", adapter_facts(tmp_path / "adapter"))
     with pytest.raises(UsageError, match="no model repository"):
         push(hub, tmp_path / "evaluation")
 
@@ -294,7 +282,7 @@ def test_results_of_other_weights_or_of_a_base_alone_are_refused(hub: HubAccount
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     push(hub, tmp_path / "adapter")
     before = published_files(hub, "model")
-    evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
+    evaluation_run(tmp_path / "other", {**adapter_facts(tmp_path / "adapter"), "weights": "0" * 64})
     with pytest.raises(UsageError, match="other weights"):
         push(hub, tmp_path / "other")
     served = {"id": "http://127.0.0.1:8000/v1#my-lora", "revision": None, "weights": None}
@@ -315,10 +303,10 @@ def test_weights_that_are_not_in_lfs_are_compared_too(hub: HubAccount, tmp_path:
     (tmp_path / "adapter/adapter_model.safetensors").write_bytes(b"weights")
     push(hub, tmp_path / "adapter")
     assert hub.hub.tree("model", f"{hub.name}/thing")["adapter_model.safetensors"].sha256 is None
-    evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
+    evaluation_run(tmp_path / "other", {**adapter_facts(tmp_path / "adapter"), "weights": "0" * 64})
     with pytest.raises(UsageError, match="other weights"):
         push(hub, tmp_path / "other")
-    evaluation_run(tmp_path / "same", _evaluated(tmp_path / "adapter"))
+    evaluation_run(tmp_path / "same", adapter_facts(tmp_path / "adapter"))
     assert push(hub, tmp_path / "same").changed
 
 

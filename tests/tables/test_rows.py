@@ -443,7 +443,7 @@ def test_of_several_answers_the_last_is_read_and_that_is_counted_and_said(
     assert isinstance(second, Example)
     assert (first.answer, [turn.content for turn in first.prompt]) == ("Yes.", [Q, GOOD, "Sure?"])
     assert (first.notes, second.notes) == (("last_of_several_answers",), ())
-    assert any("1 rows have several answers; the last is read" in message for message in caplog.messages)
+    assert any("1 row has several answers; the last is read" in message for message in caplog.messages)
     pairs = table({**row, "rejected": "No."}, {**one, "rejected": BAD})
     assert trained(pairs, tmp_path / "run").changed == {"last_of_several_answers": 1}
     assert inspect(pairs)["changed"] == {"last_of_several_answers": 1}
