@@ -114,14 +114,14 @@ def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> N
     assert not push(hub, dataset).changed
 
 
-def test_the_owners_words_stay_without_the_cardsmetadata(hub: HubAccount, dataset: Path) -> None:
+def test_the_owners_words_stay_without_the_cards_metadata(hub: HubAccount, dataset: Path) -> None:
     card = dataset / "README.md"
-    _, metadata, body = card.read_text().split("---\n", 2)
+    _, head, body = card.read_text().split("---\n", 2)
     card.write_text(f"{body}\n## Mine\n\nKeep me.\n")
     push(hub, dataset)
     published = published_files(hub, "dataset")["README.md"]
     assert "Keep me." in published.decode()
-    assert metadata(published) == yaml.safe_load(metadata)
+    assert metadata(published) == yaml.safe_load(head)
 
 
 @pytest.mark.parametrize("named", [None, "me/tiny-vlm"])
