@@ -140,17 +140,14 @@ def markdown(conclusions: Conclusions) -> str:
         parts += ["## Verdicts", markdown_table(["claim", "verdict", "effect [95 % interval]", "p"], rows), RULE]
     for curve in conclusions.leads:
         parts += _lead(curve)
-    for table in conclusions.tables[:1]:
+    for table in conclusions.tables:
         columns = ["row", "over", *(escaped(key.name) for key in table.keys), "KL"]
         rows = [
             [escaped(line.row), line.over, *map(_cell, line.values, line.changes), _number(line.kl)]
             for line in table.lines
         ]
-        parts += [
-            f"## On {escaped(table.split)}",
-            markdown_table(columns, rows),
-            VALUES,
-        ]
+        parts += [f"## On {escaped(table.split)}", markdown_table(columns, rows)]
+    parts += [VALUES] if conclusions.tables else []
     if outside := [grid.row for grid in conclusions.grids if grid.outside]:
         parts.append(f"{OUTSIDE} That is so of {escaped(', '.join(outside))}.")
     return "\n\n".join(parts) + "\n"
