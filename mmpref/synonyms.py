@@ -223,8 +223,11 @@ def _engine() -> Any:
 def _unchecked() -> Iterator[None]:
     """Within it typeguard leaves what is imported as it is. It would write checks of arguments into every method of
     inflect, which takes longer than to find the objects of a thousand captions."""
-    import typeguard
-
+    try:
+        import typeguard
+    except ImportError:  # it is inflect's own dependency, and need not stay one
+        yield
+        return
     typechecked = typeguard.typechecked
     typeguard.typechecked = lambda target: target  # type: ignore[assignment]
     try:

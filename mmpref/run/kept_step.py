@@ -7,8 +7,8 @@ from typing import Any
 
 
 def none_was_better(manifest: Mapping[str, Any]) -> str:
-    """That no step of a training was better than what it began with, as a clause; "" where one
-    was, where none was chosen by a metric, or where what it began with was not measured.
+    """That no step of a training was better than what it began with, as a clause; "" where one was, where none
+    was chosen by a metric, or where what it began with was not measured.
 
     Args:
         manifest: of the training.
