@@ -2,15 +2,15 @@
 
 A place has ten things that are usual there. In scenes of the biased world (splits ``train`` and ``usual``) a thing is
 one of these most of the time, else a look-alike of it; in scenes of the even world (``dev``, ``test``, ``balanced``)
-each of the look-alikes is as likely, so that what is usual misleads; in those of ``unusual`` a usual thing is never
-there; in ``plain`` ones anything is anywhere. Two splits are of a world that the checkpoint did not learn from: in
-``repainted`` scenes, else like those of ``test``, the places look otherwise than any that it has seen; in ``foreign``
-ones all that is there stands where no scene but plain ones has it (`things.held_out`), nor, where a model was trained
-so (`familiar`), any scene that it has seen. A split with a number behind it (``test-3``) is of a smaller world, whose
-families of look-alikes have so many members. Some things are seen badly. The checkpoint learned to see from scenes
-full of anything and to read from plain ones; then it saw captions of ``train`` and a few plain ones, and was asked
-questions about these and ``balanced``, as question sets are balanced where captions are not. Every scene is a function
-of its split and index: nothing is stored.
+each of the look-alikes is as likely, so that what is usual misleads, and so in ``even``, which is seen as badly as
+``train``; in those of ``unusual`` a usual thing is never there; in ``plain`` ones anything is anywhere. Two splits are
+of a world that the checkpoint did not learn from: in ``repainted`` scenes, else like those of ``test``, the places look
+otherwise than any that it has seen; in ``foreign`` ones all that is there stands where no scene but plain ones has it
+(`things.held_out`), nor, where a model was trained so (`familiar`), any scene that it has seen. A split with a number
+behind it (``test-3``) is of a smaller world, whose families of look-alikes have so many members. Some things are seen
+badly. The checkpoint learned to see from scenes full of anything and to read from plain ones; then it saw captions of
+``train`` and a few plain ones, and was asked questions about these and ``balanced``, as question sets are balanced
+where captions are not. Every scene is a function of its split and index: nothing is stored.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ COLUMNS = 3
 USUAL_RATE = 0.85
 THREE_ROWS_RATE = 0.5
 UNCLEAR_RATE = 0.125
-UNCLEAR_IN_TRAINING = {"train": 0.4, "balanced": 0.2, "plain": 0.2}
-"""Pictures of the splits that the checkpoint learned from are worse: that teaches it to trust in what is usual."""
+UNCLEAR_RATES = {"train": 0.4, "balanced": 0.2, "plain": 0.2, "even": 0.4}
+"""Pictures of the splits that the checkpoint learned from are worse: that teaches it to trust in what is usual. So are
+those of ``even``, where pairs are made: what is usual misleads there, and nothing else differs."""
 CLARITY = (0.05, 0.3)
 """Of a thing that is seen badly: how far it stands out, from the mean of its look-alikes (0) to itself (1)."""
 
 BIASED_SPLITS = ("train", "usual")
-EVEN_SPLITS = ("dev", "test", "balanced")
+EVEN_SPLITS = ("dev", "test", "balanced", "even")
 REPAINTED, FOREIGN = "repainted", "foreign"
-SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual", "plain", REPAINTED, FOREIGN)
+SPLITS = (*BIASED_SPLITS, "dev", "test", "balanced", "unusual", "plain", REPAINTED, FOREIGN, "even")
 """A split's place among them seeds its scenes: new ones come last."""
 MEMBERS = (3, 6)
 """Of families in the smaller worlds, which have 42 and 84 things."""
@@ -148,7 +149,7 @@ def scene(split: str, index: int) -> Scene:
     for place in () if names else rng.permutation(len(expected))[: 2 * count]:
         names.append(_realised(expected[place], kind, split, names, rng))
     columns = [int(column) for _ in rows for column in sorted(rng.permutation(COLUMNS)[:2])]
-    clarity = _clarity(len(names), UNCLEAR_IN_TRAINING.get(name, UNCLEAR_RATE), rng)
+    clarity = _clarity(len(names), UNCLEAR_RATES.get(name, UNCLEAR_RATE), rng)
     things = tuple(Thing(name, ROWS[rows[k // 2]], SIDES[k % 2]) for k, name in enumerate(names))
     return Scene(split, index, kind, things, tuple(columns), clarity)
 

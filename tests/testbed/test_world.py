@@ -25,8 +25,8 @@ from mmpref.testbed.world import (
     ROWS,
     SIDES,
     SPLITS,
-    UNCLEAR_IN_TRAINING,
     UNCLEAR_RATE,
+    UNCLEAR_RATES,
     USUAL_RATE,
     absent,
     familiar,
@@ -128,7 +128,7 @@ def test_what_is_usual_is_there_in_the_biased_world_and_misleads_in_the_even_one
 def test_pictures_are_worse_in_training():
     for split in SPLITS:
         share = np.mean([clear < 1 for truth in _scenes(split, 300) for clear in truth.clarity])
-        assert share == pytest.approx(UNCLEAR_IN_TRAINING.get(split, UNCLEAR_RATE), abs=0.04)
+        assert share == pytest.approx(UNCLEAR_RATES.get(split, UNCLEAR_RATE), abs=0.04)
 
 
 def test_frequency_and_company_are_counted_in_the_biased_world():

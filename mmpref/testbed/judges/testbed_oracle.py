@@ -29,6 +29,7 @@ from mmpref.testbed.world import FOREIGN, REPAINTED, ROWS, Scene
 from mmpref.types import Box, ImageData, Message
 
 _SCENES = {"train": 2400, "dev": 400, "test": 400, "usual": 200, "unusual": 200, REPAINTED: 400, FOREIGN: 400}
+_SCENES |= {"even": 2400}
 """Of each split, how many of its scenes are in tables."""
 
 

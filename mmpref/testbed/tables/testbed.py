@@ -5,8 +5,9 @@ One row::
     {"images": [<png>], "prompt": [{"role": "user", "content": "Where is the cup?"}],
      "completion": [{"role": "assistant", "content": "The cup is at the back."}], "id": "train-00007"}
 
-``train`` comes from the biased world, ``dev`` and ``test`` from the even one. Questions ask whether a thing is there,
-where it is and whether it is in a row, what is in a place, how many things there are, and for the kind of place.
+``train`` comes from the biased world, ``dev``, ``test`` and ``even`` from the even one. Questions ask whether a thing
+is there, where it is and whether it is in a row, what is in a place, how many things there are, and for the kind of
+place.
 ``train-3`` and ``train-6`` are of smaller worlds.
 """
 
@@ -19,7 +20,7 @@ from mmpref.testbed.render import cell
 from mmpref.testbed.world import MEMBERS, Scene, in_world, scene, stream
 
 LICENCE = "apache-2.0"
-SIZES = {"train": 2400, "fresh": 2400, "dev": 300, "test": 300}
+SIZES = {"train": 2400, "fresh": 2400, "even": 2400, "dev": 300, "test": 300}
 SIZES |= {in_world("train", members): SIZES["train"] for members in MEMBERS}
 SPLITS: tuple[str, ...] = tuple(SIZES)
 FRESH = 20000
