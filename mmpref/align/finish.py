@@ -11,6 +11,7 @@ from mmpref.align.summary import final_metrics, final_steps, log_until, remarks_
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
 from mmpref.run.manifest import product_of
+from mmpref.run.training_images import write_training_images
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Trained:
 
 def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     """Verify what was saved, and write plot, card and manifest."""
-    from mmpref.vlm.revisions import licence_of
+    from mmpref.vlm.revisions import licence_of, training_images_of
 
     # The trained policy is out of memory by now: this loads the model a second time.
     verification = trained.verify()
@@ -52,7 +53,9 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     start = "the adapter that training went on from" if "kl_from_began" in verification else "the base"
     kl = verification.get("kl_from_began", verification.get("kl"))
     reference = "the policy that training went on from" if "began" in trained.facts else "the base model"
-    model, pairs = trained.model, trained.pairs
+    model, pairs, began = trained.model, trained.pairs, trained.facts.get("began")
+    earlier = training_images_of(began["id"], began["revision"]) if began else ()
+    write_training_images(run.path, pairs.image_digests().union(earlier))
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
         "method": run.recipe["method"],

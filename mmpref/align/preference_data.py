@@ -24,6 +24,7 @@ from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
 from mmpref.errors import InputError, RunError
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.training_images import image_digest
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import (
@@ -93,6 +94,11 @@ class Pairs:
             if found.any:
                 break
         return ["en"] if found.are_common else []
+
+    def image_digests(self) -> set[str]:
+        """`mmpref.run.training_images.image_digest` of every image."""
+        rows = (row for chunk in self.dataset.data.column("images").chunks for row in chunk)
+        return {image_digest(content.as_py()) for row in rows for content in row.values or ()}
 
     def where(self, row: int) -> str:
         """The place of a row in its table, for errors."""

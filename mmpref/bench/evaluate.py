@@ -29,6 +29,7 @@ from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, 
 from mmpref.bench.score import Scorer, remarks_on_unjudged, verdict_facts, write_judgements
 from mmpref.bench.significance import with_holm
 from mmpref.bench.suites import refuse_no_key
+from mmpref.bench.trained_on import mark_trained_on
 from mmpref.bench.undefined import undefined
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
@@ -91,7 +92,7 @@ def evaluate(
             with errors_only(), contextlib.closing(evaluation), memory_errors("the evaluation", _SMALLER):
                 evaluation.answer_shard()
         return {}
-    with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
+    with run.lock(), run.discard_on_failure(lambda: any(file.stat().st_size for file in run.state.glob("answers-*"))):
         if finished:
             try:  # not to show the results of another adapter or other data as this recipe's
                 _pin_identity(run, recipe, _load_plans(recipe))
@@ -249,7 +250,7 @@ class _Evaluation:
             if recipe.adapter and (share := equal_share(answers)) is not None:
                 equal[plan.label] = share
             judgements += judged
-            remarks += [*plan.remarks, *remarks_on_unjudged(plan.label, outcomes)]
+            remarks += [*self._asked[plan.label].remarks, *remarks_on_unjudged(plan.label, outcomes)]
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]
@@ -319,7 +320,8 @@ class _Evaluation:
         if not (adapter := self._identity["adapter"]):
             return asked
         samples = {plan.label: plan.samples for plan in self._plans}
-        return mark_chosen(asked, samples, ModelRef(recipe.model, None, adapter["id"], adapter["revision"]))
+        ref = ModelRef(recipe.model, None, adapter["id"], adapter["revision"])
+        return mark_trained_on(mark_chosen(asked, samples, ref), samples, ref)
 
     def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
         """Of each model, or why there is none."""
@@ -383,10 +385,6 @@ class _Evaluation:
         ref = served if self._served else self._policy().ref
         base = {BASE: ModelRef(ref.model, ref.revision)}
         return {**base, ADAPTER: ref} if recipe.adapter else base
-
-
-def _has_answers(run: Run) -> bool:
-    return any(file.stat().st_size for file in run.state.glob("answers-*"))
 
 
 def _load_plans(recipe: EvaluateRecipe) -> list[Plan]:

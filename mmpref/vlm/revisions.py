@@ -14,6 +14,7 @@ from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
+from mmpref.run.training_images import TRAINING_IMAGES, read_training_images
 from mmpref.text_files import read_json, read_text
 from mmpref.types import ModelRef
 from mmpref.vlm.loaded_models import is_in_memory
@@ -89,10 +90,24 @@ def run_of_adapter(adapter: str, commit: str | None) -> Mapping[str, Any]:
     Args:
         commit: of the Hub; None for a folder.
     """
-    folder = Path(adapter)
-    file = folder / MANIFEST if folder.exists() else file_at(adapter, commit, MANIFEST)
+    file = _beside(adapter, commit, MANIFEST)
     try:
         content = read_json(file) if file else {}
     except (InputError, OSError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def training_images_of(adapter: str, commit: str | None) -> frozenset[str]:
+    """Digests of the images that an adapter was trained on; none where it does not come with them.
+
+    Args:
+        commit: of the Hub; None for a folder.
+    """
+    return read_training_images(_beside(adapter, commit, TRAINING_IMAGES))
+
+
+def _beside(adapter: str, commit: str | None, name: str) -> Path | None:
+    """A file that an adapter comes with, or where it would lie in its folder; None where its repository has none."""
+    folder = Path(adapter)
+    return folder / name if folder.exists() else file_at(adapter, commit, name)

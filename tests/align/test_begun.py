@@ -25,6 +25,8 @@ from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import ModelError, RunError, UsageError
+from mmpref.run.training_images import write_training_images
+from mmpref.vlm.revisions import training_images_of
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -120,12 +122,15 @@ def first(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_begins_as_its_reference_and_survives_a_restart(first: Path, preferences: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, dataset=(str(preferences),), adapter=str(first))
+    images = training_images_of(str(first), None)
+    write_training_images(first, [*images, "of-another-training"])
     whole, again = whole_and_cut(recipe, tmp_path, 4)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-5), "policy and reference are the adapter"
     assert losses[1] != pytest.approx(math.log(2), abs=1e-5)
     assert again["final"] == whole["final"]
     assert whole["began"]["id"] == str(first)
+    assert training_images_of(str(tmp_path / "whole"), None) == {*images, "of-another-training"}
     assert whole["probe"]["kl"] > whole["probe"]["kl_from_began"] > 0
     assert not whole["remarks"] or "barely" not in whole["remarks"][0]
     weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, tmp_path / "whole")]

@@ -18,8 +18,11 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 from mmpref.log import logger
+from mmpref.run.training_images import image_digest
+from mmpref.tables.open import open_table
 from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.vlm.load import load_policy
+from mmpref.vlm.revisions import training_images_of
 from tests.forked import Forked
 
 from .conftest import MODEL
@@ -87,6 +90,13 @@ def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
     assert manifest["trainer"]["disable_dropout"] is False
     assert manifest["probe"]["differs"] <= manifest["probe"]["tolerance"] < manifest["probe"]["changes"]
     assert {"loss", "accuracy", "margin"} <= manifest["final"].keys()
+
+
+def test_the_images_that_it_was_trained_on_are_known(finished: Path, preferences: Path) -> None:
+    table = open_table(str(preferences), "train")
+    digests = {image_digest(image["bytes"]) for row in table for image in row["images"]}
+    assert len(digests) > 1
+    assert training_images_of(str(finished), None) == digests
 
 
 def test_log_rows(finished: Path) -> None:

@@ -1,0 +1,42 @@
+"""Images that an adapter was trained on say little of it: whether an evaluation asks about some."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from mmpref.bench.benchmark import Sample
+from mmpref.log import counted, logger
+from mmpref.run.asked import Asked
+from mmpref.run.training_images import image_digest
+from mmpref.types import ModelRef
+from mmpref.vlm.revisions import training_images_of
+
+
+def mark_trained_on(
+    asked: Mapping[str, Asked], samples: Mapping[str, Sequence[Sample]], ref: ModelRef
+) -> dict[str, Asked]:
+    """What is evaluated, with a remark where the adapter was trained on images that are asked about; a warning says so.
+
+    Args:
+        samples: of each that is evaluated.
+        ref: the adapter, at the commit that is evaluated. One that does not come with the digests of its images is left
+            as it is.
+    """
+    assert ref.adapter is not None
+    trained = training_images_of(ref.adapter, ref.adapter_revision)
+    if not trained:
+        return dict(asked)
+    marked = {}
+    for label, of in asked.items():
+        images = {image_digest(image.content) for sample in samples[label] for image in sample.images if image.content}
+        if shared := len(images & trained):
+            remark = (
+                f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "
+                "trained on: its values there may be too good. Build pairs without them (build-dataset "
+                "--exclude-images-of), or report on other images."
+            )
+            logger.warning("Warning: %s", remark)
+            of = dataclasses.replace(of, remarks=(*of.remarks, remark))
+        marked[label] = of
+    return marked
