@@ -85,28 +85,35 @@ def main(arguments: list[str] | None = None) -> None:
         with _own_options(sys.argv[1:] if arguments is None else arguments):
             result: Any = program.main(arguments, prog_name="mmpref", standalone_mode=False)
         code = result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        code = _fail("Interrupted. Finished work is kept: the same command goes on from there.", 130)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption):
             _name_as_here(error)
         error.show()
         code = error.exit_code
-    except KeyboardInterrupt:
-        code = _fail("Interrupted. Finished work is kept: the same command goes on from there.", 130)
-    except MmprefError as error:
-        code = _fail(str(error), error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except Exception as error:
-        what = " ".join(str(error).split())
-        code = _fail(
-            f"{type(error).__name__}: {what} This is not an error that mmpref knows: "
-            "set MMPREF_DEBUG=1 for the traceback.",
-            1,
-        )
+    except (Exception, KeyboardInterrupt) as error:
+        code = _fail(*_told(error))
     sys.exit(code)
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """What is said of an error, and the exit status."""
+    if _is_interruption(error):
+        return "Interrupted. Finished work is kept: the same command goes on from there.", 130
+    if isinstance(error, MmprefError):
+        return str(error), error.exit_code
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{what} This is not an error that mmpref knows: set MMPREF_DEBUG=1 for the traceback.", 1
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Whether it is one, or came of one: libraries that are interrupted may stumble over what they had begun."""
+    found: BaseException | None = error
+    while found and not isinstance(found, KeyboardInterrupt | click.exceptions.Abort):
+        found = found.__context__
+    return found is not None
 
 
 def _name_as_here(error: click.NoSuchOption) -> None:

@@ -100,6 +100,27 @@ def test_models_that_cannot_be_used(config: str | None, says: str, tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
+def test_an_error_that_came_of_ctrl_c_is_an_interruption() -> None:
+    """torch's own stack of modes, for one, cannot be left where an interruption came while it was entered."""
+    program = """
+from mmpref.cli import main
+from mmpref.errors import ModelError
+def command(*_, **__):
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            [].pop()
+    except IndexError as error:
+        raise ModelError(f"Cannot load it: {error}") from None
+main.program.main = command
+main.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr == "Error: Interrupted. Finished work is kept: the same command goes on from there.\n"
+    assert done.returncode == 130
+
+
 def test_debug_brings_the_traceback_back() -> None:
     assert "Traceback" in mmpref("compare", "none", MMPREF_DEBUG="1").stderr
 
