@@ -150,6 +150,7 @@ def run_build(
     concurrency: int = 8,
     token_price: tuple[float, float] | None = None,
     check_source: Callable[[Mapping[str, Any]], None] | None = None,
+    begun: Mapping[str, Any] | None = None,
     license: str | None = None,
     progress: bool = True,
 ) -> BuiltDataset:
@@ -157,6 +158,7 @@ def run_build(
 
     Args:
         check_source: is told the source's facts before any work, and may refuse.
+        begun: ``source`` of the manifest of an earlier build, whose source this one goes on with.
     """
     from mmpref.data.build import build_dataset as build
     from mmpref.data.builder import BUILDERS
@@ -185,6 +187,7 @@ def run_build(
             workers=workers,
             concurrency=concurrency,
             check_source=check_source,
+            begun=begun,
             licence=license,
             write_card=write_dataset_card,
             on_progress=bar.block,

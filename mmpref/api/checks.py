@@ -361,9 +361,9 @@ def open_data(recipe: Recipe) -> None:
         InputError: data that cannot be read, or have no rows.
     """
     if isinstance(recipe, EvaluateRecipe):
-        from mmpref.bench.evaluate import check_data
+        from mmpref.bench.evaluate import load_data
 
-        check_data(recipe)
+        load_data(recipe)
     elif isinstance(recipe, TrainRecipe):
         from mmpref.api.watching import watcher
 

@@ -22,7 +22,7 @@ from mmpref.run.manifest import product_of
 from mmpref.run.over import intervals_over
 from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
-from mmpref.run.rounds import Round, begun_value
+from mmpref.run.rounds import Round, begun_value, reported_on
 from mmpref.run.rounds import table as rounds_table
 from mmpref.run.rounds import title as rounds_title
 
@@ -240,8 +240,7 @@ class Iterated(Result):
         kept = f"Round {self.kept} is kept: {self.adapter}." if self.kept else f"No round is kept: none beat {before}."
         if self.kept and "begun" in facts:
             kept += f" Round 0 is {before}."
-        reported = ", ".join(Asked.from_dict(asked).which for asked in facts["reported_on"].values())
-        data = f" What is reported is of {reported}, which chose nothing." if reported else ""
+        data = f" What is reported is of {reported}." if (reported := reported_on(facts)) else ""
         return [kept, f"{facts['rule']} It ended: {facts['stopped']}.", f"Chosen on {chosen}.{data}"]
 
 

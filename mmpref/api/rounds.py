@@ -98,11 +98,12 @@ def run_chain(
             logger.info("%s is complete already.", run.path)
             return run.manifest()
         (run.path / MANIFEST).unlink(missing_ok=True)
+        shared = shared_questions(chain)
         answers = run.state / _ANSWERS
         with share_in(answers):
             rounds = _rounds(run.path, chain, progress)
         shutil.rmtree(answers, ignore_errors=True)
-        return _finish(run, chain, rounds, write_card, progress)
+        return _finish(run, chain, rounds, shared, write_card, progress)
 
 
 def is_done(chain: Chain, folder: Path) -> bool:
@@ -134,8 +135,9 @@ def _rounds(folder: Path, chain: Chain, progress: bool) -> list[Round]:
 
 def _do(folder: Path, chain: Chain, number: int, progress: bool) -> None:
     calls, here = chain.calls(number, folder), folder / f"round-{number}"
+    source = read_manifest(folder / "round-1" / "build-dataset")["source"] if number > 1 else None
     work: dict[str, Callable[[Any, Path], Any]] = {
-        "build-dataset": lambda recipe, path: run_build(recipe, path, progress=progress),
+        "build-dataset": lambda recipe, path: run_build(recipe, path, begun=source, progress=progress),
         "train": lambda recipe, path: run_train(recipe, chain.name, path, progress=progress),
         "evaluate": lambda recipe, path: run_evaluate(recipe, path, progress=progress),
     }
@@ -239,13 +241,41 @@ def _metrics(recipe: EvaluateRecipe, benchmark: str) -> dict[str, bool | None]:
     return PeriodicEvaluator([benchmark], recipe.benchmark, split=recipe.split, limit=recipe.limit).metrics()
 
 
+def shared_questions(chain: Chain) -> dict[str, int]:
+    """Of each benchmark that is reported on, how many of its questions choose the round; a warning names those."""
+    from mmpref.bench import chosen
+    from mmpref.bench.evaluate import load_data
+
+    key, shared = _key(chain), {}
+    choose = next(plan.samples for plan in load_data(chain.recipe.dev) if plan.label == key.benchmark)
+    for plan in load_data(chain.recipe.test):
+        if again := chosen.shared_questions(choose, plan.samples):
+            shared[plan.label] = again
+            logger.warning(
+                "Warning: %s of %s, which is reported on in the end, are among those that choose the round. What is "
+                "chosen by its test data looks better than it is: keep them apart.",
+                f"{again:,} of the {counted(len(plan.samples), 'question')}",
+                plan.label,
+            )
+    return shared
+
+
 def _finish(
-    run: Run, chain: Chain, rounds: list[Round], write_card: WriteCard | None, progress: bool
+    run: Run,
+    chain: Chain,
+    rounds: list[Round],
+    shared: Mapping[str, int],
+    write_card: WriteCard | None,
+    progress: bool,
 ) -> dict[str, Any]:
-    """Evaluate the round that is kept on the data that chose nothing, and write the manifest."""
+    """Evaluate the round that is kept on the data to report on, and write the manifest.
+
+    Args:
+        shared: of these data, how many questions chose the round.
+    """
     kept = kept_of(rounds)
     if kept:
-        logger.info("Round %d is kept: evaluating it on the data that chose nothing ...", kept)
+        logger.info("Round %d is kept: evaluating it on the data to report on ...", kept)
         call = chain.test(run.path / f"round-{kept}" / "train")
         with in_section(chain.name, "evaluate"):
             run_evaluate(call.resolved(), test_folder(run.path, kept), progress=progress)
@@ -267,6 +297,7 @@ def _finish(
         "stopped": reason,
         "chosen_on": dev.asked[key.benchmark].as_dict(),
         "reported_on": _asked(test_folder(run.path, kept)) if kept else {},
+        **({"shared_questions": dict(shared)} if shared else {}),
     }
     return run.finish(facts, write_card)
 

@@ -75,6 +75,12 @@ def warn_of_choice(asked: Mapping[str, Asked]) -> None:
             )
 
 
+def shared_questions(chosen: Sequence[Sample], reported: Sequence[Sample]) -> int:
+    """How many of the questions that are reported on are among those that chose."""
+    theirs = {digest for sample in chosen if (digest := question_digest(sample))}
+    return sum(question_digest(sample) in theirs for sample in reported)
+
+
 def shared_text(asked: Asked) -> str:
     """How many of the questions chose, where not all did."""
     shared = (asked.chose or {}).get("shared", asked.questions)

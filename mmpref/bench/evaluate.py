@@ -111,13 +111,13 @@ def evaluate(
                 return evaluation.finish()
 
 
-def check_data(recipe: EvaluateRecipe) -> None:
-    """Read the data of all benchmarks, as the evaluation will.
+def load_data(recipe: EvaluateRecipe) -> list[Plan]:
+    """The benchmarks with their data, as the evaluation will read them.
 
     Raises:
         UsageError, InputError: as `evaluate`.
     """
-    _load_plans(spelled_out(recipe))
+    return _load_plans(spelled_out(recipe))
 
 
 def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:

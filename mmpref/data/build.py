@@ -45,6 +45,7 @@ def build_dataset(
     workers: int | None = None,
     concurrency: int = 8,
     check_source: Callable[[Mapping[str, Any]], None] | None = None,
+    begun: Mapping[str, Any] | None = None,
     licence: str | None = None,
     write_card: WriteCard | None = None,
     on_progress: OnProgress | None = None,
@@ -59,6 +60,7 @@ def build_dataset(
             images can be decoded; by default `mmpref.workers.default_workers`.
         concurrency: requests to an endpoint in flight at a time.
         check_source: is told the source's facts before any work, and may refuse.
+        begun: ``source`` of the manifest of the build whose source this one goes on with, as it was then.
         licence: of a source that states none, as its owner says.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
         on_progress: told how many rows this process has to do in all, and a block's outcomes.
@@ -86,7 +88,7 @@ def build_dataset(
     lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
     with run.lock(lock), run.discard_on_failure(blocks.have_pairs):
         tables = open_tables(
-            run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
+            run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin, begun
         )
         looks = open_looks(default_workers(builder.uses_model and has_accelerator()) if workers is None else workers)
         facts = with_licence(source_facts(tables), licence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ def open_tables(
     config: str | None = None,
     revision: str | None = None,
     origin: Origin | None = None,
+    begun: Mapping[str, Any] | None = None,
 ) -> list[Table]:
     """The tables of a source as they were when the run began: a Hub dataset at that commit, a file only if it has not
     changed.
@@ -35,12 +36,14 @@ def open_tables(
         source: one or several names; None for the first repository of the origin that exists.
         config, revision: of a Hub source.
         origin: where the method's own source is published.
+        begun: `source_facts` of an earlier run, whose tables this run goes on with.
 
     Raises:
         InputError: a source that cannot be read, or a revision for several.
         RunError: a source that has changed.
     """
-    pinned_tables = run.pinned("source").get("tables", [])
+    earlier = begun.get("sources", [begun]) if begun else []
+    pinned_tables = run.pinned("source").get("tables", earlier)
     specs = [source] if isinstance(source, str) else list(source or ())
     if len(specs) > 1 and revision:
         raise InputError(
@@ -56,7 +59,8 @@ def open_tables(
         )
         table = at_revision(spec) if spec or not origin else _first_of(origin, at_revision)
         if pinned and pinned["fingerprint"] != table.fingerprint:
-            raise RunError(f"The source {spec} has changed since {run.path} was begun.", "Choose another --output.")
+            since = "earlier rounds were built on it" if earlier else f"{run.path} was begun"
+            raise RunError(f"The source {spec} has changed since {since}.", "Choose another --output.")
         tables.append(table)
     run.pin("source", {"tables": [table.facts() for table in tables]})
     return tables

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.log import counted
+from mmpref.run.asked import Asked
 from mmpref.run.results import Difference, Value
 from mmpref.run.results_text import decimals, interval_text
 
@@ -164,3 +165,21 @@ def title(metric: str, value: Value, data: str) -> str:
     """
     arrow = {True: "↑", False: "↓", None: ""}[value.higher_is_better]
     return f"rounds: {metric} {arrow} on {data}"
+
+
+def reported_on(manifest: Mapping[str, Any], name: Callable[[str], str] = str) -> str:
+    """On which data the results in the end are, and how many of their questions chose the round; "" where none are.
+
+    Args:
+        manifest: of a chain.
+        name: writes the name of data.
+    """
+    asked = {label: Asked.from_dict(of) for label, of in manifest["reported_on"].items()}
+    if not asked:
+        return ""
+    shared = manifest.get("shared_questions", {})
+    again = [f"{number:,} of the {asked[label].questions:,} of {label}" for label, number in shared.items()]
+    which = ", ".join(name(of.which) for of in asked.values())
+    if not again:
+        return f"{which}, which chose nothing"
+    return f"{which}; of its questions {', '.join(again)} chose the round too, and look better than they are"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import math
@@ -14,8 +15,11 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from datasets import Dataset
 
 import mmpref
+from mmpref.api import rounds
+from mmpref.api.build import run_build
 from mmpref.api.chain import Chain, chain_of
 from mmpref.api.results import Iterated
 from mmpref.api.rounds import check_chain
@@ -23,7 +27,10 @@ from mmpref.bench.answer_cache import FOLDER
 from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.cli.main import program
 from mmpref.errors import MmprefError, RunError, UsageError
+from mmpref.run.asked import Asked
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
+from mmpref.run.rounds import reported_on
+from mmpref.tables.open import open_table
 from tests.forked import start
 
 MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
@@ -243,6 +250,41 @@ def test_killed_in_a_training_a_build_and_an_evaluation_it_ends_the_same(whole: 
 def test_another_chain_does_not_go_on_in_its_folder(whole: Iterated) -> None:
     with pytest.raises(RunError, match=r"iterate\.patience: 2 there, 1 now"):
         mmpref.iterate("my.yaml", patience=1, output="out")
+
+
+def test_questions_that_choose_and_are_reported_on_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        {"image": base64.b64encode(row["image"]["bytes"]).decode(), "objects": ["cup"]}
+        for _, row in zip(range(8), open_table("testbed-chair", "test"), strict=False)
+    ]
+    for split, of in (("validation", rows[:5]), ("test", rows[3:])):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of))
+    settings = {**SECTIONS["evaluate"]["benchmark"]["chair"], "data": str(tmp_path)}
+    file = written(tmp_path, evaluate={**SECTIONS["evaluate"], "benchmark": {"chair": settings}})
+    chain = chain_of(str(file), {"split": "validation"}, {})
+    assert rounds.shared_questions(chain) == {"chair": 2}
+    assert "2 of the 5 questions of chair, which is reported on in the end, are among those that choose" in caplog.text
+    asked = Asked("chair", "chair", data={"id": "rows", "split": "test"}, questions=5)
+    facts = {"reported_on": {"chair": asked.as_dict()}, "shared_questions": {"chair": 2}}
+    assert reported_on(facts) == (
+        "rows:test; of its questions 2 of the 5 of chair chose the round too, and look better than they are"
+    )
+
+
+def test_a_source_that_changed_is_refused_in_the_next_round(tmp_path: Path) -> None:
+    rows = [row for _, row in zip(range(30), open_table("testbed"), strict=False)]
+    source = tmp_path / "rows.parquet"
+    Dataset.from_list(rows[:28]).to_parquet(source)
+    written(tmp_path, **{"build-dataset": {"source": str(source), "limit": 12, "method": "mismatched"}})
+    chain = chain_of(str(tmp_path / "my.yaml"), {}, {})
+    build = chain.calls(1, tmp_path / "out").build.resolved()
+    first = run_build(build, tmp_path / "out/round-1/build-dataset", progress=False)
+    Dataset.from_list(rows[1:29]).to_parquet(source)
+    second = chain.calls(2, tmp_path / "out").build.resolved()
+    with pytest.raises(RunError, match=r"rows.parquet has changed since earlier rounds were built on it"):
+        run_build(second, tmp_path / "second", begun=first.manifest["source"], progress=False)
+    Dataset.from_list(rows[:28]).to_parquet(source)
+    assert run_build(second, tmp_path / "second", begun=first.manifest["source"], progress=False).manifest["counts"]
 
 
 @pytest.mark.long

@@ -55,7 +55,7 @@ def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
     before = len(rows) - len(rounds)
     chosen = Asked.from_dict(manifest["chosen_on"])
     arrow = {True: "↑", False: "↓", None: ""}[base.higher_is_better]
-    reported = [code(Asked.from_dict(asked).which) for asked in manifest["reported_on"].values()]
+    reported = chain.reported_on(manifest, code)
     own = (
         "The pairs of every round were made with the policy as it was then."
         if any((read_manifest(path / f"round-{one.number}" / "build-dataset")["model"]) for one in rounds)
@@ -75,9 +75,7 @@ def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
             f"{_begun(manifest)}Differences have their 95 % interval, paired by image. KL is from the base, in nats a "
             "token of the adapter's own greedy answers.",
             f"{text(manifest['rule'])} The chain ended: {text(manifest['stopped'])}.",
-            f"The round was chosen on {code(chosen.which)}. Results are of {', '.join(reported)}, which chose nothing."
-            if reported
-            else f"The round was chosen on {code(chosen.which)}.",
+            f"The round was chosen on {code(chosen.which)}." + (f" Results are of {reported}." if reported else ""),
         ]
     )
 
