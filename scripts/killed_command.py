@@ -13,6 +13,7 @@ from typing import Any
 
 SAID, SPENT = "said.log", "spent.json"
 """Files of a command's folder: what it said, and what it took."""
+_POLITE = (signal.SIGINT, signal.SIGTERM)
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink")
 """Events of Python (PEP 578) that change a folder, beside opening a file to write."""
 
@@ -26,6 +27,7 @@ def run(arguments: Sequence[str], folder: str, watched: Sequence[str], number: i
         number: of the signal.
         ends_at: the change before which the process sends itself the signal; None for never.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE)  # what is ours here is not the command
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     log = os.open(f"{folder}/{SAID}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -42,10 +44,12 @@ def run(arguments: Sequence[str], folder: str, watched: Sequence[str], number: i
     from mmpref.cli.main import main
 
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _POLITE)
         main(list(arguments))
     except KeyboardInterrupt:  # before the program could catch it
         sys.exit(128 + signal.SIGINT)
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE)
         spent = {"changes": changes, "seconds": time.process_time()}
         Path(folder, SPENT).write_text(json.dumps(spent))
 
