@@ -10,7 +10,6 @@ mkdir -p "$(dirname "$OUT")"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 loop() {
-  renice -n 10 "$BASHPID" > /dev/null || true
   "$PY" -m mmpref reproduce testbed --output "$OUT"
   "$PY" scripts/check_testbed.py "$OUT"
   # A second environment that sees the same libraries but not mmpref: the path file that makes it importable is not
@@ -23,21 +22,22 @@ loop() {
   "$PY" scripts/check_published.py "$OUT" "$plain/bin/python"
 }
 
-# The loop beside all else, in what it leaves of the cores: a study of few runs ends with one of them idle. What it says
-# is shown when it has ended.
+# The loop beside all else, which gets what it leaves of the cores: its steps come one after the other, so that none but
+# an early start ends it early, and whatever is done last should be what all cores can share. What it says is shown when
+# it has ended.
 set -m # it leads a group of its own, which ends with this script
 loop > "$OUT.log" 2>&1 &
 set +m
 LOOP=$!
 trap 'kill -- -"$LOOP" 2>/dev/null || true' EXIT
 # BDHS and a control of each nature.
-"$PY" -m mmpref reproduce controls --output "$OUT-controls" --jobs 2
+nice "$PY" -m mmpref reproduce controls --output "$OUT-controls" --jobs 2
 "$PY" scripts/check_controls.py "$OUT-controls"
 
 # Tests that take long, spread over the cores one by one; of the files that have some, as each process reads all that it
 # is given.
-"$PY" -m pytest -n auto --maxprocesses 4 --dist worksteal -m long $(grep -rl --include='test_*.py' 'mark\.long' tests) \
-  && tested=0 || tested=$?
+nice "$PY" -m pytest -n auto --maxprocesses 4 --dist worksteal -m long \
+  $(grep -rl --include='test_*.py' 'mark\.long' tests) && tested=0 || tested=$?
 
 wait "$LOOP" && ended=0 || ended=$?
 cat "$OUT.log"
