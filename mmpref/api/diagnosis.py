@@ -31,6 +31,8 @@ _MAX_NEW_TOKENS = 256
 _GIST_TOKENS = 4
 _SEED = 0
 _BLOCK = 8
+_READ_FOR_ONE = 8
+"""Rows that are read for each that is asked for, before all are: most tables tell early, and may be long."""
 _TEXTS = {"own": "as it was", "other": "another row's", "dropped": "dropped"}
 _IMAGES = {"shown": "seen", "gist": "a few tokens of it", "hidden": "hidden"}
 
@@ -198,12 +200,15 @@ def _examples(
 
     refuse_split(spec, split or "train")
     table = open_table(spec, split, revision=revision)
-    found = (
-        row for _, block in Source(table, image_root, reader=_read).blocks(_BLOCK, lambda _: True) for row in block
-    )
-    usable = (row for row in found if isinstance(row, Example))
-    told = (row for row in usable if row.prompt[-1].content == _PROMPT or len(sentences(row.answer)) > 1)
-    examples = list(islice(told, rows))
+    examples: list[Example] = []
+    for limit in (_READ_FOR_ONE * rows, None):
+        source = Source(table, image_root, limit, _read)
+        found = (row for _, block in source.blocks(_BLOCK, lambda _: True) for row in block)
+        usable = (row for row in found if isinstance(row, Example))
+        told = (row for row in usable if row.prompt[-1].content == _PROMPT or len(sentences(row.answer)) > 1)
+        examples = list(islice(told, rows))
+        if len(examples) == rows or (limit and len(source) < limit):
+            break
     if not examples:
         raise InputError(
             f"No row of {table.name} has a reference answer of two sentences, or objects.",

@@ -58,7 +58,7 @@ def _load(name_or_path: str, extending: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = pickle.loads(_parsed(read_text(path)))
+        content = parsed(read_text(path))
     except NOT_YAML as error:
         raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     content = {} if content is None else content
@@ -84,9 +84,18 @@ def section(name: str | None, command: str) -> Mapping[str, Any]:
     return (load(name).get(command) or {}) if name else {}
 
 
+def parsed(text: str) -> Any:
+    """What a YAML file of recipes or studies holds, the caller's own to change.
+
+    Raises:
+        NOT_YAML: it is none.
+    """
+    return pickle.loads(_pickled(text))
+
+
 @functools.lru_cache(maxsize=32)
-def _parsed(text: str) -> bytes:
-    """A recipe's YAML, pickled: a study resolves the same one hundreds of times, and a deep copy takes far longer."""
+def _pickled(text: str) -> bytes:
+    """A study resolves the same recipe hundreds of times and reads its plan twice; a deep copy takes far longer."""
     return pickle.dumps(yaml.load(text, YamlLoader))
 
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mmpref.errors import InputError, reason_of
-from mmpref.recipes.resolve import NOT_YAML, YamlLoader
+from mmpref.recipes.resolve import NOT_YAML, parsed
 from mmpref.registry import package_files
 from mmpref.text_files import read_text
 
@@ -45,7 +43,7 @@ def read_file(path: Path) -> dict[str, Any]:
         InputError: it is no such file.
     """
     try:
-        content = yaml.load(read_text(path), YamlLoader)
+        content = parsed(read_text(path))
     except NOT_YAML as error:
         raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     if not isinstance(content, dict):

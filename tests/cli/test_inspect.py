@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from mmpref.api.diagnosis import _examples
 from mmpref.cli.inspect import command
 from mmpref.errors import InputError, UsageError
 from mmpref.tables.open import open_table
@@ -148,6 +149,18 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     other = CliRunner().invoke(command, [*model, "--rows", "2", "--synonyms", str(tmp_path / "other.txt")])
     assert "2 answers name 0 things" in other.stdout
     assert f"No answer names any of the objects of {tmp_path / 'other.txt'}: give more rows" in other.stdout
+
+
+def test_no_more_rows_are_read_than_are_needed(tmp_path: Path) -> None:
+    """Nor fewer: the only row that tells may be the last."""
+    row = next(iter(open_table("testbed-chair", "test")))
+    short = {"image": base64.b64encode(row["image"]["bytes"]).decode(), "question": "What is it?", "answer": "A thing."}
+    lines = [json.dumps(short)] * 20
+    told = json.dumps({**short, "answer": "There is a cup at the back. There is a fork at the front."})
+    for name, rows in {"last": [*lines, told], "first": [told, *lines, "no row at all"]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+        table, [example] = _examples(str(tmp_path / f"{name}.jsonl"), 1, None, None, ())
+        assert example.source_id == f"{table.name}/train/{len(rows) - 1 if name == 'last' else 0}"
 
 
 def test_rows_with_short_answers_cannot_tell(tmp_path: Path) -> None:

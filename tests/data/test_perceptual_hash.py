@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmpref.data.contamination import EXCLUDED
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
@@ -29,8 +31,24 @@ def check() -> ModuleType:
     return module
 
 
+@cache
+def picture(check: ModuleType, kind: str, number: int) -> Image.Image:
+    return check.KINDS[kind](np.random.default_rng([9, number]))
+
+
+@cache
 def draw(check: ModuleType, kind: str, number: int) -> ImageData:
-    return check.saved(check.KINDS[kind](np.random.default_rng([9, number])))
+    return check.saved(picture(check, kind, number))
+
+
+@cache
+def hashed(check: ModuleType, kind: str, number: int) -> PerceptualHash:
+    return PerceptualHash.of(draw(check, kind, number))
+
+
+def changed(check: ModuleType, change: str, number: int) -> ImageData:
+    """A photograph, saved again."""
+    return check.CHANGES[change](picture(check, "photographs", number))
 
 
 def test_the_recorded_rates_hold(check: ModuleType) -> None:
@@ -48,25 +66,25 @@ def test_the_recorded_rates_hold(check: ModuleType) -> None:
     "change", ["JPEG 90", "JPEG 20", "WebP 50", "GIF", "half", "a quarter", "336 x 336", "brighter", "2 % off"]
 )
 def test_a_photograph_is_known_again(check: ModuleType, change: str) -> None:
-    index = NearIndex(PerceptualHash.of(draw(check, "photographs", number)) for number in range(6))
+    index = NearIndex(hashed(check, "photographs", number) for number in range(6))
     for number in range(6):
-        picture = check.photo(np.random.default_rng([9, number]))
-        assert list(index.near(PerceptualHash.of(check.CHANGES[change](picture)))) == [number]
+        assert list(index.near(PerceptualHash.of(changed(check, change, number)))) == [number]
 
 
 def test_pictures_of_little_information_are_told_apart(check: ModuleType) -> None:
     for kind in ("bar charts", "pages of text", "flat colours", "forms filled in"):
         index = NearIndex()
         for number in range(30):
-            one = PerceptualHash.of(draw(check, kind, number))
+            one = hashed(check, kind, number)
             assert not list(index.near(one)), kind
             index.add(one)
-        assert list(index.near(PerceptualHash.of(draw(check, kind, 7)))) == [7], "the same pixels are the same"
+        again = check.saved(check.KINDS[kind](np.random.default_rng([9, 7])))
+        assert list(index.near(PerceptualHash.of(again))) == [7], "the same pixels are the same"
 
 
 def test_nearness_goes_both_ways_and_hashes_survive_as_text(check: ModuleType) -> None:
-    hashes = [PerceptualHash.of(draw(check, kind, number)) for kind in check.KINDS for number in range(3)]
-    hashes += [PerceptualHash.of(check.CHANGES["half"](check.photo(np.random.default_rng([9, n])))) for n in range(3)]
+    hashes = [hashed(check, kind, number) for kind in check.KINDS for number in range(3)]
+    hashes += [PerceptualHash.of(changed(check, "half", number)) for number in range(3)]
     hashes = [PerceptualHash.parse(str(one)) for one in hashes]
     near = {(first, second) for first, one in enumerate(hashes) for second in NearIndex(hashes).near(one)}
     assert near == {(second, first) for first, second in near}
@@ -74,7 +92,7 @@ def test_nearness_goes_both_ways_and_hashes_survive_as_text(check: ModuleType) -
 
 
 def test_an_index_grows(check: ModuleType) -> None:
-    one, other = (PerceptualHash.of(draw(check, "photographs", number)) for number in range(2))
+    one, other = (hashed(check, "photographs", number) for number in range(2))
     index = NearIndex([one] * 40)
     index.add(other)
     assert len(index) == 41
@@ -84,7 +102,7 @@ def test_an_index_grows(check: ModuleType) -> None:
 
 def test_a_photograph_saved_twice_stands_on_one_side(check: ModuleType) -> None:
     files = [draw(check, "photographs", number) for number in range(20)]
-    again = [check.CHANGES["0.6, JPEG 60"](check.photo(np.random.default_rng([9, number]))) for number in range(20)]
+    again = [changed(check, "0.6, JPEG 60", number) for number in range(20)]
     rows = [image_keys([file]) for file in (*files, *again)]
     held = validation_mask(rows, 0.5, 0)
     assert held[:20] == held[20:]
