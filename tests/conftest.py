@@ -56,6 +56,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish() -> None:
     _freeze_imported()
+    gc.set_threshold(10_000, 10, 10)  # as the program has it
 
 
 @pytest.hookimpl(trylast=True)
@@ -102,7 +103,8 @@ def _program_ends_with_its_test() -> Iterator[None]:
     before = logger.level, logger.propagate, list(logger.handlers)
     variables = {name: os.environ.get(name) for name in QUIET}
     yield
-    logger.setLevel(before[0])
+    if logger.level != before[0]:  # setting it makes every logger look for its level again
+        logger.setLevel(before[0])
     logger.propagate, logger.handlers[:] = before[1:]
     signal.signal(signal.SIGTERM, terminated)
     gc.set_threshold(*between)
