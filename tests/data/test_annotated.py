@@ -171,9 +171,9 @@ def test_refusals_are_skips_and_wrapped_answers_are_taken_out_of_their_wrapping(
 
 
 def test_where_every_reply_is_a_refusal_the_error_says_so_and_what_to_do(tmp_path: Path) -> None:
-    with ChatServer(lambda *_: "I cannot comply with that.") as server:
-        with pytest.raises(InputError, match="I cannot comply with that") as caught:
-            build_dataset(recipe("corrupt", annotator=f"{server.url}#m"), tmp_path / "run")
+    refusal = "I cannot comply with that."
+    with ChatServer(lambda *_: refusal) as server, pytest.raises(InputError, match=refusal) as caught:
+        build_dataset(recipe("corrupt", annotator=f"{server.url}#m"), tmp_path / "run")
     assert "--prompt-file" in caught.value.hint
 
 
