@@ -464,3 +464,17 @@ def test_captions_beside_questions_that_some_rows_lack(
     assert found["counts"]["skipped"] == {}
     assert [row["chosen"][0]["content"] for row in pairs_of(tmp_path / "advised")] == list(CAPTIONS)
     assert not [line for line in caplog.messages if "is not read" in line]
+
+
+def test_cocos_captions_in_the_place_of_its_objects(photos: Path, tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": NAMES[0]}],
+        "annotations": [{"id": 7, "image_id": 1, "caption": CAPTIONS[0]}],
+    }
+    file = photos / "captions_val2014.json"
+    file.write_text(json.dumps(content))
+    words = ["--benchmark", "chair", "--set", f"benchmark.chair.data={file}", "--output", tmp_path / "run"]
+    said = refused("evaluate", "--model", MODEL, *words)
+    assert "holds a caption, and this benchmark needs the names of the objects" in said
+    assert "instances_....json" in said
+    assert "COLUMN" not in said
