@@ -204,8 +204,8 @@ class TableReader:
             )
 
     def _warn_of_captions(self, column: str, rows: int) -> None:
-        first = next(iter(self._table), {})
-        column = next((name for name in first if known_name(name) == column), column)
+        first: Row = next(iter(self._table), {})
+        column = next((str(name) for name in first if known_name(name) == column), column)
         logger.warning(
             "%s: %s a question or an answer, and text in the column %s, which is not read beside these columns. To "
             "read it as the answer of every row: --columns %s --default-prompt %s",

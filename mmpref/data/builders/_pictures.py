@@ -56,7 +56,8 @@ class Pictures:
         numbers: dict[bytes, int] = {}  # of equal pixels the same
         of_file = {name: numbers.setdefault(one.digest if one else name, len(numbers)) for name, one in hashes.items()}
         near = [{number} for number in range(len(numbers))]
-        index, indexed = NearIndex(), []
+        index = NearIndex()
+        indexed: list[int] = []
         for name, one in hashes.items():
             if one:
                 for other in index.near(one):

@@ -20,10 +20,10 @@ class _Worker(OtherImageWorker):
     def picked(self, block: Sequence[Example], others: Sequence[Sequence[int]]) -> list[int | None]:
         vectors = self.similarity.embed([example.answer for example in block])
         near = vectors @ vectors.T
-        return [
-            max(places, key=lambda other, row=row: (row[other], -other), default=None)
-            for row, places in zip(near, others, strict=True)
-        ]
+        picked: list[int | None] = []
+        for index, places in enumerate(others):
+            picked.append(max(places, key=lambda other: (near[index, other], -other), default=None))
+        return picked
 
 
 BUILDER = Builder(
