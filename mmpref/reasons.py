@@ -52,11 +52,16 @@ REASONS = {
     "not-said": "the model no longer names the object that is hidden from it, or only behind another fault",
     "fault": "every answer that the model gave has a false claim",
     "failed-rewrite": "the annotator rewrote nothing",
+    "refused": "the annotator refused to write an answer",
     "failed": "an unexpected error; the report has its text",
     # what the recipe leaves out
     "in-evaluation-set": "the image is in an evaluation set of --exclude-images-of",
 }
 """Code -> meaning, by where it comes from."""
+HINTS = {
+    "refused": "Word the instruction otherwise (--prompt-file), or ask another annotator (--annotator).",
+}
+"""Code -> what to do, where somebody can do something whatever the row."""
 
 
 def legend(codes: Iterable[str]) -> list[str]:
@@ -80,3 +85,5 @@ def log_skips(pairs: int, counts: Mapping[str, int], first: Mapping[str, tuple[s
     for reason, (row, detail) in first.items():
         if detail:
             logger.info("The first that is skipped as %s: %s: %s", reason, row, detail)
+        if reason in HINTS:
+            logger.info("%s", HINTS[reason])

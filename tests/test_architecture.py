@@ -22,6 +22,7 @@ LAYERS = {
     "words": 0,
     "workers": 1,
     "reasons": 0,
+    "refusals": 0,
     "local_paths": 0,
     "hub_ids": 1,
     "hub_cache": 2,

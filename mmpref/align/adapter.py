@@ -340,7 +340,7 @@ def verify_saved_adapter(
         of = began[0] if began and start is not None else ref
         raise RunError(
             f"The {what} saved in {path} does not change the logits of {of}: nothing was learned.",
-            "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
+            "Check --set trainer.learning_rate, --set trainer.max_steps and the warm-up.",
         )
     facts = {"changes": changes, "differs": differs, "tolerance": tolerance}
     if (mask := batch.get("completion_mask")) is not None:

@@ -42,7 +42,7 @@ class LogCallback(TrainerCallback):
         if not math.isfinite(logs["loss"]):
             raise RunError(
                 f"The loss is {logs['loss']} at step {state.global_step}.",
-                "Lower trainer.learning_rate or loss.beta, or use another dtype.",
+                "Lower --set trainer.learning_rate or --set loss.beta, or use another --set dtype.",
             )
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with self._log.appending() as append:

@@ -58,8 +58,6 @@ class WatchSettings:
             raise UsageError("watch.every and watch.patience must be at least 1.")
         if (self.best or self.patience) and not self.benchmarks:
             raise UsageError("watch.best and watch.patience need a benchmark.", "Name one with --eval-benchmark.")
-        if self.patience and not self.best:
-            raise UsageError("watch.patience needs watch.best.", "Name a metric: --best=pope/accuracy")
 
 
 @dataclass(frozen=True)
@@ -223,6 +221,7 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
     if recipe.in_full:
         _refuse_in_full(recipe, method)
     best, watched = recipe.watch.best, recipe.watch.benchmarks
+    refuse_patience(recipe.watch, {f"{name}/METRIC": True for name in watched})
     if best and (name := best.partition("/")[0]) not in watched:
         raise UsageError(
             f"watch.best is {best!r}, and {name!r} is not among the benchmarks that are watched.",
@@ -264,4 +263,24 @@ def refuse_metric(metric: str | None, known: Mapping[str, bool | None]) -> None:
     if metric and metric not in known:
         raise UsageError(f"No benchmark here has the metric {metric!r}.", suggest(metric, list(known)))
     if metric and known[metric] is None:
-        raise UsageError(f"Neither more nor less of {metric} is better.", "Choose another --best.")
+        raise UsageError(f"Neither more nor less of {metric} is better.", _name_one(known))
+
+
+def refuse_patience(watch: WatchSettings, known: Mapping[str, bool | None]) -> None:
+    """Refuse to wait for a better value of nothing.
+
+    Args:
+        known: whether more is better, by metric of what is watched.
+
+    Raises:
+        UsageError: there is a patience, and no metric is named.
+    """
+    if watch.patience and not watch.best:
+        raise UsageError("watch.patience needs watch.best.", _name_one(known))
+
+
+def _name_one(known: Mapping[str, bool | None]) -> str:
+    usable = [name for name, better in known.items() if better is not None]
+    return (
+        f"Name a metric, such as --best={usable[0]}" if usable else "Leave it out: no metric here is better or worse."
+    )

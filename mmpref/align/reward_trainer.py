@@ -190,6 +190,6 @@ def verify_saved_reward_model(
     if rewards[0] == rewards[1]:
         raise RunError(
             f"The reward model saved in {path} gives both answers the same: nothing was learned.",
-            "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
+            "Check --set trainer.learning_rate, --set trainer.max_steps and the warm-up.",
         )
     return {"differs": differs, "tolerance": tolerance}

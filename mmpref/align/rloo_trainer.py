@@ -88,7 +88,9 @@ class NormalizedReward:
                 dtype=torch.float64,
             )
             if not float(rewards.std()) > 0:
-                raise UsageError(f"{name} gives every answer of the data the same reward.", "Name another loss.reward.")
+                raise UsageError(
+                    f"{name} gives every answer of the data the same reward.", "Name another with --set loss.reward."
+                )
             write_atomic(path, json.dumps({"mean": float(rewards.mean()), "deviation": float(rewards.std())}) + "\n")
         self.scale: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
 

@@ -45,7 +45,7 @@ _ASKED = f"{SCRATCH}/asked"
 """Those of the models that are asked, for a rank or a reward."""
 _SMALLER = (
     "Free some, and the same command goes on from the last checkpoint; or train with a smaller "
-    "trainer.per_device_train_batch_size in another --output."
+    "--set trainer.per_device_train_batch_size in another --output."
 )
 
 

@@ -195,7 +195,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         if self._empty_batches >= _MAX_EMPTY_BATCHES:
             raise RunError(
                 f"The last {_MAX_EMPTY_BATCHES} batches gave no pair ({_format_counts(counts)} in the last).",
-                "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.",
+                "Look at the annotator, --set loss.temperature and --set loss.max_answer_tokens.",
             )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:

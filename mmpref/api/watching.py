@@ -36,15 +36,17 @@ def watcher(recipe: TrainRecipe) -> Evaluator | None:
     """Who evaluates the benchmarks that a recipe watches; None where it watches none. Their data are read.
 
     Raises:
-        UsageError: a benchmark that cannot be watched, or a metric to choose by that none has.
+        UsageError: a benchmark that cannot be watched, a metric to choose by that none has, or a patience without one.
         InputError: data that cannot be read.
     """
-    from mmpref.align.recipe import refuse_metric
+    from mmpref.align.recipe import refuse_metric, refuse_patience
     from mmpref.bench.while_training import PeriodicEvaluator
 
     watch = recipe.watch
     if not watch.benchmarks:
         return None
     evaluator = PeriodicEvaluator(watch.benchmarks, watch.benchmark, split=watch.split, limit=watch.limit)
-    refuse_metric(watch.best, evaluator.metrics())
+    known = evaluator.metrics()
+    refuse_patience(watch, known)
+    refuse_metric(watch.best, known)
     return evaluator

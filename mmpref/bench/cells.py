@@ -14,6 +14,7 @@ from mmpref.images import decode
 from mmpref.local_paths import path_hint
 from mmpref.registry import resolve_path
 from mmpref.tables.cells import (
+    IMAGES,
     OBJECTS,
     as_text,
     columns_of,
@@ -75,6 +76,11 @@ def optional_text(row: Mapping[str, Any], column: str) -> str | None:
     return None if is_empty(row.get(column)) else text_cell(row, column, "")
 
 
+def _is_caption(row: Mapping[str, Any]) -> bool:
+    """Whether a row is that of a file of captions: beside its image and ids there is nothing else."""
+    return "caption" in row and not row.keys() - {"caption", "id", "image_id", *IMAGES}
+
+
 def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
     """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean, or
     1 and 0.
@@ -113,6 +119,12 @@ def objects_cell(row: Mapping[str, Any], where: str) -> list[str]:
         InputError: there is no such cell, or it is neither.
     """
     column = column_of(row, *OBJECTS)
+    if column not in row and _is_caption(row):
+        raise InputError(
+            f"{where} holds a caption, and this benchmark needs the names of the objects that an image shows, in a "
+            f"column {column!r}; its columns are {columns_of(row)}.",
+            "Of COCO's annotations name the file with the objects, instances_....json, and not captions_....json.",
+        )
     found = object_names(value_of(row, column, where))
     return list_cell(row, column, where) if found is None else found
 

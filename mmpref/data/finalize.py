@@ -21,7 +21,7 @@ from mmpref.errors import InputError, brief
 from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
 from mmpref.log import counted, logger
-from mmpref.reasons import listed, log_skips
+from mmpref.reasons import HINTS, listed, log_skips
 from mmpref.recipes import schema as recipes
 from mmpref.run.build_report import LENGTH_RATIO
 from mmpref.run.directory import Run, WriteCard
@@ -201,7 +201,7 @@ def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
         hint = "Name the folder that paths are relative to with --image-root."
     elif explained:
         message += f" Row {brief(explained.id)}: {explained.detail.rstrip('.')}."
-        hint = NAME_IMAGES if explained.reason == NO_IMAGE else ""
+        hint = NAME_IMAGES if explained.reason == NO_IMAGE else HINTS.get(explained.reason, "")
     return InputError(message, hint)
 
 

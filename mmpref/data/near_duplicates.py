@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmpref import refusals
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.data.stats import SHOWN_IDS
 from mmpref.errors import ImageError
@@ -20,11 +21,7 @@ _BLUR = (
     r"|(?:static|color(?:ed|ful)?|random) (?:noise|dots)"
 )
 BOILERPLATE = {
-    "refusals": re.compile(
-        r"\bI(?:'m| am) (?:sorry|unable|not able)\b|\bI (?:cannot|can't|could not|couldn't)\b"
-        r"|\bas an AI\b|\bunable to (?:see|view|provide|describe)\b",
-        re.IGNORECASE,
-    ),
+    "refusals": refusals.PHRASES,
     "talk of a bad image": re.compile(rf"\b(?:{_BLUR})\b", re.IGNORECASE),
 }
 """Boilerplate that gives rejected answers away: refusals, and what the image-noise variant of BDHS is known for."""

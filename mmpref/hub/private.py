@@ -67,7 +67,7 @@ def public(document: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str,
     local: set[str] = set()
     for name, is_local in (origin for source in (document, *others) for origin in _origins(source)):
         (local if is_local else from_hub).add(name)
-    cleaned = _cleaned(told_paths(document), from_hub, local - from_hub, False)
+    cleaned = _cleaned(told_paths(document, from_hub), from_hub, local - from_hub, False)
     assert isinstance(cleaned, dict)
     return cleaned
 

@@ -41,6 +41,8 @@ class Reply:
         cut: it was cut at the limit of its length.
         raw: as the model wrote it, where ``text`` is what counts of it (`mmpref.judges.final_replies`).
         reasoned: it has a block of reasoning.
+        unwrapped: of a rewritten answer, that something around it was taken off (`mmpref.judges.unwrapping`).
+        refused: of one that was to be rewritten, that it was refused (`mmpref.refusals`); there is no text then.
     """
 
     text: str | None
@@ -51,6 +53,8 @@ class Reply:
     cut: bool = False
     raw: str | None = None
     reasoned: bool = False
+    unwrapped: bool = False
+    refused: bool = False
 
 
 class Chat(Protocol):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from mmpref.errors import brief
 from mmpref.judges.annotator import conversation_text, fill_template, refuse_instruction
-from mmpref.judges.chat import Chat, ChatSettings, Query, Reply
+from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, count_usage
 from mmpref.judges.plugins import annotator_plugin
 from mmpref.judges.resolve import open_chat
+from mmpref.judges.unwrapping import unwrapped
+from mmpref.refusals import is_refusal
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:
@@ -51,8 +53,6 @@ Question: {prompt}
 Answer: {answer}
 Rewritten:"""
 """The default template, in our own words; ``{prompt}`` and ``{answer}`` are replaced."""
-
-_LABEL = re.compile(r"^\W*(?:rewritten(?: answer)?|corrected(?: answer)?|new answer)[*_]*\s*:[*_]*\s*", re.I)
 
 
 @dataclass(frozen=True)
@@ -95,21 +95,34 @@ class ChatRewriter:
         self.chat, self.instruction, self.show_images = chat, instruction or INSTRUCTION, show_images
 
     def rewrite(self, answers: Sequence[Rewriting]) -> list[Reply]:
-        return [_without_label(reply) for reply in self.chat.ask([self._query(answer) for answer in answers])]
+        replies = self.chat.ask([self._query(answer) for answer in answers])
+        return [_read(reply, answer.answer) for reply, answer in zip(replies, answers, strict=True)]
 
     def _query(self, rewriting: Rewriting) -> Query:
         text = fill_template(self.instruction, prompt=conversation_text(rewriting.prompt), answer=rewriting.answer)
         return Query((Message("user", text),), rewriting.images if self.show_images else ())
 
 
-def _without_label(reply: Reply) -> Reply:
-    """The new answer without the label that models like to repeat, and without quotes around the whole."""
+def _read(reply: Reply, original: str) -> Reply:
+    """The new answer without what is wrapped around it; none where the reply refuses, and the original does not."""
     if reply.text is None:
         return reply
-    text = _LABEL.sub("", reply.text.strip()).strip()
-    if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
-        text = text[1:-1].strip()
-    return dataclasses.replace(reply, text=text)
+    text, whole = unwrapped(reply.text, original), reply.text.strip()
+    if is_refusal(text) and not is_refusal(original):
+        return dataclasses.replace(
+            reply,
+            text=None,
+            error=f"the reply is: {brief(' '.join(whole.split()))}",
+            raw=reply.raw or reply.text,
+            refused=True,
+        )
+    return dataclasses.replace(reply, text=text, unwrapped=text != whole)
+
+
+def count_rewriting(replies: Sequence[Reply]) -> dict[str, float]:
+    """`mmpref.judges.chat.count_usage`, and how many texts were ``unwrapped``, where any was."""
+    taken_off = sum(reply.unwrapped for reply in replies)
+    return {**count_usage(replies), **({"unwrapped": taken_off} if taken_off else {})}
 
 
 def open_rewriter(

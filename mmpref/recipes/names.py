@@ -82,5 +82,10 @@ def is_path_field(field: dataclasses.Field[Any]) -> bool:
     return field.metadata.get(_KIND) in ("path", "roots")
 
 
+def may_be_path(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field's value names something that may be a path of this machine, and may be something else."""
+    return _kind(field, value) is not None
+
+
 def _kind(field: dataclasses.Field[Any], value: Any) -> Any:
     return None if value == field.metadata.get(_UNLESS) else field.metadata.get(_KIND)

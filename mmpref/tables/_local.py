@@ -35,6 +35,7 @@ _NAMES = {
 }
 _NO_DATA = {MANIFEST, "report.json", "results.json", "facts.json", "dataset_infos.json", "dataset_info.json"}
 
+_LISTED = 10
 _MAKES_DATA = "build-dataset"
 
 
@@ -66,7 +67,9 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
     if config is not None or not by_split or len(_configs(path)) > 1:
         return open_folder(spec, path, split, config)
     if split not in by_split:
-        raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
+        unnamed = [file for files in by_split.values() for file in files if not _says_split(file.relative_to(path))]
+        which = f" Or name one of its files: {_listed(spec, path, unnamed)}." if unnamed else ""
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)) + which)
     return _of_files(spec, split, by_split[split], path)
 
 
@@ -150,10 +153,20 @@ def _kind(file: Path) -> str:
 
 
 def _split_of(file: Path) -> str:
+    return _says_split(file) or "train"
+
+
+def _says_split(file: Path) -> str | None:
+    """The split that the name of a file, or of a folder that it is in, says; None where none does."""
     if shard := _SHARD.match(_stem(file)):
         return shard[1]
     words = [word for part in (_stem(file), *reversed(file.parent.parts)) for word in re.split(r"[-_. ]", part.lower())]
-    return next((_NAMES[word] for word in words if word in _NAMES), "train")
+    return next((_NAMES[word] for word in words if word in _NAMES), None)
+
+
+def _listed(spec: str, folder: Path, files: Sequence[Path]) -> str:
+    names = [f"{spec.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in files]
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def splits_of_file(file: Path) -> list[str]:

@@ -7,6 +7,8 @@ table of which no row has the columns that are needed is refused, by what its fi
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +20,7 @@ from mmpref.local_paths import path_hint
 from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of
-from mmpref.tables.messages import DEFAULT_PROMPT, HINT, rejected_column, unfolded
+from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, HINT, known_name, rejected_column, unfolded
 from mmpref.tables.rows import FIRST_CAPTION, LAST_ANSWER, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
 Row = dict[str, Any]
@@ -113,7 +115,9 @@ class TableReader:
         self.where = f"{table.spec} ({table.split})"
         self.unread: dict[str, None] = {}
         """Columns that look like answers or parts of the question, and are not read."""
-        self._needs = needs
+        self._needs, self._table = needs, table
+        self._aside: Counter[str] = Counter()
+        """Rows that cannot be used as they are read, by the column in which they have a caption."""
         self._given, self._captions, self._conversations = 0, 0, 0
         self._rows, self._any_has_them = 0, False
         self._first: tuple[Mapping[str, Any], int] = ({}, 0)
@@ -131,6 +135,8 @@ class TableReader:
         self._any_has_them = self._any_has_them or not _lacking(row, read, self._needs)
         for column in read.unread:
             self.unread.setdefault(brief(column, 60))
+        if "rejected" not in self._needs and (column := _caption_aside(unfolded(row), read)):
+            self._aside[column] += 1
         self._given += PROMPT_GIVEN in read.notes
         self._captions += FIRST_CAPTION in read.notes
         self._conversations += LAST_ANSWER in read.notes
@@ -188,12 +194,37 @@ class TableReader:
                 self.where,
                 answered,
             )
+        for column, rows in self._aside.items():
+            self._warn_of_captions(column, rows)
         for column in self.unread:
             logger.warning(
                 "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read.",
                 self.where,
                 column,
             )
+
+    def _warn_of_captions(self, column: str, rows: int) -> None:
+        first: Row = next(iter(self._table), {})
+        column = next((str(name) for name in first if known_name(name) == column), column)
+        logger.warning(
+            "%s: %s a question or an answer, and text in the column %s, which is not read beside these columns. To "
+            "read it as the answer of every row: --columns %s --default-prompt %s",
+            self.where,
+            counted(rows, "row lacks", "rows lack"),
+            brief(column, 60),
+            shlex.quote(f"answer={column}"),
+            shlex.quote(DEFAULT_PROMPT),
+        )
+
+
+def _caption_aside(row: Mapping[str, Any], read: PreferenceRow) -> str | None:
+    """The column of a caption that a row has in the place of its prompt or answer, which are empty, and that is not
+    read; None where there is none."""
+    fault = read.fault("chosen")
+    if fault is None or fault.reason not in ("empty-prompt", "empty-answer") or fault.part == "images":
+        return None
+    captions = (name for name in CAPTIONS if name not in (*read.shape, "text") and isinstance(row.get(name), str))
+    return next((name for name in captions if row[name].strip()), None)
 
 
 def _lacking(row: Mapping[str, Any], read: PreferenceRow, needs: Sequence[str]) -> list[str]:

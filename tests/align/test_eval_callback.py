@@ -135,9 +135,12 @@ def test_a_best_that_is_none(watch: dict[str, Any], message: str, preferences: P
 
 
 def test_settings_that_make_no_sense(preferences: Path, tmp_path: Path) -> None:
-    for wrong in ({"every": 0}, {"best": "a/b"}, {"benchmarks": ("a",), "patience": 1}):
+    for wrong in ({"every": 0}, {"best": "a/b"}, {"patience": 1}):
         with pytest.raises(UsageError):
             WatchSettings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"needs watch\.best") as caught:
+        train(recipe(preferences, best=None, patience=1), tmp_path / "run", evaluate=Scores(0.5))
+    assert "--best=bench/" in caught.value.hint
     with pytest.raises(UsageError, match="who evaluates"):
         train(recipe(preferences), tmp_path / "run")
 

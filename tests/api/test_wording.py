@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +67,45 @@ def test_a_command_without_the_option_has_a_setting() -> None:
     with pytest.raises(UsageError) as raised, rewording(*on_command_line("train", {"annotator"})):
         raise UsageError("No such model.", "Name another with --similarity-model, or an --annotator.")
     assert raised.value.hint == "Name another with --set loss.bdhs.similarity_model, or an --annotator."
+
+
+KEY = r"(?<![\w./{`])(?:builder|benchmark|loss|lora|trainer|watch)\.[\w{}:.-]*\w"
+TYPED = "--set "
+
+
+def _text(node: ast.expr) -> str:
+    """The text of a literal, with what is put into it as ``{}``, and of literals within another expression."""
+    match node:
+        case ast.Constant(str(text)):
+            return text
+        case ast.JoinedStr(parts):
+            return "".join(_text(part) if isinstance(part, ast.Constant) else "{}" for part in parts)
+    return " ".join(_text(part) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr))
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _messages(file: Path) -> Iterator[tuple[str, str]]:
+    """Every text of a module with the pattern of what must be typed there as it is said."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and _is_docstring(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in docstrings:
+            yield _text(node), rf"{KEY}=[\w{{]"
+        if isinstance(node, ast.Call) and (getattr(node.func, "id", "")).endswith("Error"):
+            for hint in node.args[1:]:
+                yield _text(hint), KEY
+
+
+def test_what_is_to_be_set_is_said_as_it_is_typed() -> None:
+    package = Path(mmpref.__file__).parent
+    wrong = [
+        (str(file.relative_to(package)), text[max(0, match.start() - 20) : match.end() + 20])
+        for file in sorted(package.rglob("*.py"))
+        for text, pattern in _messages(file)
+        for match in re.finditer(pattern, text)
+        if not text[: match.start()].endswith(TYPED)
+    ]
+    assert not wrong

@@ -119,6 +119,20 @@ def test_the_hint_for_images_that_are_elsewhere_helps(tmp_path: Path) -> None:
     )
 
 
+def test_advice_names_a_metric_of_what_is_watched(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png("red"))
+    rows = write_rows(tmp_path / "shown.jsonl", [{"image": "a.png", "objects": ["cup"]}])
+    told = {"benchmark.chair.data": str(rows)}
+    with pytest.raises(UsageError, match=r"needs watch\.best") as caught:
+        watcher(train_recipe(eval_benchmark="chair", patience=1, set=told))
+    assert caught.value.hint == "Name a metric, such as --best=chair/chair_i"
+    advised = caught.value.hint.rpartition("=")[2]
+    assert watcher(train_recipe(eval_benchmark="chair", patience=1, best=advised, set=told))
+    with pytest.raises(UsageError, match=r"Neither more nor less of chair/words") as caught:
+        watcher(train_recipe(eval_benchmark="chair", best="chair/words", set=told))
+    assert caught.value.hint == "Name a metric, such as --best=chair/chair_i"
+
+
 def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], tmp_path: Path) -> None:
     for row in questions:
         row["image"] = {"bytes": png("red") + b"%" * 100_000, "path": None}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -440,3 +441,40 @@ def test_a_suffix_stands_apart_from_the_question(benchmark: str, suffix: str, as
     data = write_csv(photos / "mine.csv", {"image": NAMES[:1], "question": ["Is there a dog?"], "answer": ["yes"]})
     plan = load_plan(benchmark, benchmark, {"data": str(data), "suffix": suffix}, None)
     assert plan.samples[0].messages[0].content == asked
+
+
+@pytest.mark.parametrize("options", [{}, {"default_prompt": "Name it."}])
+@pytest.mark.parametrize("caption", ["Caption", "description"])
+def test_captions_beside_questions_that_some_rows_lack(
+    caption: str, options: dict[str, str], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    some, none = ["What is it?", "Where?", "", ""], ["A dog.", "Here.", "", ""]
+    columns = {"Image Path": NAMES, caption: CAPTIONS, "Question": some, "Answer": none}
+    table = write_csv(photos / "photos.csv", columns)
+    built = mmpref.build_dataset(method="mismatched", source=table, output=tmp_path / "run", progress=False, **options)
+    assert sum(built.manifest["counts"]["skipped"].values()) == 2
+    [said] = [line for line in caplog.messages if "is not read" in line]
+    assert "2 rows lack a question or an answer" in said
+    words = shlex.split(said.partition("every row: ")[2])
+    assert words[0] == "--columns"
+    assert words[1].lower() == f"answer={caption.lower()}"
+    assert options or words[1] == f"answer={caption}"
+    caplog.clear()
+    found = done("build-dataset", "--method", "mismatched", "--source", table, *words, "--output", tmp_path / "advised")
+    assert found["counts"]["skipped"] == {}
+    assert [row["chosen"][0]["content"] for row in pairs_of(tmp_path / "advised")] == list(CAPTIONS)
+    assert not [line for line in caplog.messages if "is not read" in line]
+
+
+def test_cocos_captions_in_the_place_of_its_objects(photos: Path, tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": NAMES[0]}],
+        "annotations": [{"id": 7, "image_id": 1, "caption": CAPTIONS[0]}],
+    }
+    file = photos / "captions_val2014.json"
+    file.write_text(json.dumps(content))
+    words = ["--benchmark", "chair", "--set", f"benchmark.chair.data={file}", "--output", tmp_path / "run"]
+    said = refused("evaluate", "--model", MODEL, *words)
+    assert "holds a caption, and this benchmark needs the names of the objects" in said
+    assert "instances_....json" in said
+    assert "COLUMN" not in said

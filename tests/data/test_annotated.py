@@ -132,6 +132,51 @@ def test_failed_rewrites_are_counted_and_never_rows(tmp_path: Path) -> None:
     assert all("describe" not in row["prompt"][0]["content"] for row in rows_of(tmp_path / "run"))
 
 
+def test_refusals_are_skips_and_wrapped_answers_are_taken_out_of_their_wrapping(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mmpref.hub.cards.dataset import write_dataset_card
+
+    forms = [
+        "I'm sorry, but I can't help with that.",
+        "```\nWrong: {}\n```",
+        "Sure! Here is the rewritten answer:\n\nWrong: {}",
+        "Wrong: {}",
+    ]
+    asked: dict[str, str] = {}
+
+    def answer(body: dict, before: int) -> str:
+        text = re.findall(r"^Answer: (.*)$", text_of(body), re.M)[-1]
+        return asked.setdefault(text_of(body), forms[len(asked) % len(forms)]).format(text)
+
+    with ChatServer(answer) as server, caplog.at_level("INFO"):
+        asks = recipe("corrupt", annotator=f"{server.url}#m")
+        manifest = build_dataset(asks, tmp_path / "run", write_card=write_dataset_card)
+    counts = {form: list(asked.values()).count(form) for form in forms}
+    assert len(asked) == ROWS, "every row asks something else"
+    assert manifest["counts"]["skipped"] == {"refused": counts[forms[0]]}
+    assert manifest["annotator"]["failed"] == 0
+    rows = rows_of(tmp_path / "run")
+    assert [texts(row)[1] for row in rows] == [f"Wrong: {texts(row)[0]}" for row in rows]
+    unwrapped = counts[forms[1]] + counts[forms[2]]
+    assert manifest["annotator"]["unwrapped"] == unwrapped > 0
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["notes"]["unwrapped"] == unwrapped
+    assert "can't help with that" in report["skipped"]["refused"]["first"][0]["detail"]
+    assert f"{unwrapped} unwrapped" in dict(summary_rows(manifest))["annotator"]
+    card = (tmp_path / "run/README.md").read_text()
+    assert "taken out of a fence" in card
+    assert "refused (the annotator refused to write an answer)" in card
+    assert "--prompt-file" in caplog.text
+
+
+def test_where_every_reply_is_a_refusal_the_error_says_so_and_what_to_do(tmp_path: Path) -> None:
+    refusal = "I cannot comply with that."
+    with ChatServer(lambda *_: refusal) as server, pytest.raises(InputError, match=refusal) as caught:
+        build_dataset(recipe("corrupt", annotator=f"{server.url}#m"), tmp_path / "run")
+    assert "--prompt-file" in caught.value.hint
+
+
 def test_a_server_that_dies_stops_the_build_which_goes_on_later(tmp_path: Path) -> None:
     gone = True
 

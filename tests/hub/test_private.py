@@ -218,3 +218,37 @@ def test_a_setting_that_names_a_path_is_one_whatever_its_form() -> None:
     assert public(built)["recipe"]["builder"] == {"synonyms": "/path/to/syn.txt", "candidates": 4}
     unknown = {"command": "build-dataset", "recipe": {"method": "of-a-plugin-that-is-gone", "builder": builder}}
     assert public(unknown)["recipe"]["builder"] == builder
+
+
+def test_what_may_be_of_the_hub_is_a_path_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One form for all that is of this machine: ``emb``, a folder, is no id beside ``/path/to/...``."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("emb", "truth", "judge", "policy", "testbed"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "truth/rows").write_text("")
+    recipe = {
+        "model": None,
+        "method": "corrupt",
+        "annotator": "judge",
+        "exclude_images_of": ["testbed", "truth/rows"],
+        "builder": {"similarity_model": "emb", "show_images": False},
+    }
+    told = public({"command": "build-dataset", "recipe": recipe})["recipe"]
+    assert told["builder"] == {"similarity_model": "/path/to/emb", "show_images": False}
+    assert told["annotator"] == "/path/to/judge"
+    assert told["exclude_images_of"] == ["testbed", "/path/to/rows"]
+    for name in ("me/embedder", "all-MiniLM-L6-v2", "sentence-transformers/all-mpnet-base-v2"):
+        of_hub = {**recipe, "builder": {"similarity_model": name}, "annotator": "policy"}
+        told = public({"command": "build-dataset", "recipe": of_hub})["recipe"]
+        assert told["builder"]["similarity_model"] == name
+        assert told["annotator"] == "policy"
+    train = {"method": "online-bdhs", "loss": {"beta": 0.1, "bdhs": {"similarity_model": "emb"}}}
+    told = public({"command": "train", "recipe": train})["recipe"]
+    assert told["loss"] == {"beta": 0.1, "bdhs": {"similarity_model": "/path/to/emb"}}
+    changed = {"annotations": "truth/annotations.json", "relation": "truth/relation.json", "images": "me/set"}
+    told = public({"command": "evaluate", "asked": {"amber": {"benchmark": "amber", "changed": changed}}})
+    assert told["asked"]["amber"]["changed"] == {
+        "annotations": "/path/to/annotations.json",
+        "relation": "/path/to/relation.json",
+        "images": "/path/to/set",
+    }

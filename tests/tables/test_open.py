@@ -153,6 +153,22 @@ def test_save_to_disk_with_and_without_splits(tmp_path: Path) -> None:
         open_table(str(tmp_path / "two"), "test")
 
 
+def test_of_a_folder_whose_files_say_no_split_one_can_be_named(tmp_path: Path) -> None:
+    for name in ("captions_val2014.json", "instances_val2014.json"):
+        (tmp_path / name).write_text('[{"image": "a.png", "caption": "A cat."}]')
+    with pytest.raises(InputError, match=r"has no split 'test'") as caught:
+        open_table(f"{tmp_path}/", "test")
+    files = [f"{tmp_path}/captions_val2014.json", f"{tmp_path}/instances_val2014.json"]
+    assert caught.value.hint == f"There are: train. Or name one of its files: {', '.join(files)}."
+    assert len(list(open_table(files[1], "test"))) == 1
+    (tmp_path / "more").mkdir()
+    for split in ("train", "dev"):
+        (tmp_path / f"more/{split}.json").write_text('[{"image": "a.png", "caption": "A cat."}]')
+    with pytest.raises(InputError) as caught:
+        open_table(str(tmp_path / "more"), "test")
+    assert caught.value.hint == "There are: train, validation."
+
+
 def test_an_image_folder_and_its_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 

@@ -43,7 +43,9 @@ class Settings:
             raise UsageError(f"loss.beta is {self.beta}; it must be above 0.", "The paper searches 0.05 to 0.5.")
         if self.f_alpha is not None:
             if self.f_divergence != "alpha_divergence":
-                raise UsageError("loss.f_alpha is for loss.f_divergence=alpha_divergence.", "Leave one of them out.")
+                raise UsageError(
+                    "loss.f_alpha is for --set loss.f_divergence=alpha_divergence.", "Leave one of them out."
+                )
             if not 0 < self.f_alpha < 1:
                 raise UsageError(f"loss.f_alpha is {self.f_alpha}; it must lie between 0 and 1.", "1 is reverse KL.")
 

@@ -93,7 +93,8 @@ class _Chair(QuestionTask[ChairSettings]):
         self.remarks = (
             f"chair has no table of synonyms: it looks for the {len(names)} objects that {table.name} names, each by "
             "that one name. Other words for them, and other things, are not seen: hallucinations of these do not "
-            "count. benchmark.chair.synonyms=FILE (one line an object, its name first, synonyms behind it) says more.",
+            "count. --set benchmark.chair.synonyms=FILE says more (one line an object, its name first, synonyms behind "
+            "it).",
         )
         return Synonyms.of(names)
 

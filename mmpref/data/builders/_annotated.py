@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from mmpref.data.builder import Context
 from mmpref.errors import UsageError
 from mmpref.reasoning import markers
+from mmpref.types import Example, Skip
 
 if TYPE_CHECKING:
-    from mmpref.judges.chat import ChatSettings
+    from mmpref.judges.chat import ChatSettings, Reply
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,8 @@ def chat_settings(context: Context, settings: AnnotatorSettings, tokens: int) ->
         revision=settings.reply_revision,
         thinking=settings.reply_thinking,
     )
+
+
+def not_rewritten(example: Example, reply: Reply) -> Skip:
+    """Why an example has no pair whose answer nobody rewrote."""
+    return Skip(example.id, "refused" if reply.refused else "failed-rewrite", reply.error or "the new answer is empty")

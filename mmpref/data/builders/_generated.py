@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from mmpref.data.builder import CUT_OFF, Context, Outcome, Worker
+from mmpref.data.builders._pictures import Pictures
 from mmpref.errors import ImageError, UsageError
 from mmpref.recipes.names import names
 from mmpref.sampling.settings import AUTO, BATCH_SIZE, BdhsSettings, SamplingSettings, rows_of
@@ -197,11 +198,24 @@ class GenerationWorker(WritingWorker):
                 self.writer.begin([inputs for inputs in self.model_inputs(block) if inputs])
 
 
-def with_other_images(example: Example, block: Sequence[Example]) -> list[int]:
-    """Places in the block of examples with as many images as this one, and not the same ones."""
-    own = [image.content for image in example.images]
-    return [
-        place
-        for place, other in enumerate(block)
-        if len(other.images) == len(own) and [image.content for image in other.images] != own
-    ]
+class OtherImageWorker(GenerationWorker):
+    """One whose subclass says which other images of the block the model is shown, so that nothing but these differs."""
+
+    def __init__(self, context: Context, settings: GenerationSettings) -> None:
+        super().__init__(context, settings)
+        self.pictures = Pictures()
+
+    def picked(self, block: Sequence[Example], others: Sequence[Sequence[int]]) -> list[int | None]:
+        """Of each example, the place of the one whose images are shown.
+
+        Args:
+            others: of each, the places of those with other pictures.
+        """
+        raise NotImplementedError
+
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
+        places = self.picked(block, self.pictures.others(block))
+        return [
+            None if place is None else replace(example, images=block[place].images)
+            for example, place in zip(block, places, strict=True)
+        ]

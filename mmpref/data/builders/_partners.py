@@ -13,6 +13,6 @@ def other_answers(example: Example, block: Sequence[Example]) -> list[str]:
     return [other.answer for other in block if not same_answer(other.answer, example.answer)]
 
 
-def no_partner(example: Example) -> Skip:
-    """Why an example has no pair where the block has no other answer."""
-    return Skip(example.id, "no-partner", "no row beside it has another answer")
+def no_partner(example: Example, what: str = "another answer") -> Skip:
+    """Why an example has no pair where no row of the block has what is needed."""
+    return Skip(example.id, "no-partner", f"no row beside it has {what}")

@@ -40,7 +40,7 @@ class Settings(BdhsSettings, SplitSettings):
         if self.samples < 1:
             raise UsageError(f"builder.samples is {self.samples}; it must be at least 1.")
         if self.greedy and self.samples > 1:
-            raise UsageError("builder.greedy makes all samples equal.", "Leave it out, or: builder.samples=1")
+            raise UsageError("builder.greedy makes all samples equal.", "Leave it out, or: --set builder.samples=1")
         if not 0 <= self.min_truth <= 1:
             raise UsageError(f"builder.min_truth is {self.min_truth}; it must lie between 0 and 1.")
 

@@ -1,8 +1,8 @@
 """An annotator rewrites the chosen answer with realistic hallucinations (arXiv 2407.02477, appendix C.1, table 13).
 
 The annotator is the language model: an endpoint, a local model, or on the testbed its rule-based stand-in. As in the
-paper it sees question and answer, and the image only with ``show_images``. Reason for a skip: ``failed-rewrite`` (the
-request failed).
+paper it sees question and answer, and the image only with ``show_images``. Reasons for a skip: ``failed-rewrite`` (the
+request failed) and ``refused``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context, Worker
-from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
+from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings, not_rewritten
 from mmpref.data.builders._generated import Counts, SimilaritySettings
 from mmpref.judges.annotator import require_placeholders
 from mmpref.types import Example, Pair, Skip
@@ -51,18 +51,17 @@ class _Worker(Worker):
         return self.counts.take()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        from mmpref.judges.chat import count_usage
-        from mmpref.judges.rewriter import Rewriting
+        from mmpref.judges.rewriter import Rewriting, count_rewriting
 
         replies = self.rewriter.rewrite(
             [Rewriting(example.id, example.images, example.prompt, example.answer, self.seed) for example in block]
         )
-        self.counts.add(count_usage(replies))
+        self.counts.add(count_rewriting(replies))
         cosines = self.similarity([reply.text or "" for reply in replies], [example.answer for example in block])
         outcomes: list[Pair | Skip] = []
         for example, reply, cosine in zip(block, replies, cosines, strict=True):
             if reply.text is None:
-                outcomes.append(Skip(example.id, "failed-rewrite", reply.error))
+                outcomes.append(not_rewritten(example, reply))
             else:
                 outcomes.append(Pair(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
         return outcomes

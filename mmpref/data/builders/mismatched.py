@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._partners import no_partner, other_answers
+from mmpref.data.builders._pictures import Pictures
 from mmpref.recipes.schema import OPTIONAL
 from mmpref.rng import stream
 from mmpref.types import Example, Pair, Skip
@@ -25,19 +26,25 @@ class Settings:
 
 
 class _Worker:
-    """Reason for a skip: ``no-partner``, where no example of the block that may be drawn has another answer."""
+    """Reason for a skip: ``no-partner``, where no example of the block that may be drawn has another answer. One of the
+    same pictures may not: its answer is true of them."""
 
     def __init__(self, context: Context, settings: Settings) -> None:
         self.seed, self.same_prompt = context.seed, settings.same_prompt
+        self.pictures = Pictures()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        return [self._outcome(example, block) for example in block]
+        same = self.pictures.same(block)
+        return [
+            self._outcome(example, [other for place, other in enumerate(block) if place not in own])
+            for example, own in zip(block, same, strict=True)
+        ]
 
     def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:
         drawn_of = [other for other in block if other.prompt == example.prompt] if self.same_prompt else block
         others = other_answers(example, drawn_of)
         if not others:
-            return no_partner(example)
+            return no_partner(example, "another answer, about another picture")
         taken = others[int(stream(self.seed, example.id, 1, "partner").integers(len(others)))]
         return Pair(example, taken, "mismatched", None, 1, self.seed)
 

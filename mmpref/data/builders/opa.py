@@ -4,8 +4,8 @@ The first half of OPA-DPO, the data: the policy answers, and GPT-4V revises what
 chosen answers stay near what the policy would say. There the policy is then fine-tuned on the revised answers, which
 makes them on-policy, before DPO; here that is `mmpref train --method sft` on these pairs. Whoever corrects is the
 annotator; the instruction is ours. The source's answers are not used. Reasons for a skip: ``cut-off``, ``empty-answer``
-(the model says nothing), ``failed-rewrite`` (there is no correction), and ``same-as-chosen`` where nothing had to be
-corrected.
+(the model says nothing), ``failed-rewrite`` (there is no correction), ``refused``, and ``same-as-chosen`` where nothing
+had to be corrected.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
+from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings, not_rewritten
 from mmpref.data.builders._generated import GenerationSettings, WritingWorker
 from mmpref.data.builders._own import OwnPairsWorker, Pick
 from mmpref.hub_ids import name_for_others
@@ -54,8 +54,7 @@ class _Worker(OwnPairsWorker, WritingWorker):
         )
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        from mmpref.judges.chat import count_usage
-        from mmpref.judges.rewriter import Rewriting
+        from mmpref.judges.rewriter import Rewriting, count_rewriting
 
         own = self._own_answers(block)
         wanted = [
@@ -64,7 +63,7 @@ class _Worker(OwnPairsWorker, WritingWorker):
             if isinstance(answer, str)
         ]
         replies = self.corrector.correct(wanted) if wanted else []
-        self.counts.add(count_usage(replies))
+        self.counts.add(count_rewriting(replies))
         corrections = iter(replies)
 
         def pick(example: Example, answer: str | Skip) -> Pick | Skip:
@@ -72,7 +71,7 @@ class _Worker(OwnPairsWorker, WritingWorker):
                 return answer
             reply = next(corrections)
             if not (corrected := (reply.text or "").strip()):
-                return Skip(example.id, "failed-rewrite", reply.error or "the correction is empty")
+                return not_rewritten(example, reply)
             return corrected, answer, None
 
         corrector = self.model if self.annotator == POLICY else name_for_others(self.annotator)

@@ -1,29 +1,26 @@
-"""Control: the model's answer to the same prompt about another image of the block; a contrast with another image."""
+"""Control: the model's answer to the same prompt about another image of the block; a contrast with another image.
+
+A file that shows the example's own picture, saved again, is no other image. Reason for a skip: ``no-partner``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import GenerationSettings, GenerationWorker, with_other_images
+from mmpref.data.builders._generated import GenerationSettings, OtherImageWorker
 from mmpref.rng import stream
 from mmpref.types import Example
 
 
-class _Worker(GenerationWorker):
+class _Worker(OtherImageWorker):
     method = "other-image"
 
-    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
-        return [self._another(example, block) for example in block]
-
-    def _another(self, example: Example, block: Sequence[Example]) -> Example | None:
-        """With other images, so that nothing but their content differs."""
-        places = with_other_images(example, block)
-        if not places:
-            return None
-        chosen = block[places[int(stream(self.seed, example.id, 1, "partner").integers(len(places)))]]
-        return replace(example, images=chosen.images)
+    def picked(self, block: Sequence[Example], others: Sequence[Sequence[int]]) -> list[int | None]:
+        return [
+            places[int(stream(self.seed, example.id, 1, "partner").integers(len(places)))] if places else None
+            for example, places in zip(block, others, strict=True)
+        ]
 
 
 BUILDER = Builder(

@@ -1,29 +1,29 @@
-"""Control: the model's answer about the block's nearest other image, by reference answers; a hard negative in kind."""
+"""Control: the model's answer about the block's nearest other image, by reference answers; a hard negative in kind.
+
+A file that shows the example's own picture, saved again, is no other image. Reason for a skip: ``no-partner``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import GenerationSettings, GenerationWorker, with_other_images
+from mmpref.data.builders._generated import GenerationSettings, OtherImageWorker
 from mmpref.types import Example
 
 
-class _Worker(GenerationWorker):
+class _Worker(OtherImageWorker):
     """An image is of the same kind where its reference answer is near: a hard negative that needs no masking."""
 
     method = "same-kind"
 
-    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
+    def picked(self, block: Sequence[Example], others: Sequence[Sequence[int]]) -> list[int | None]:
         vectors = self.similarity.embed([example.answer for example in block])
         near = vectors @ vectors.T
-        inputs: list[Example | None] = []
-        for index, example in enumerate(block):
-            places = with_other_images(example, block)
-            best = max(places, key=lambda other: (near[index, other], -other), default=None)
-            inputs.append(None if best is None else replace(example, images=block[best].images))
-        return inputs
+        picked: list[int | None] = []
+        for index, places in enumerate(others):
+            picked.append(max(places, key=lambda other: (near[index, other], -other), default=None))
+        return picked
 
 
 BUILDER = Builder(

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 TAGS = ["vlm", "trl"]
 """Of every card."""
 TASK = "image-text-to-text"
-_COUNTED = {"used": "pairs that were used", "same": "answers that are the same", "tie": "ties"}
+_COUNTED = {
+    "used": "pairs that were used",
+    "same": "answers that are the same",
+    "tie": "ties",
+    "unwrapped": "answers taken out of a fence, of quotation marks, or from behind words that announce them",
+}
 """What is counted, where its key alone would not say."""
 CONTROL = "Control: "
 """How the first line of a method begins that is there to compare with, not to make a model better."""
