@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import regex
 
 _UNSPACED = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}\p{Script=Yi}ーｰ\p{Line_Break=SA}"
@@ -25,6 +27,16 @@ def words(text: str) -> list[str]:
     if text.isascii() or not _NEEDED.search(text):
         return pieces
     return [word for piece in pieces for word in _apart(piece)]
+
+
+def folded(text: str) -> str:
+    """A text in lower case, its accents part of their letters: macOS and some models write them apart."""
+    return unicodedata.normalize("NFC", text.lower())
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether some of it is in a script that puts no spaces between words."""
+    return _NEEDED.search(text) is not None
 
 
 def spaced(text: str) -> list[str]:
