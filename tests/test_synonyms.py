@@ -81,9 +81,7 @@ def test_a_table_is_compared_composed(tmp_path: Path) -> None:
         (["cups"], "a cup", ["cups"]),
     ],
 )
-def test_own_objects_are_shown_by_the_names_that_rows_give(
-    names: list[str], caption: str, objects: list[str]
-) -> None:
+def test_own_objects_are_shown_by_the_names_that_rows_give(names: list[str], caption: str, objects: list[str]) -> None:
     table = Synonyms.of(names)
     assert table.objects(caption) == objects
     assert {one for name in names for one in table.listed(name)} == set(objects)

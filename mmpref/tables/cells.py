@@ -124,8 +124,8 @@ is there counts."""
 
 
 def object_names(value: Any) -> list[str] | None:
-    """Names of objects in a cell, folded (`mmpref.words.folded`): of a list of texts, or of text with commas as people write it into
-    CSV; None where it holds anything else."""
+    """Names of objects in a cell, folded (`mmpref.words.folded`): of a list of texts, or of text with commas as people
+    write it into CSV; None where it holds anything else."""
     cell = unpacked(value)
     if isinstance(cell, str):
         cell = [name for part in re.split("[,;]", cell) if (name := part.strip())]

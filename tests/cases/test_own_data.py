@@ -388,7 +388,7 @@ def test_names_that_chair_cannot_find_are_refused(photos: Path) -> None:
     assert plan.task.score(plan.samples[0], "A dog at a traffic light.").counts["found"] == 2
 
 
-@pytest.mark.parametrize("rows, caption", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize(("rows", "caption"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_chair_finds_composed_names_in_decomposed_captions(rows: Any, caption: Any, photos: Path) -> None:
     from mmpref.bench.plan import load_plan
 
