@@ -10,6 +10,10 @@ _UNSPACED = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopo
 _ONE = regex.compile(rf"(?=[\p{{L}}\p{{N}}])(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+|\X")
 _NEEDED = regex.compile(f"[{_UNSPACED}]")
 _ENGLISH = regex.compile(r"a|an|and|are|at|in|is|it|no|not|of|on|that|the|there|this|to|with|yes")
+_TELLING = 10
+"""Words of a text that tell its language."""
+_OTHERS = 0.01
+"""Share of texts in other languages in what is still called English."""
 
 
 def words(text: str) -> list[str]:
@@ -65,14 +69,19 @@ def _apart(piece: str) -> list[str]:
 
 
 class EnglishWords:
-    """Whether texts are English, judged by its commonest words."""
+    """Whether texts are English: by its commonest words in all of them, and by what each has that English has not."""
 
     def __init__(self) -> None:
         self._words, self._common = 0, 0
+        self._texts, self._other = 0, 0
 
     def add(self, text: str) -> None:
-        for word in regex.findall(r"\w+", text.lower()):
-            self._words, self._common = self._words + 1, self._common + bool(_ENGLISH.fullmatch(word))
+        words = regex.findall(r"\w+", text.lower())
+        common = sum(_ENGLISH.fullmatch(word) is not None for word in words)
+        accented = sum(not word.isascii() for word in words)
+        self._words, self._common = self._words + len(words), self._common + common
+        self._texts += bool(words)
+        self._other += 3 * accented > len(words) or (len(words) >= _TELLING and not common)
 
     @property
     def any(self) -> bool:
@@ -80,6 +89,7 @@ class EnglishWords:
         return self._words > 0
 
     @property
-    def are_common(self) -> bool:
-        """They are a tenth of all words at least; without any word they are not."""
-        return self._common >= 0.1 * self._words > 0
+    def are_english(self) -> bool:
+        """The commonest are a tenth of all words at least, and at most one text in a hundred is of another language: by
+        letters beyond ASCII in more than a third of its words, or without any of the commonest in many words."""
+        return self._common >= 0.1 * self._words > 0 and self._other <= _OTHERS * self._texts

@@ -97,7 +97,7 @@ class Pairs:
                         found.add(turn["content"])
             if found.any:
                 break
-        return ["en"] if found.are_common else []
+        return ["en"] if found.are_english else []
 
     def image_digests(self) -> set[str]:
         """`mmpref.run.training_images.image_digest` of every image."""
