@@ -124,6 +124,7 @@ class Score:
         parsed: what the scorer read in the answer, as text.
         counts: sufficient statistics, added up over samples.
         parse_failure: the answer could not be read as the benchmark wants it (it is scored all the same).
+        unread: metrics that read answers in their own way, and whether that failed.
         right: for the sample's groups.
         unjudged: why a judge that the benchmark asks by itself gave no verdict; the sample is missing then, and its
             counts only say what it would have been over.
@@ -134,6 +135,7 @@ class Score:
     parse_failure: bool = False
     right: bool = False
     unjudged: str = ""
+    unread: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

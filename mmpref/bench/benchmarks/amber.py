@@ -159,7 +159,8 @@ class _Amber(QuestionTask[AmberSettings]):
             "no": float(truth == "no"),
             "both_no": float(parsed == truth == "no"),
         }
-        return Score(parsed, part_counts(counts, part, ALL), parsed == "other")
+        unread = {"accuracy_read": pope.unreadable(answer)}
+        return Score(parsed, part_counts(counts, part, ALL), parsed == "other", unread=unread)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         parts = {key.part for score in scores for key in score.counts if isinstance(key, CountKey)}
