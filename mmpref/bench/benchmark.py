@@ -33,11 +33,12 @@ PLACE = {"place": True, **names("path")}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
 
 NOTHING = "no sample that it is over was scored."
+NONE_READ = "none of the answers was read as one that it is over."
 NO_MENTION = (
     "none of the answers names any of the benchmark's objects. Is its table of words (synonyms) that of these data, "
     "and in the language of the answers?"
 )
-"""Why a metric is over nothing (`Metric.empty`)."""
+"""Why a metric is over nothing (`Metric.empty`): it has no such samples, or the answers decide that."""
 
 
 class CountKey(NamedTuple):

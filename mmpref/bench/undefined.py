@@ -6,22 +6,18 @@ from collections.abc import Iterable, Mapping
 
 from mmpref.run.results import Key, Value
 
-UNREAD = "most of the answers could not be read."
-
 
 def undefined(values: Iterable[Value], reasons: Mapping[Key, str]) -> list[str]:
     """One sentence for every benchmark and reason, of models alike together.
 
     Args:
-        reasons: of each metric, why there may be nothing that it is over (`mmpref.bench.benchmark.Metric.empty`), where
-            answers could be read.
+        reasons: of each metric, why there may be nothing that it is over (`mmpref.bench.benchmark.Metric.empty`).
     """
     metrics: dict[tuple[str, str, str], list[str]] = {}
     for value in values:
         if not value.is_defined:
             name = value.key.name.removeprefix(f"{value.benchmark} ")
-            reason = UNREAD if value.is_form else reasons[value.key]
-            metrics.setdefault((value.benchmark, reason, value.model), []).append(name)
+            metrics.setdefault((value.benchmark, reasons[value.key], value.model), []).append(name)
     models: dict[tuple[str, str, str], list[str]] = {}
     for (benchmark, reason, model), found in metrics.items():
         models.setdefault((benchmark, reason, ", ".join(found)), []).append(model)

@@ -21,7 +21,7 @@ LEGEND = (
     "not below 0.05; cannot tell: a model has no value. ↑ more is better, ↓ less is."
 )
 UNTESTED = "not tested"
-FORM = "form, not content"
+FORM = "form only"
 """Of a metric most of whose answers could not be read (`mmpref.run.results.Value.is_form`)."""
 
 
@@ -104,7 +104,9 @@ def legend(lines: Sequence[Line]) -> str:
     if not any(line.verdict for line in lines):
         return ""
     is_form = any(line.verdict == FORM for line in lines)
-    return LEGEND + (f" {FORM}: most answers could not be read." if is_form else "")
+    return LEGEND + (
+        f" {FORM}: most answers could not be read, so that it measures their form, not content." if is_form else ""
+    )
 
 
 def remarks(lines: Sequence[Line]) -> list[str]:

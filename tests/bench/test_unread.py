@@ -57,8 +57,10 @@ def test_some_answers_unread_are_a_remark(caplog: pytest.LogCaptureFixture) -> N
 
 def test_the_verdict_is_of_form() -> None:
     lines = verdict.lines_of(_results({"base": 121, "adapter": 0}))
-    assert [line.verdict for line in lines] == ["form, not content"]
-    assert verdict.legend(lines).endswith("form, not content: most answers could not be read.")
+    assert [line.verdict for line in lines] == ["form only"]
+    assert verdict.legend(lines).endswith(
+        "form only: most answers could not be read, so that it measures their form, not content."
+    )
     lines = verdict.lines_of(_results({"base": 120, "adapter": 0}))
     assert [line.verdict for line in lines] == ["better"]
     assert verdict.legend(lines) == verdict.LEGEND
@@ -112,9 +114,9 @@ def test_every_metric_counts_what_its_own_reading_could_not_read(amber: Plan) ->
     }
 
 
-def test_what_is_over_nothing_because_nothing_was_read_says_so(amber: Plan) -> None:
-    reasons = {value.key: "no sample that it is over was scored." for value in _values(amber, ["Yes", "Yes"]).values()}
-    [said] = undefined(_values(amber, ["Yes, it is.", "No, it is not."]).values(), reasons)
-    assert said == "amber: precision_no cannot be told of base: most of the answers could not be read."
-    [said] = undefined(_values(amber, ["Yes", "Yes"]).values(), reasons)
-    assert said == "amber: precision_no cannot be told of base: no sample that it is over was scored."
+def test_what_is_over_nothing_because_nothing_was_read_so_says_so(amber: Plan) -> None:
+    scores = [amber.task.score(sample, answer) for sample, answer in zip(amber.samples, ["Yes.", "No."], strict=True)]
+    values = _values(amber, ["Yes.", "No."])
+    reasons = {values[metric.name].key: metric.empty for metric in amber.task.metrics(scores) if metric.part == ALL}
+    [said] = undefined(values.values(), reasons)
+    assert said == "amber: precision_no cannot be told of base: none of the answers was read as one that it is over."
