@@ -29,6 +29,7 @@ REASONS = {
     "no-weight": "the method needs a weight of the row, and there is none",
     "bad-weight": "a weight is no number, out of range, or of no characters",
     "equal-answers": "chosen and rejected answers are the same",
+    "equal-tokens": "chosen and rejected answers are the same tokens to the model",
     "context": "the answers continue the beginning of one, and the method needs or writes whole answers",
     "no-preference": "the set does not say which answer was preferred",
     "single-turn": "there is no second answer to prefer",

@@ -8,22 +8,24 @@ Two deviations, because the original's `pattern.en` does not install on current 
 download: plurals are made singular by `inflect`, and only where the word itself is in no list; and words are split
 where nltk's `word_tokenize` splits them (clitics too: "man's" is "man" and "'s"), but a full stop before a space
 always ends its word, abbreviations included. A table of synonyms comes from a file of the original's format: one line
-an object, its name first, synonyms behind it.
+an object, its name first, synonyms behind it. Letters are compared composed (NFC), however a text writes their accents.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.text_files import read_text
+from mmpref.words import folded, is_unspaced
 
 _DOUBLE = (
     "motor bike",
@@ -113,7 +115,8 @@ class Synonyms:
             raise InputError(
                 f"There is no table of synonyms at {path}.", "Take data/synonyms.txt of the CHAIR authors' repository."
             )
-        lines = [line.strip().split(", ") for line in read_text(Path(path)).split("\n")]
+        text = unicodedata.normalize("NFC", read_text(Path(path)))
+        lines = [line.strip().split(", ") for line in text.split("\n")]
         node = {word: words[0] for words in lines if words[0] for word in words}
         if not node:
             raise InputError(f"{path} names no object.")
@@ -124,14 +127,18 @@ class Synonyms:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Synonyms:
-        """The table of these objects, each known by its own name alone, of one word or two; plurals are one with their
-        singular."""
-        node: dict[str, str] = {}
-        for name in sorted(names):
-            plain = " ".join(map(singular, name.split()))
-            node[name] = node[plain] = plain
-        own = {word: name for word, name in node.items() if word.count(" ") == 1}
-        return cls(node, {**DOUBLE_WORDS, **own})
+        """The table of these objects, each known by its own name alone, of one word or two. Plurals are one with their
+        singular, and go by it where it is among the names: what `singular` makes of a "bus" is no name to show."""
+        own = sorted({" ".join(folded(name).split()) for name in names})
+        plain = {name: " ".join(map(singular, name.split())) for name in own}
+        shown = {name: plain[name] if plain[name] in plain else name for name in own}
+        node = {plain[name]: shown[name] for name in reversed(own)} | shown
+        return cls(node, DOUBLE_WORDS | {word: word for word in node if word.count(" ") == 1})
+
+    @cached_property
+    def spaced(self) -> frozenset[str]:
+        """The objects that captions can mention: with a word of a script that puts spaces between words."""
+        return frozenset(name for word, name in self.node.items() if not is_unspaced(word))
 
     def words(self, text: str) -> list[str]:
         """The words of a text, in lower case and singular."""
@@ -152,7 +159,7 @@ class Synonyms:
     def listed(self, name: str) -> list[str]:
         """The objects that a name in a list of what an image shows stands for: as the table has it, or else as captions
         are read; none where no line has it."""
-        known = self.node.get(name) or self.node.get(name.strip().lower())
+        known = self.node.get(name) or self.node.get(folded(name).strip())
         return [known] if known else self.objects(name)
 
     def _singular(self, word: str) -> str:
@@ -162,8 +169,8 @@ class Synonyms:
 
 
 class ListedObjects:
-    """Reads lists of what images show by a table (`Synonyms.listed`), and keeps what no line of it has. Such a name is
-    left out: captions are not searched for it, so that it could never be found.
+    """Reads lists of what images show by a table (`Synonyms.listed`), and keeps what captions cannot say of it: names
+    that no line has, which are left out, and those in scripts that put no spaces between words (`Synonyms.spaced`).
 
     Args:
         table: path of the table of synonyms.
@@ -171,7 +178,7 @@ class ListedObjects:
 
     def __init__(self, synonyms: Synonyms, table: str) -> None:
         self._synonyms, self._table = synonyms, Path(table).name
-        self._names, self._unknown, self._first = 0, Counter[str](), -1
+        self._names, self._unknown, self._unspaced = 0, _Told(), _Told()
 
     def __call__(self, names: Iterable[str], row: int) -> list[str]:
         """The objects that the names of a row stand for, in order."""
@@ -181,35 +188,68 @@ class ListedObjects:
             known = self._synonyms.listed(name)
             objects += known
             if not known:
-                self._first = row if not self._unknown else self._first
-                self._unknown[name] += 1
+                self._unknown.add(name, row)
+            elif self._synonyms.spaced.isdisjoint(known):
+                self._unspaced.add(name, row)
         return objects
 
     def remarks(self, benchmark: str) -> tuple[str, ...]:
-        """What results must say: how many names are left out, and which; nothing where all are known.
+        """What results must say: how many names captions cannot be searched for, and which; nothing where there is no
+        such name.
 
         Raises:
-            InputError: more than half of them are, so that numbers would be of another thing.
+            InputError: these are more than half of them, so that numbers would be of another thing.
         """
-        if not self._unknown:
-            return ()
-        count, names = self._unknown.total(), sorted(self._unknown, key=lambda name: -self._unknown[name])
+        remarks = []
+        if self._unknown.count:
+            told = self._told(benchmark, self._unknown, f"are in no line of the table of synonyms {self._table}")
+            if self._too_many(self._unknown):
+                raise InputError(
+                    f"{told}: it is no table of these data.",
+                    "Give it a line for each (its name first, synonyms behind it), or take the table of your data.",
+                )
+            remarks.append(f"{told}. Captions are not searched for them, and recall leaves them out.")
+        if self._unspaced.count:
+            told = self._told(benchmark, self._unspaced, "are in a script that puts no spaces between words")
+            why = "captions are split at spaces, so that such names are not found within a sentence"
+            if self._too_many(self._unspaced):
+                raise InputError(
+                    f"{told}: {why}.",
+                    "Ask in a language that puts spaces between words, with a table of synonyms that has its words.",
+                )
+            remarks.append(f"{told}: {why}, and count as not mentioned.")
+        return tuple(remarks)
+
+    def _told(self, benchmark: str, names: _Told, what: str) -> str:
+        return f"{benchmark}: {names.count} of {self._names} objects that the rows list {what} ({names})"
+
+    def _too_many(self, names: _Told) -> bool:
+        return 2 * names.count > self._names
+
+
+class _Told:
+    """Names that rows list, by how often, and the first row that has one."""
+
+    def __init__(self) -> None:
+        self._names, self._first = Counter[str](), -1
+
+    def add(self, name: str, row: int) -> None:
+        self._first = self._first if self._names else row
+        self._names[name] += 1
+
+    @property
+    def count(self) -> int:
+        return self._names.total()
+
+    def __str__(self) -> str:
+        names = sorted(self._names, key=lambda name: -self._names[name])
         shown = ", ".join(repr(name[:40]) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        told = (
-            f"{benchmark}: {count} of {self._names} objects that the rows list are in no line of the table of synonyms "
-            f"{self._table} ({len(names)} different: {shown}; first: row {self._first})"
-        )
-        if 2 * count > self._names:
-            raise InputError(
-                f"{told}: it is no table of these data.",
-                "Give it a line for each (its name first, synonyms behind it), or take the table of your data.",
-            )
-        return (f"{told}. Captions are not searched for them, and recall leaves them out.",)
+        return f"{len(names)} different: {shown}; first: row {self._first}"
 
 
 def _words(caption: str) -> list[str]:
-    """Lower-case words as nltk's treebank rules split them: punctuation and clitics apart, hyphens and slashes not."""
-    return _CLITIC.sub(r" \1", _APART.sub(r" \g<0> ", caption.lower())).split()
+    """Folded words as nltk's treebank rules split them: punctuation and clitics apart, hyphens and slashes not."""
+    return _CLITIC.sub(r" \1", _APART.sub(r" \g<0> ", folded(caption))).split()
 
 
 @cache

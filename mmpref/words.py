@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import regex
 
 _UNSPACED = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}\p{Script=Yi}ーｰ\p{Line_Break=SA}"
 _ONE = regex.compile(rf"(?=[\p{{L}}\p{{N}}])(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+|\X")
 _NEEDED = regex.compile(f"[{_UNSPACED}]")
 _ENGLISH = regex.compile(r"a|an|and|are|at|in|is|it|no|not|of|on|that|the|there|this|to|with|yes")
+_TELLING = 10
+"""Words of a text that tell its language."""
+_OTHERS = 0.01
+"""Share of texts in other languages in what is still called English."""
 
 
 def words(text: str) -> list[str]:
@@ -25,6 +31,16 @@ def words(text: str) -> list[str]:
     if text.isascii() or not _NEEDED.search(text):
         return pieces
     return [word for piece in pieces for word in _apart(piece)]
+
+
+def folded(text: str) -> str:
+    """A text in lower case, its accents part of their letters: macOS and some models write them apart."""
+    return unicodedata.normalize("NFC", text.lower())
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether some of it is in a script that puts no spaces between words."""
+    return _NEEDED.search(text) is not None
 
 
 def spaced(text: str) -> list[str]:
@@ -53,14 +69,19 @@ def _apart(piece: str) -> list[str]:
 
 
 class EnglishWords:
-    """Whether texts are English, judged by its commonest words."""
+    """Whether texts are English: by its commonest words in all of them, and by what each has that English has not."""
 
     def __init__(self) -> None:
         self._words, self._common = 0, 0
+        self._texts, self._other = 0, 0
 
     def add(self, text: str) -> None:
-        for word in regex.findall(r"\w+", text.lower()):
-            self._words, self._common = self._words + 1, self._common + bool(_ENGLISH.fullmatch(word))
+        words = regex.findall(r"\w+", text.lower())
+        common = sum(_ENGLISH.fullmatch(word) is not None for word in words)
+        accented = sum(not word.isascii() for word in words)
+        self._words, self._common = self._words + len(words), self._common + common
+        self._texts += bool(words)
+        self._other += 3 * accented > len(words) or (len(words) >= _TELLING and not common)
 
     @property
     def any(self) -> bool:
@@ -68,6 +89,7 @@ class EnglishWords:
         return self._words > 0
 
     @property
-    def are_common(self) -> bool:
-        """They are a tenth of all words at least; without any word they are not."""
-        return self._common >= 0.1 * self._words > 0
+    def are_english(self) -> bool:
+        """The commonest are a tenth of all words at least, and at most one text in a hundred is of another language: by
+        letters beyond ASCII in more than a third of its words, or without any of the commonest in many words."""
+        return self._common >= 0.1 * self._words > 0 and self._other <= _OTHERS * self._texts

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 import pytest
 
 from mmpref.errors import InputError
@@ -54,3 +57,58 @@ def test_a_table_of_other_data_is_refused() -> None:
     listed(["nuage", "tasse", "cup"], 0)
     with pytest.raises(InputError, match=r"2 of 3 objects .*'nuage', 'tasse'; first: row 0\).* Give it a line"):
         listed.remarks("chair")
+
+
+def test_a_table_is_compared_composed(tmp_path: Path) -> None:
+    composed, apart = "cốc, ly\nghế\n", unicodedata.normalize("NFD", "Một Cốc, hai ghế")
+    for number, form in enumerate(("NFC", "NFD")):
+        file = tmp_path / f"{number}.txt"
+        file.write_text(unicodedata.normalize(form, composed), encoding="utf-8")  # type: ignore[arg-type]
+        table = Synonyms.read(str(file))
+        assert table.objects(apart) == table.objects(unicodedata.normalize("NFC", apart)) == ["cốc", "ghế"]
+        assert table.listed(unicodedata.normalize("NFD", " Cốc")) == ["cốc"]
+
+
+@pytest.mark.parametrize(
+    ("names", "caption", "objects"),
+    [
+        (["bus"], "Two buses and a bus", ["bus", "bus"]),
+        (["bus", "buses"], "Two buses and a bus", ["bus", "bus"]),
+        (["tennis"], "They play tennis.", ["tennis"]),
+        (["bus stop"], "two bus stops", ["bus stop"]),
+        ([" dog "], "dogs", ["dog"]),
+        (["cup", "Cups"], "a cup, cups", ["cup", "cup"]),
+        (["cups"], "a cup", ["cups"]),
+    ],
+)
+def test_own_objects_are_shown_by_the_names_that_rows_give(names: list[str], caption: str, objects: list[str]) -> None:
+    table = Synonyms.of(names)
+    assert table.objects(caption) == objects
+    assert {one for name in names for one in table.listed(name)} == set(objects)
+
+
+def test_a_table_from_a_file_is_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "synonyms.txt"
+    file.write_text("bus, minibus\ntennis racket, racket\nglass, tennis\nmotorcycle,  motor bike\n")
+    table = Synonyms.read(str(file))
+    assert table.node == {
+        **{"bus": "bus", "minibus": "bus", "tennis racket": "tennis racket", "racket": "tennis racket"},
+        **{"glass": "glass", "tennis": "glass", "motorcycle": "motorcycle", " motor bike": "motorcycle"},
+    }
+    assert table.words("Buses, canvas and skis") == ["bus", ",", "canva", "and", "ski"], "as plurals always were"
+    assert table.objects("buses, a tennis racket and a motor bike") == ["bus", "tennis racket"]
+
+
+def test_names_without_spaces_between_words_are_told() -> None:
+    table = Synonyms.of(["dog", "cat", "犬"])
+    assert (table.objects("ここに犬がいる"), table.objects("犬 がいる")) == ([], ["犬"])
+    listed = ListedObjects(table, "mine.jsonl")
+    assert listed(["dog", "cat", "犬"], 4) == ["dog", "cat", "犬"]
+    [remark] = listed.remarks("chair")
+    assert remark.startswith("chair: 1 of 3 objects that the rows list are in a script that puts no spaces between")
+    assert "(1 different: '犬'; first: row 4)" in remark
+    listed(["犬", "犬"], 5)
+    with pytest.raises(InputError, match=r"3 of 5 objects .* no spaces between words"):
+        listed.remarks("chair")
+    both = ListedObjects(Synonyms({"dog": "dog", "犬": "dog"}), "mine.txt")
+    assert (both(["犬"], 0), both.remarks("chair")) == (["dog"], ()), "captions can say it by another word"

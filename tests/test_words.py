@@ -47,19 +47,23 @@ def test_no_character_is_lost_or_moved(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "are_common"),
+    ("texts", "are_english"),
     [
         (["A cat sits on the mat."], True),
         (["A cup.", "Eine Tasse."], True),
         (["Eine Katze sitzt auf der Matte."], False),
         (["一只猫。"], False),
+        (["There is a cat on the mat, and a dog."] * 40 + ["Có một cốc và một ghế."] * 2, False),
+        (["There is a cat on the mat, and a dog."] * 40 + ["यहाँ एक कुत्ता है।"], False),
+        (["There is a cat on the mat."] * 40 + ["Dort sitzt eine große Katze auf der Matte neben einem Hund"], False),
+        (["There is a cat on the mat."] * 200 + ["A café."], True),
         ([], False),
         (["", "1 2 3"], False),
     ],
 )
-def test_english_is_known_by_its_commonest_words(texts: list[str], are_common: bool) -> None:
+def test_english_is_known_by_its_commonest_words(texts: list[str], are_english: bool) -> None:
     found = EnglishWords()
     for text in texts:
         found.add(text)
-    assert found.are_common == are_common
+    assert found.are_english == are_english
     assert found.any == any(texts)

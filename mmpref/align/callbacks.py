@@ -64,20 +64,22 @@ class ScheduleCallback(TrainerCallback):
 
 
 def schedule_line(args: Any, steps: int, processes: int, projector: float | None) -> str:
-    """The global batch and what it is made of, steps, warm-up and learning rates.
+    """The global batch and what it is made of, steps, warm-up and learning rates. TRL's trainers that sample several
+    answers a row (``num_generations``) count answers.
 
     Args:
         args: of transformers' Trainer.
         steps: to the end.
         projector: as of `ScheduleCallback`.
     """
-    rows, accumulated = args.train_batch_size, args.gradient_accumulation_steps
+    size, accumulated = args.train_batch_size, args.gradient_accumulation_steps
     warm_up = args.get_warmup_steps(steps)
     rates = f"{args.learning_rate:g}" + (f", projector {projector:g}" if projector is not None else "")
-    batch = processes * rows * accumulated
+    batch, samples = processes * size * accumulated, getattr(args, "num_generations", None)
+    total = f"{batch} answers ({batch / samples:g} rows x {samples} samples)" if samples else str(batch)
     return (
-        f"Global batch {batch} = {counted(processes, 'process', 'processes')} x {counted(rows, 'row')} x "
-        f"{accumulated} accumulated; "
+        f"Global batch {total} = {counted(processes, 'process', 'processes')} x "
+        f"{counted(size, 'answer' if samples else 'row')} x {accumulated} accumulated; "
         f"{counted(steps, 'step')}, {warm_up or 'none'} of them warm-up; learning rate {rates}."
     )
 

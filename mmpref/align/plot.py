@@ -15,7 +15,7 @@ _PANELS = (
     ("loss", {"loss": "loss"}),
     ("reward", {"reward": "of samples"}),
     ("margin (chosen - rejected reward)", {"rewards/margins": "chosen - rejected"}),
-    ("accuracy (chosen answers of higher reward)", {"rewards/accuracies": "accuracy"}),
+    ("accuracy (chosen reward higher; ties half)", {"rewards/accuracies": "accuracy"}),
     ("log-probability of the answers", {"logps/chosen": "chosen", "logps/rejected": "rejected"}),
     ("KL from the reference, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
     ("entropy of the next token", {"entropy": "entropy"}),

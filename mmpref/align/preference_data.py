@@ -1,10 +1,11 @@
 """Preference rows -> one Arrow file of usable pairs, read back lazily. Every row is used, or skipped and counted.
 
 Rows are those of `mmpref.tables.rows`, and so are the reasons for a skip; further ones are ``equal-answers``
-(chosen is rejected, but for white space), ``special-token`` (a text contains one of the model's special tokens, which
-would not be text to it), ``context`` (the answers continue one, and the method's are whole), where a method wants two
-rejected answers ``no-second``, and where it wants weights ``no-weight`` and ``bad-weight``. Methods that write answers
-themselves do without those of the data: supervised rows and bare prompts are rows too, then.
+(chosen is rejected, but for white space), ``equal-tokens`` (the model's tokenizer makes the same of both),
+``special-token`` (a text contains one of the model's special tokens, which would not be text to it), ``context`` (the
+answers continue one, and the method's are whole), where a method wants two rejected answers ``no-second``, and where it
+wants weights ``no-weight`` and ``bad-weight``. Methods that write answers themselves do without those of the data:
+supervised rows and bare prompts are rows too, then.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ from mmpref.tables.rows import (
 from mmpref.tables.table import Table, TableReader
 from mmpref.tables.weights import SPANS, read_weights
 from mmpref.types import ImageData, as_dicts, context_of, messages
-from mmpref.vlm.special_tokens import special_token_in
+from mmpref.vlm.same_tokens import Alike, alike_to
+from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 from mmpref.words import EnglishWords
 
 if TYPE_CHECKING:
     import datasets
+
+    from mmpref.vlm.policy import Policy
 
 TEXTS = ("prompt", "chosen", "rejected")
 OTHER_PAIR = "other_pair"
@@ -93,7 +97,7 @@ class Pairs:
                         found.add(turn["content"])
             if found.any:
                 break
-        return ["en"] if found.are_common else []
+        return ["en"] if found.are_english else []
 
     def image_digests(self) -> set[str]:
         """`mmpref.run.training_images.image_digest` of every image."""
@@ -104,6 +108,17 @@ class Pairs:
         """The place of a row in its table, for errors."""
         where: str = self.dataset.data.column(WHERE)[row].as_py()
         return where
+
+
+def checks_of(policy: Policy) -> dict[str, Any]:
+    """What `collect_pairs` asks of a model, as its arguments."""
+    tokenizer = policy.tokenizer
+    return {
+        "image_token": tokenizer.convert_ids_to_tokens(policy.image_token_id),
+        "special_tokens": special_tokens_of(tokenizer),
+        "accepts": policy.prompter.prepare,
+        "alike": alike_to(tokenizer),
+    }
 
 
 def collect_pairs(
@@ -121,6 +136,7 @@ def collect_pairs(
     weights: Sequence[str] = (),
     needs_weights: bool = True,
     looks: Looks | None = None,
+    alike: Alike | None = None,
 ) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
 
@@ -137,6 +153,7 @@ def collect_pairs(
         weights: columns of weights that are read too.
         needs_weights: some row must have one.
         looks: sees whether images can be decoded; by default in this process.
+        alike: whether two answers are the same to the model.
 
     Raises:
         InputError: a table without rows or columns that preference data needs, no usable row at all, or none with a
@@ -150,7 +167,7 @@ def collect_pairs(
     else:
         needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
         special = special_token_in({image_token, *special_tokens})
-        check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
+        check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts), alike)
         texts = (*TEXTS, REJECTED_POLICY) if second else TEXTS
         written = _write(tables, folder, limit, texts, image_root, check, weights)
         if weights and needs_weights and not written["weighed"]:

@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from mmpref.align.accuracy import ranked_right
 from mmpref.align.collator import SECOND_BATCH
-from mmpref.align.preference_data import ROW, Pairs, collect_pairs
+from mmpref.align.preference_data import ROW, Pairs, checks_of, collect_pairs
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.distributed import main_process_first
 from mmpref.errors import RunError
@@ -25,7 +25,6 @@ from mmpref.tables.open import open_table, with_split
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef
 from mmpref.vlm.reward_model import RewardModel, values
-from mmpref.vlm.special_tokens import special_tokens_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -60,17 +59,9 @@ class RewardTrainer(PreferenceTrainer):
 
     def _read(self, table: Table, folder: Path, image_root: Sequence[str]) -> Pairs:
         assert self.policy is not None
-        tokenizer = self.policy.tokenizer
         with main_process_first():
             folder.mkdir(exist_ok=True)
-            return collect_pairs(
-                [table],
-                folder,
-                image_token=tokenizer.convert_ids_to_tokens(self.policy.image_token_id),
-                special_tokens=special_tokens_of(tokenizer),
-                image_root=image_root,
-                accepts=self.policy.prompter.prepare,
-            )
+            return collect_pairs([table], folder, **checks_of(self.policy), image_root=image_root)
 
     def facts(self) -> dict[str, Any]:
         """What is logged as rewards, which the held-out sets are, their rows, and the share of them that the model

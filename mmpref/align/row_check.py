@@ -12,6 +12,7 @@ from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
 from mmpref.types import ImageData, Message, context_of
+from mmpref.vlm.same_tokens import Alike
 from mmpref.workers import DeadlyTask
 
 PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
@@ -37,6 +38,7 @@ class RowCheck:
         accepts: tries the processor. What it refuses depends on the sizes of images, so it is not asked for every row.
         looks: sees whether images can be decoded.
         contexts: whether answers may continue one.
+        alike: whether two answers are the same to the model.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class RowCheck:
         accepts: Accepts | None,
         looks: Looks,
         contexts: bool,
+        alike: Alike | None = None,
     ) -> None:
-        self._contexts = contexts
+        self._contexts, self._alike = contexts, alike
         self.needs, self._special, self._accepts, self._looks = needs, special, accepts, looks
         self._refused: dict[tuple[tuple[int, int], ...], str] = {}
         self._accepted: set[tuple[tuple[int, int], ...]] = set()
@@ -69,15 +72,18 @@ class RowCheck:
             return Fault(
                 "context", "the answers continue one, and this method is for whole answers", "prompt", "prompt"
             )
-        if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
-            return Fault("equal-answers", "", "rejected", "rejected")
-        if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):
-            return Fault("equal-answers", "", REJECTED_POLICY, REJECTED_POLICY)
+        rejected = [name for name in _ANSWERS[1:] if name in self.needs]
+        for name in rejected:
+            if same_answer(row.chosen, answer_of(row, name)):
+                return Fault("equal-answers", "", name, name)
         texts = {"prompt": "\n".join(turn.content for turn in row.prompt)}
         texts |= {name: answer_of(row, name) for name in _ANSWERS}
         for name, text in texts.items():
             if token := self._special(text):
                 return Fault("special-token", f"{name} contains {token}", name, name)
+        for name in rejected:
+            if self._alike and self._alike(row.chosen, texts[name]):
+                return Fault("equal-tokens", "the model's tokenizer makes the same of both answers", name, name)
         try:
             return find_images(row.images, roots)
         except ImageError as error:

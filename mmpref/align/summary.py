@@ -23,7 +23,7 @@ _NEGLIGIBLE_RATIO = 1e-2
 """Of an answer's log-ratio, in nats: as good as none."""
 
 
-_MEANING = {"accuracy": " (chosen reward above the rejected)", "margin": " (chosen reward - rejected)"}
+_MEANING = {"accuracy": " (chosen reward above the rejected; ties count half)", "margin": " (chosen reward - rejected)"}
 """What stands behind a number in the table of the result."""
 
 
@@ -196,7 +196,10 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
             if name in final
         ),
         *(
-            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {counted(held['rows'], 'pair')}{_skipped(held)}")
+            (
+                f"accuracy on {name}",
+                f"{held['accuracy']:.3f} of {counted(held['rows'], 'pair')}, ties half{_skipped(held)}",
+            )
             for name, held in manifest.get("held_out", {}).items()
         ),
         ("seconds", str(manifest["seconds"])),

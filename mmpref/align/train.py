@@ -290,9 +290,8 @@ def _load(
     with a new one), at the commits that the run began with."""
     from mmpref.align import trl_options
     from mmpref.align.begun import began_facts
-    from mmpref.align.preference_data import collect_pairs
+    from mmpref.align.preference_data import checks_of, collect_pairs
     from mmpref.vlm.load import load_policy
-    from mmpref.vlm.special_tokens import special_tokens_of
 
     pinned = run.pinned(_PINNED)
     began = began_facts(run.path, recipe, pinned) if recipe.adapter else None
@@ -319,10 +318,8 @@ def _load(
         pairs = collect_pairs(
             tables,
             run.state / SCRATCH,
-            image_token=policy.tokenizer.convert_ids_to_tokens(policy.image_token_id),
-            special_tokens=special_tokens_of(policy.tokenizer),
+            **checks_of(policy),
             image_root=recipe.image_root,
-            accepts=policy.prompter.prepare,
             limit=recipe.limit,
             second=configured.method.needs_second,
             needs=configured.method.needs(configured.settings),

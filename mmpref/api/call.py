@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.api import options as api
+from mmpref.api.wording import in_section
 from mmpref.recipes import resolve
 
 
@@ -38,7 +39,8 @@ class Call:
             "train": api.train_recipe,
             "evaluate": api.evaluate_recipe,
         }
-        return resolvers[self.command](recipe=self.recipe, set=self.set, **self.options)
+        with in_section(self.recipe, self.command):
+            return resolvers[self.command](recipe=self.recipe, set=self.set, **self.options)
 
     def check(self) -> None:
         """See that the blocks of methods, benchmarks and TRL are such that the work takes them.

@@ -150,11 +150,13 @@ def run_inspect(
     from mmpref.data.policy_margins import score_pairs
     from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
+    from mmpref.vlm.same_tokens import alike_to
     from mmpref.vlm.special_tokens import special_token_in
 
     with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_name("model", settings["model"])))
         with Progress("rows", watched=progress) as bar:
-            report = inspect_rows(table, roots, on_row, special_token_in(policy.markup_tokens), bar.reach)
+            special, alike = special_token_in(policy.markup_tokens), alike_to(policy.tokenizer)
+            report = inspect_rows(table, roots, on_row, special, bar.reach, alike)
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

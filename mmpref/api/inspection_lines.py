@@ -57,9 +57,10 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"log-probability of chosen - rejected, ends included, under {under['model']}", _spread(under["margin"])
         yield "the same a token", _spread(under["margin_per_token"])
         if under["prefers_chosen"] is not None:
+            shares = f"{under['prefers_chosen']:.1%}, {under['prefers_chosen_per_token']:.1%}"
             yield (
-                "rows where it thinks chosen likelier (by sum, by token)",
-                (f"{under['prefers_chosen']:.1%}, {under['prefers_chosen_per_token']:.1%}"),
+                "rows where it thinks chosen likelier (by sum, by token; ties count half)",
+                f"{shares} of {counted(under['rows'], 'row')}",
             )
         yield "image tokens a row", _spread(under["image_tokens"], counts=True)
         yield f"tokens a row, of {under['context']}", _spread(under["tokens"], counts=True)

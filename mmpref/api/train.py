@@ -92,7 +92,7 @@ def train(
         split: of every dataset.
         annotator: who ranks answers, for methods that ask.
         learning_rate, epochs, batch_size: ``trainer``'s ``learning_rate``, ``num_train_epochs`` and
-            ``per_device_train_batch_size``, by the command's names.
+            ``per_device_train_batch_size`` (rows, with ``rloo`` answers), by the command's names.
         limit: first rows only.
         seed: of initial weights and row order.
         lora: ``r``, ``alpha``, ``dropout``, ``use_rslora``, ``use_dora``; merged into the recipe's.

@@ -94,7 +94,7 @@ def in_recipe(command: str) -> tuple[Spelling, Spelling]:
 
 @contextmanager
 def in_section(name: str, command: str) -> Iterator[None]:
-    """Say of an error in which section of a recipe it is.
+    """Say of an error in which section of a recipe it is, once.
 
     Raises:
         MmprefError: the same error.
@@ -103,7 +103,8 @@ def in_section(name: str, command: str) -> Iterator[None]:
         with rewording(*in_recipe(command)):
             yield
     except MmprefError as error:
-        error.message = f"{name}, {command}: {error.message}"
+        where = f"{name}, {command}: "
+        error.message = where + error.message.removeprefix(where)
         raise
 
 

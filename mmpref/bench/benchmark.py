@@ -33,11 +33,12 @@ PLACE = {"place": True, **names("path")}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
 
 NOTHING = "no sample that it is over was scored."
+NONE_READ = "none of the answers was read as one that it is over."
 NO_MENTION = (
     "none of the answers names any of the benchmark's objects. Is its table of words (synonyms) that of these data, "
     "and in the language of the answers?"
 )
-"""Why a metric is over nothing (`Metric.empty`)."""
+"""Why a metric is over nothing (`Metric.empty`): it has no such samples, or the answers decide that."""
 
 
 class CountKey(NamedTuple):
@@ -124,6 +125,7 @@ class Score:
         parsed: what the scorer read in the answer, as text.
         counts: sufficient statistics, added up over samples.
         parse_failure: the answer could not be read as the benchmark wants it (it is scored all the same).
+        unread: metrics that read answers in their own way, and whether that failed.
         right: for the sample's groups.
         unjudged: why a judge that the benchmark asks by itself gave no verdict; the sample is missing then, and its
             counts only say what it would have been over.
@@ -134,6 +136,7 @@ class Score:
     parse_failure: bool = False
     right: bool = False
     unjudged: str = ""
+    unread: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

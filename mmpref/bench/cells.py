@@ -113,7 +113,7 @@ def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
 
 
 def objects_cell(row: Mapping[str, Any], where: str) -> list[str]:
-    """What an image shows, in lower case: a list, or text with commas as people write it into CSV.
+    """What an image shows, folded (`mmpref.words.folded`): a list, or text with commas as people write it into CSV.
 
     Raises:
         InputError: there is no such cell, or it is neither.

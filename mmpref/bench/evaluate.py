@@ -31,6 +31,7 @@ from mmpref.bench.significance import with_holm
 from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.trained_on import mark_trained_on
 from mmpref.bench.undefined import undefined
+from mmpref.bench.unread import unread
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
 from mmpref.judges.chat import ChatSettings
@@ -285,7 +286,7 @@ class _Evaluation:
         write_judgements(run.path, judgements)
         results.write(run.path)
         mended, served = run.pinned(_MENDED), self._served.items()
-        remarks += [*remarks_on(equal, differences), *undefined(values, empty)]
+        remarks += [*remarks_on(equal, differences), *unread(values, self._plans), *undefined(values, empty)]
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             **({"model_weights": weights} if (weights := self._identity["weights"]) else {}),

@@ -10,15 +10,18 @@ their objects (``objects``, or ``gt_object``). Words that mean the same are the 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+import regex
+
 from mmpref.sampling.bias_probe import Mention
 from mmpref.synonyms import Synonyms, singular
+from mmpref.words import folded
 
 _FEW = 3
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_WORD = regex.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+"""Letters with their accents and vowel signs, which `re` takes for no part of a word where they are characters."""
 _SHORTEST = 3
 _FUNCTION_WORDS = """
     about above across after all along also among and another any are around away back because been before behind
@@ -45,7 +48,7 @@ def hallucinated(
         objects: that the image holds, as far as the row says.
     """
     true = {mention.name for text in (reference, *objects) for mention in mentions(text)}
-    true |= {name.lower() for name in objects}
+    true |= {folded(name) for name in objects}
     first: dict[str, Mention] = {}
     for mention in mentions(answer):
         first.setdefault(mention.name, mention)
@@ -85,7 +88,7 @@ def by_references(references: Sequence[str]) -> Mentions:
 
 def _words(text: str) -> list[tuple[int, int, str]]:
     function_words = _FUNCTION_WORDS.split()
-    words = [(match.start(), match.end(), match[0].lower()) for match in _WORD.finditer(text)]
+    words = [(match.start(), match.end(), folded(match[0])) for match in _WORD.finditer(text)]
     return [
         (begin, end, singular(word))
         for begin, end, word in words

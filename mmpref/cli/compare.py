@@ -127,17 +127,17 @@ def _print_columns(comparison: Comparison) -> None:
     for remark in remarks_of(comparison):
         print_text(f"Note: {remark}")
     click.echo()
-    columns = ["metric", *names]
+    columns = ["metric", *names, "n"]
     values, brief = value_rows(comparison), value_rows(comparison, brief=True)
-    print_fitting("value [95 % interval]", ([*columns, "n"], values), (columns, brief))
+    print_fitting("value [95 % interval]", (columns, values), (columns, brief))
     if rows := missing_rows(comparison):
         click.echo()
         print_table("missing samples", ["benchmark", *names], rows)
     if rows := difference_rows(comparison):
         click.echo()
-        print_fitting(
-            "difference from the first column that has the benchmark, p",
+        shown, _ = print_fitting(
+            "difference from the first column that has the benchmark",
             (difference_columns(names), rows),
             (difference_columns(names, brief=True), difference_rows(comparison, brief=True)),
         )
-        print_text(legend(comparison.claims))
+        print_text(legend(comparison.claims, has_p="p" in shown))

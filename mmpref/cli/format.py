@@ -38,7 +38,7 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
     for remark in manifest.get("remarks", []):
         print_text(f"Note: {remark}")
     click.echo()
-    print_fitting(TITLE, results.table(), results.table(brief=True))
+    columns, rows = print_fitting(TITLE, results.table(), results.table(brief=True))
     for value in results.values:
         if (noise := value.judge_noise) and value.headline and value.part == ALL:
             print_text(
@@ -59,8 +59,10 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
                     f"{100 * replies['unreadable_share']:.1f} %, such as {example!r}."
                 )
     if results.differences:
-        print_text("Counts that differ are written base / adapter.")
-        print_text(legend(sum(difference.p_holm is not None for difference in results.differences)))
+        if any(" / " in str(cell) for row in rows for cell in row[1:]):
+            print_text("Counts that differ are written base / adapter.")
+        claims = sum(difference.p_holm is not None for difference in results.differences)
+        print_text(legend(claims, has_p="p" in columns))
 
 
 def print_verdict(lines: Sequence[Line], columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -71,8 +73,7 @@ def print_verdict(lines: Sequence[Line], columns: Sequence[str], rows: Sequence[
     print_table(verdict.TITLE if tested else "results", columns, rows, breaks=(0,))
     for remark in verdict.remarks(lines):
         print_text(remark)
-    if tested:
-        print_text(verdict.LEGEND)
+    print_text(verdict.legend(lines))
 
 
 def print_text(text: str) -> None:
@@ -85,12 +86,17 @@ def print_text(text: str) -> None:
     click.echo(textwrap.fill(text, _width(), break_on_hyphens=False) if sys.stdout.isatty() else text)
 
 
-def legend(claims: int) -> str:
-    """What the p-values of a table are."""
-    return (
-        f"p: McNemar's exact test for shares of right answers, bootstrap else, both {PAIRED}. Headline "
-        f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
-    )
+def legend(claims: int, *, has_p: bool = True) -> str:
+    """What the p-values of a table are.
+
+    Args:
+        has_p: it shows them; without, only their stars.
+    """
+    stars = f"({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
+    if not has_p:
+        return f"Stars: p of headline metrics {stars}"
+    test = f"p: McNemar's exact test for shares of right answers, bootstrap else, both {PAIRED}."
+    return f"{test} Headline metrics {stars}"
 
 
 def short_names(comparison: Comparison) -> list[str]:
@@ -145,15 +151,13 @@ def value_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]
     """A row for each metric: its name, each column's value, and n; those of whole benchmarks before those of parts.
 
     Args:
-        brief: without intervals, and without n.
+        brief: without intervals.
     """
     rows = sorted(comparison.rows, key=lambda row: row[0].part != ALL)
-    if brief:
-        return [[key.name, *("" if value is None else value.number for value in values)] for key, values in rows]
     return [
         [
             key.name,
-            *("" if value is None else value.text() for value in values),
+            *("" if value is None else value.number if brief else value.text() for value in values),
             " / ".join(dict.fromkeys(str(value.n) for value in values if value)),
         ]
         for key, values in rows
@@ -211,8 +215,9 @@ _FILE = 160
 
 def print_fitting(
     title: str, *tables: tuple[Sequence[str], Sequence[Sequence[object]]], breaks: Collection[int] = (0,)
-) -> None:
-    """The first of some tables, each columns and rows, that fits the terminal; the last one where none does.
+) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    """The first of some tables, each columns and rows, that fits the terminal; the last one where none does. Which it
+    was is returned, so that what it does not show is not explained.
 
     Args:
         breaks: of the last one, as `print_table` takes it.
@@ -220,8 +225,9 @@ def print_fitting(
     for columns, rows in tables[:-1]:
         if _table(title, columns, rows, ())[1] <= _width():
             print_table(title, columns, rows)
-            return
+            return columns, rows
     print_table(title, *tables[-1], breaks=breaks)
+    return tables[-1]
 
 
 def print_table(

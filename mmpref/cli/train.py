@@ -52,7 +52,9 @@ _POSITIVE = _Positive()
 @click.option("--learning-rate", type=_POSITIVE, help="Of LoRA's parameters. [default: the method's]")
 @click.option("--epochs", type=_POSITIVE, help="How often each row is trained on. [default: 3]")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), help="Rows a device and forward pass; --set has more. [default: 4]"
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Rows (with rloo: answers) a device and forward pass; --set has more. [default: 4]",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")

@@ -30,6 +30,7 @@ PROBLEMS = {
     "turn-order": "user and assistant do not take turns",
     "prompts-differ": "the rejected answer is to another prompt",
     "equal-answers": "chosen and rejected look the same",
+    "equal-tokens": "chosen and rejected are the same to the model's tokenizer",
     "special-token": "a text contains a special token of the model",
     "no-image": "no image",
     "image-placement": "an image in a later turn or amid the text, or not as many placeholders as images",
@@ -104,6 +105,7 @@ def inspect(
     on_row: Callable[[Sample], None] | None = None,
     special: Callable[[str], str | None] | None = None,
     on_progress: Callable[[int], None] | None = None,
+    alike: Callable[[str, str], bool] | None = None,
 ) -> dict[str, Any]:
     """Read all rows of a preference dataset.
 
@@ -111,6 +113,7 @@ def inspect(
         image_root: folders that image paths in rows are relative to; by default the dataset's own folder.
         on_row: is given every row to look at.
         special: gives a special token of a model that a text contains, where a model is known.
+        alike: whether two answers are the same to a model, where one is known.
         on_progress: told how many rows are read; how many there are is not known before.
 
     Returns:
@@ -121,7 +124,7 @@ def inspect(
     Raises:
         InputError: no rows, or rows that are no preference data at all.
     """
-    collected = _Collected(table, ImageRoots(image_root or table.images), special)
+    collected = _Collected(table, ImageRoots(image_root or table.images), special, alike)
     for number, row in enumerate(table):
         sample = collected.add(number, row)
         if on_row:
@@ -135,8 +138,14 @@ def inspect(
 
 
 class _Collected:
-    def __init__(self, table: Table, roots: ImageRoots, special: Callable[[str], str | None] | None) -> None:
-        self.table, self.roots, self.special = table, roots, special
+    def __init__(
+        self,
+        table: Table,
+        roots: ImageRoots,
+        special: Callable[[str], str | None] | None,
+        alike: Callable[[str, str], bool] | None,
+    ) -> None:
+        self.table, self.roots, self.special, self.alike = table, roots, special, alike
         self.reader = TableReader(table, ("chosen", "rejected"))
         self.rows, self.usable, self.contexts = 0, 0, 0
         self.problems, self.notes = Findings(PROBLEMS), Findings(NOTES)
@@ -182,6 +191,8 @@ class _Collected:
         if chosen and rejected:
             if same_answer(chosen, rejected):
                 problem("equal-answers", "rejected", "the text of chosen")
+            elif self.alike and self.alike(chosen, rejected):
+                problem("equal-tokens", "rejected", "the tokens of chosen")
             self.words["chosen"].append(len(words(chosen)))
             self.words["rejected"].append(len(words(rejected)))
             self.differing.append(differing_share(chosen, rejected))

@@ -14,7 +14,7 @@ from mmpref.data.stats import SHOWN_IDS
 from mmpref.errors import ImageError
 from mmpref.sampling.sentences import split
 from mmpref.types import ImageData
-from mmpref.words import words
+from mmpref.words import folded, words
 
 _BLUR = (
     r"blurr?(?:y|ed)|pixelat(?:ed|ion)|grainy|noisy|low[- ]resolution|out of focus|too dark|unclear|distorted"
@@ -44,7 +44,7 @@ class RepeatedPhrases:
     def add(self, chosen: str, rejected: str) -> None:
         self._rows += 1
         for kind, answer in (("chosen", chosen), ("rejected", rejected)):
-            for sentence in {" ".join(part.lower().split()) for part in split(answer)} - {""}:
+            for sentence in {" ".join(folded(part).split()) for part in split(answer)} - {""}:
                 # A digest, not the text: most sentences occur once, and there may be very many.
                 digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
                 self._sentences[kind][digest] += 1
@@ -123,7 +123,7 @@ def _similarity_hash(text: str) -> int:
     import numpy as np
 
     counts = np.zeros(64)
-    for triple in _triples(words(text.lower())):
+    for triple in _triples(words(folded(text))):
         digest = np.frombuffer(hashlib.blake2b(triple.encode(), digest_size=8).digest(), dtype=np.uint8)
         counts += np.unpackbits(digest) * 2.0 - 1
     return int("".join("1" if count > 0 else "0" for count in counts), 2)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from mmpref.data.sources import Source
 from mmpref.data.stats import spread
 from mmpref.sampling.logprobs import answer_tokens, log_probs
+from mmpref.tables.rows import same_answer
 from mmpref.tables.table import Table
 from mmpref.types import Example
 from mmpref.vlm.encode import encode
+from mmpref.vlm.same_tokens import alike_to
 from mmpref.vlm.special_tokens import special_token_in
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ _BLOCK = 16
 def score_pairs(
     policy: Policy, table: Table, image_root: Sequence[str] = (), on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Score every usable pair whose texts have no special token of the model in them, by the tokens that training
-    counts: each answer's end (EOS) is one of them.
+    """Score every pair that training uses, by the tokens that it counts: each answer's end (EOS) is one of them. Pairs
+    with a special token of the model in their texts, or of answers that are the same, to the model too, are none.
 
     Args:
         on_progress: told how many rows are done, of how many.
@@ -31,19 +33,25 @@ def score_pairs(
     Returns:
         ``rows`` that were scored; ``margin`` (log-probability of chosen minus that of rejected, in nats) and
         ``margin_per_token``, of their means over tokens; ``prefers_chosen`` and ``prefers_chosen_per_token``, the
-        shares of rows where they are above 0, as the model thinks the chosen answer likelier (the margins that DPO logs
-        are of log-ratios to it, and begin at 0); ``image_tokens`` and ``tokens`` (prompt and longer answer) of a row;
+        shares of rows where they are above 0, as the model thinks the chosen answer likelier, ties counting half (the
+        margins that DPO logs are of log-ratios to it, and begin at 0); ``image_tokens`` and ``tokens`` (prompt and
+        longer answer) of a row;
         ``context`` (how many tokens the model takes, or None).
 
     Raises:
         InputError: rows of no known shape.
     """
     source = Source([table], image_root)
-    special_token = special_token_in(policy.markup_tokens)
+    special_token, alike = special_token_in(policy.markup_tokens), alike_to(policy.tokenizer)
     margins, means, images, lengths, done = [], [], [], [], 0
     for _, block in source.blocks(_BLOCK, lambda _: True):
         pairs = [row for row in block if isinstance(row, Example) and row.rejected]
-        examples = [pair for pair in pairs if not any(map(special_token, _texts(pair)))]
+        told_apart = [pair for pair in pairs if not same_answer(pair.answer, pair.rejected or "")]
+        examples = [
+            pair
+            for pair in told_apart
+            if not any(map(special_token, _texts(pair))) and not alike(pair.answer, pair.rejected or "")
+        ]
         contexts = encode(policy, [policy.prompter(example) for example in examples]) if examples else []
         chosen, rejected = (
             log_probs(
@@ -82,4 +90,5 @@ def _texts(example: Example) -> list[str]:
 
 
 def _share(margins: Sequence[float]) -> float | None:
-    return round(sum(margin > 0 for margin in margins) / len(margins), 4) if margins else None
+    right = sum((margin > 0) + 0.5 * (margin == 0) for margin in margins)
+    return round(right / len(margins), 4) if margins else None

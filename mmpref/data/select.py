@@ -16,7 +16,7 @@ from typing import Any
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
 from mmpref.tables.cells import as_number
-from mmpref.words import words
+from mmpref.words import folded, words
 
 Facts = Mapping[str, str | float]
 
@@ -31,7 +31,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "<": operator.lt,
     ">": operator.gt,
-    "~": lambda value, part: str(part).lower() in str(value).lower(),
+    "~": lambda value, part: folded(str(part)) in folded(str(value)),
 }
 _ORDER = ("<=", ">=", "<", ">")
 _FORM = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*")

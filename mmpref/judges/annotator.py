@@ -62,7 +62,8 @@ class Verdict:
         winner: the better answer of the comparison; None for a tie or where it is missing.
         kind: ``agreed``, ``tie`` (the annotator says so, or says different things in the two orders) or ``missing``
             (of the answers at least one failed or names no response).
-        places: for an annotator that is shown an order: which place it named, first as given and then swapped.
+        places: for an annotator that is shown an order: which place it named, None for none, first as given and then
+            swapped.
         usage: `mmpref.judges.chat.count_usage` of what was asked.
         error: why it is missing.
     """
@@ -154,6 +155,11 @@ def _verdict(given: Reply, swapped: Reply) -> Verdict:
             if place is None
         ]
         return Verdict(None, "missing", places, counts, errors[0])
+    return _agreed(places, counts)
+
+
+def _agreed(places: tuple[int | None, ...], counts: Mapping[str, float]) -> Verdict:
+    """The answer that was named in both orders; a tie where there is none."""
     if places == (1, 2):
         return Verdict("first", "agreed", places, counts)
     if places == (2, 1):
@@ -162,7 +168,7 @@ def _verdict(given: Reply, swapped: Reply) -> Verdict:
 
 
 class FunctionAnnotator:
-    """A Python function as annotator.
+    """A Python function as annotator, called in both orders.
 
     Args:
         function: from images (`PIL.Image.Image`), prompt, first and second answer (texts) to 1, 2, or 0 for a tie.
@@ -179,8 +185,12 @@ class FunctionAnnotator:
         from mmpref.images import decode
 
         images = [decode(image) for image in pair.images]
+        return _agreed(tuple(self._place(images, order) for order in (pair, pair.swapped())), {})
+
+    def _place(self, images: Sequence[Any], pair: Comparison) -> int | None:
+        """The place that it names; None for a tie."""
         try:
-            place = self._function(images, conversation_text(pair.prompt), pair.first, pair.second)
+            place = self._function(list(images), conversation_text(pair.prompt), pair.first, pair.second)
         except Exception as error:
             raise ModelError(
                 f"The annotator {self._name} fails: {type(error).__name__}: {reason_of(error)}.",
@@ -188,7 +198,7 @@ class FunctionAnnotator:
             ) from error
         if place not in (0, 1, 2):
             raise ModelError(f"The annotator {self._name} answers {place!r}; it must be 1, 2, or 0 for a tie.")
-        return Verdict(("first", "second")[place - 1], "agreed") if place else Verdict(None, "tie")
+        return int(place) or None
 
 
 def count_verdicts(verdicts: Iterable[Verdict]) -> dict[str, float]:

@@ -138,7 +138,8 @@ class Value(_Estimate):
         part: of the benchmark; ``all`` for the whole.
         low, high: the 95 % interval. Any of the three numbers is NaN where it is undefined.
         n: what the metric is over, by its own count; ``images``: how many images these lie on.
-        parse_failures, missing: how many answers could not be read, and how many samples do not count.
+        answers: how many answers it counts; 0 where a run did not record it.
+        parse_failures, missing: how many of these could not be read, and how many samples do not count.
         higher_is_better: None where neither is.
         headline: claims are made on it.
         of: names of the two counts whose sums' quotient it is, where it is one.
@@ -158,6 +159,7 @@ class Value(_Estimate):
     high: float
     n: int = 0
     images: int = 0
+    answers: int = 0
     parse_failures: int = 0
     missing: int = 0
     higher_is_better: bool | None = None
@@ -170,6 +172,11 @@ class Value(_Estimate):
     data: Mapping[str, Any] = field(default_factory=dict)
     unit: str = "images"
 
+    @property
+    def is_form(self) -> bool:
+        """Whether most of its answers could not be read: it measures their form then, not what they say."""
+        return 2 * self.parse_failures > self.answers > 0
+
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
         of, noise = row.get("of"), row.get("judge_noise")
@@ -177,7 +184,11 @@ class Value(_Estimate):
 
     def as_dict(self) -> dict[str, Any]:
         row = {**super().as_dict(), "of": list(self.of) if self.of else None}
-        kept = {"judge_noise": self.judge_noise is not None, "unit": self.unit != "images"}
+        kept = {
+            "answers": self.answers > 0,
+            "judge_noise": self.judge_noise is not None,
+            "unit": self.unit != "images",
+        }
         return {name: value for name, value in row.items() if kept.get(name, True)}
 
 
@@ -313,9 +324,9 @@ class Results:
         before those of parts.
 
         Args:
-            brief: what 80 columns hold: without p-values, counts, and intervals of the two models.
+            brief: what 80 columns hold: without p-values, counts but n, and intervals of the two models.
         """
-        counts = {} if brief else {"n": "n", "unparsed": "parse_failures"}
+        counts = {"n": "n"} if brief else {"n": "n", "unparsed": "parse_failures"}
         if not brief and any(value.missing for value in self.values):
             counts["missing"] = "missing"
         adapter, differences = self.by_key(ADAPTER), self.differences_by_key()

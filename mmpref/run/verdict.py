@@ -21,6 +21,8 @@ LEGEND = (
     "not below 0.05; cannot tell: a model has no value. ↑ more is better, ↓ less is."
 )
 UNTESTED = "not tested"
+FORM = "form only"
+"""Of a metric most of whose answers could not be read (`mmpref.run.results.Value.is_form`)."""
 
 
 class Tested(NamedTuple):
@@ -30,6 +32,11 @@ class Tested(NamedTuple):
     first: Value | None
     second: Value | None
     difference: Difference | None
+
+    @property
+    def is_form(self) -> bool:
+        """Of either model."""
+        return any(value.is_form for value in (self.first, self.second) if value)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Line:
         arrow: to where better is; empty where neither is.
         first, second: what it was and became; of one model alone ``first`` has the interval, and ``second`` is empty.
         difference: with its interval.
-        verdict: better, worse, no clear change, cannot tell, not tested; empty of one model alone.
+        verdict: better, worse, no clear change, cannot tell, not tested, `FORM`; empty of one model alone.
         also: other metrics of the benchmark that have changed for sure; empty where none has.
     """
 
@@ -92,6 +99,16 @@ def table(lines: Sequence[Line], names: tuple[str, str] = (BASE, ADAPTER)) -> tu
     ]
 
 
+def legend(lines: Sequence[Line]) -> str:
+    """What the verdicts of a table mean; empty where it has none."""
+    if not any(line.verdict for line in lines):
+        return ""
+    is_form = any(line.verdict == FORM for line in lines)
+    return LEGEND + (
+        f" {FORM}: most answers could not be read, so that it measures their form, not content." if is_form else ""
+    )
+
+
 def remarks(lines: Sequence[Line]) -> list[str]:
     """What stands below the table: what else has changed."""
     return [f"{line.name}: also {line.also}." for line in lines if line.also]
@@ -117,7 +134,7 @@ def _line(one: Tested, group: Sequence[Tested]) -> Line:
         _number(first, digits),
         _number(second, digits),
         difference.text(signed=True, digits=digits) if difference else "–",
-        difference.verdict if difference else UNTESTED,
+        FORM if one.is_form else difference.verdict if difference else UNTESTED,
         _also(one, group),
     )
 
@@ -130,6 +147,10 @@ def _also(one: Tested, group: Sequence[Tested]) -> str:
     changed = [
         f"{other.key.unjudged.metric} {other.difference.direction}"
         for other in group
-        if other is not one and other.key.part == one.key.part and other.difference and other.difference.direction
+        if other is not one
+        and other.key.part == one.key.part
+        and not other.is_form
+        and other.difference
+        and other.difference.direction
     ]
     return ", ".join(changed)

@@ -27,6 +27,7 @@ from mmpref.sampling.logprobs import answer_logits
 from mmpref.sampling.sentences import split
 from mmpref.types import Example
 from mmpref.vlm.encode import EncodedPrompt, encode
+from mmpref.words import folded
 
 if TYPE_CHECKING:
     from mmpref.vlm.decoding import Decoding
@@ -144,15 +145,15 @@ def _shuffled(rows: int, row: int, seed: int, name: str) -> list[int]:
 
 
 def _words(answer: str, asked: Sequence[Mention]) -> set[str]:
-    """What is asked for, in lower case: as the answer says it, and what it names (of "man" also "person")."""
-    return {word.lower() for mention in asked for word in (answer[mention.begin : mention.end], mention.name)}
+    """What is asked for, folded: as the answer says it, and what it names (of "man" also "person")."""
+    return {folded(word) for mention in asked for word in (answer[mention.begin : mention.end], mention.name)}
 
 
 def _other(answers: Sequence[Sequence[str]], number: int, words: Collection[str]) -> str | None:
     """The first sentences of the first answer that goes on behind them and does not hold the words asked for."""
     for sentences in answers:
         before = "".join(sentences[:number])
-        if len(sentences) > number and not any(word in before.lower() for word in words):
+        if len(sentences) > number and not any(word in folded(before) for word in words):
             return before
     return None
 

@@ -79,7 +79,8 @@ def train_hours(recipe: TrainRecipe, pairs: float) -> float:
     steps = trainer.get("max_steps", -1)
     seen = steps * batch if steps > 0 else pairs * trainer.get("num_train_epochs", 3)
     if recipe.method == "rloo":  # each answer is sampled, rewarded, compared with the base and learned from
-        return float(seen * recipe.loss.get("samples", 4) * (TRAINED + REFERENCE + 2) * forward)
+        answers = seen if steps > 0 else seen * recipe.loss.get("samples", 4)  # its batches are of answers
+        return float(answers * (TRAINED + REFERENCE + 2) * forward)
     if recipe.method == "reward-model":
         return float(seen * TRAINED * forward)
     if not method.samples_answers:

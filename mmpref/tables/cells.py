@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from mmpref.errors import brief
+from mmpref.words import folded
 
 IMAGES = (
     "images",
@@ -123,14 +124,14 @@ is there counts."""
 
 
 def object_names(value: Any) -> list[str] | None:
-    """Names of objects in a cell, in lower case: of a list of texts, or of text with commas as people write it into
-    CSV; None where it holds anything else."""
+    """Names of objects in a cell, folded (`mmpref.words.folded`): of a list of texts, or of text with commas as people
+    write it into CSV; None where it holds anything else."""
     cell = unpacked(value)
     if isinstance(cell, str):
         cell = [name for part in re.split("[,;]", cell) if (name := part.strip())]
     if not isinstance(cell, list) or not all(isinstance(name, str) and not is_empty(name) for name in cell):
         return None
-    return [name.lower() for name in cell]
+    return [folded(name).strip() for name in cell]
 
 
 def _literal(text: str) -> Any:

@@ -36,3 +36,14 @@ def test_the_line_before_training(
 ) -> None:
     options = trl_options.resolve(trainer, DPO, seed=0, dtype="float32", dropout=False)
     assert schedule_line(trl_options.config(options, tmp_path), 50, processes, projector) == line
+
+
+def test_a_batch_of_rloo_counts_answers(tmp_path: Path) -> None:
+    from mmpref.align.methods.rloo import METHOD, Settings
+
+    trainer = {"learning_rate": 1e-3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    given = METHOD.trainer(Settings("someone"))
+    options = trl_options.resolve(trainer, given, seed=0, dtype="float32", dropout=False)
+    assert schedule_line(trl_options.config(options, tmp_path, METHOD.config()), 50, 1, None).startswith(
+        "Global batch 8 answers (2 rows x 4 samples) = 1 process x 4 answers x 2 accumulated; 50 steps"
+    )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmpref.align.preference_data import collect_pairs
 from mmpref.errors import InputError, RunError
+from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.tables.table import Table
 from mmpref.workers import WorkerPool
 from tests.deadly import DEADLY_HEIGHT, look
@@ -97,6 +98,25 @@ def test_trl_shapes_are_used(tmp_path: Path, good: dict[str, Any]) -> None:
 )
 def test_unusable_rows_are_counted(tmp_path: Path, bad: dict[str, Any], reason: str) -> None:
     assert used(tmp_path, bad) == (0, {reason: 1})
+
+
+def test_answers_that_the_model_cannot_tell_apart_are_counted(tmp_path: Path) -> None:
+    rows = [row(), row(rejected="A spoon."), {**row(), "rejected_policy": "A spoon."}]
+    settings: dict[str, Any] = {"image_token": "<image>", "alike": lambda first, second: "spoon" in second}
+    folders = [tmp_path / name for name in ("pairs", "seconds", "whole")]
+    for folder in folders:
+        folder.mkdir()
+    pairs = collect_pairs([table(*rows)], folders[0], **settings)
+    assert (len(pairs.dataset), pairs.skipped) == (2, {"equal-tokens": 1})
+    [shown] = pairs.skips["equal-tokens"]
+    assert shown == {"row": "rows (train), row 1", "detail": "the model's tokenizer makes the same of both answers"}
+    needs = ("chosen", "rejected", REJECTED_POLICY)
+    seconds = collect_pairs(
+        [table(rows[2], {**rows[2], "rejected_policy": "A fork."})], folders[1], needs=needs, **settings
+    )
+    assert seconds.skipped == {"equal-tokens": 1}
+    whole = collect_pairs([table(rows[1])], folders[2], needs=("chosen",), **settings)
+    assert len(whole.dataset) == 1, "without a rejected answer there is nothing to tell apart"
 
 
 def test_rows_come_back_decoded(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_held_out_rows_are_read_before_training_as_those_of_the_training(prefere
     found = train(dataclasses.replace(given, image_root=(str(photos), str(preferences))), tmp_path / "with")
     said = found["held_out"][str(held)]
     assert (said["rows"], said["skipped"]) == (1, {"equal-answers": 1})
-    assert "of 1 pair (skipped: 1 equal-answers)" in str(summary_rows(found))
+    assert "of 1 pair, ties half (skipped: 1 equal-answers)" in str(summary_rows(found))
 
 
 def test_a_policys_adapter_is_no_reward_model(preferences: Path, tmp_path: Path) -> None:

@@ -318,6 +318,7 @@ def test_more_rounds_go_on_from_those_that_are_there(whole: Iterated) -> None:
         ({}, {"set": {"train.tuning": "full"}}, "no adapter goes on"),
         ({}, {"set": {"train.method": "reward-model"}}, "an adapter of its own"),
         ({}, {"set": {"build-dataset.limit": None}}, "nothing says how many"),
+        ({}, {"set": {"build-dataset.model": None}}, "build-dataset: The .* lacks the setting 'model' .* with `model`"),
         ({}, {"set": {"build-dataset.model": "me/other"}}, "A chain has one model, and here are"),
         ({}, {"set": {"build-dataset": {"method": "candidates", "model": "http://x/v1#m"}}}, "is behind a server"),
         ({}, {"set": {"train.trainer.no_such": 1}}, "no_such"),

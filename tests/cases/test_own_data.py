@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import shlex
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -371,7 +372,7 @@ def test_image_and_objects_suffice_for_chair(objects: Any, photos: Path, tmp_pat
     plan = load_plan("chair", "chair", {"data": str(data)}, None)
     assert [sample.image_id for sample in plan.samples] == ["IMG_0", "IMG_1"]
     score = plan.task.score(plan.samples[0], "Two dogs and a cat wait at the traffic lights.")
-    assert score.parsed == "dog, cat, traffic light"
+    assert score.parsed == "dog, cats, traffic light"
     counts = {name: score.counts[name] for name in ("mentions", "hallucinated", "found", "objects")}
     assert counts == {"mentions": 3, "hallucinated": 1, "found": 2, "objects": 2}
 
@@ -383,6 +384,21 @@ def test_names_that_chair_cannot_find_are_refused(photos: Path) -> None:
     data.write_text(json.dumps({"image": NAMES[0], "objects": ["stove top oven"]}) + "\n")
     with pytest.raises(mmpref.errors.InputError, match="'stove top oven', and CHAIR finds names of one word or two"):
         load_plan("chair", "chair", {"data": str(data)}, None)
+    data.write_text(json.dumps({"image": NAMES[0], "objects": [" dog ", "traffic  light"]}) + "\n")
+    plan = load_plan("chair", "chair", {"data": str(data)}, None)
+    assert plan.task.score(plan.samples[0], "A dog at a traffic light.").counts["found"] == 2
+
+
+@pytest.mark.parametrize(("rows", "caption"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_chair_finds_composed_names_in_decomposed_captions(rows: Any, caption: Any, photos: Path) -> None:
+    from mmpref.bench.plan import load_plan
+
+    data = photos / "objects.jsonl"
+    names = [unicodedata.normalize(rows, name) for name in ("cốc", "ghế")]
+    data.write_text(json.dumps({"image": NAMES[0], "objects": names}) + "\n")
+    plan = load_plan("chair", "chair", {"data": str(data)}, None)
+    score = plan.task.score(plan.samples[0], unicodedata.normalize(caption, "Có một Cốc và một ghế."))
+    assert (score.counts["found"], score.counts["objects"]) == (2, 2)
 
 
 def test_cocos_own_rows_need_the_authors_table(photos: Path) -> None:

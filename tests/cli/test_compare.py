@@ -50,7 +50,7 @@ def test_tables_with_tests(run: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[:2] == ["base  run: base", "adapter  run: adapter"]
     assert [line.split()[:2] for line in lines[5:7]] == [["pope", "accuracy"], ["chair", "chair_i"]]
-    assert all(re.search(r"(better|worse|no clear change)$", line.rstrip()) for line in lines[5:7])
+    assert all(re.search(r"(better|worse|no clear change|form only)$", line.rstrip()) for line in lines[5:7])
     assert max(map(len, lines[:7])) <= 80
     assert "difference from the first column that has the benchmark" in done.output
     assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +[a-z*]* +(<0\.001|\d\.\d{3}) Holm", done.output)
@@ -77,7 +77,7 @@ def test_more_than_two_models_are_told_apart_in_80_columns(
         "chair chair_i (A, C) ↓",
     ]
     assert max(map(len, map(str.rstrip, lines))) <= 80
-    assert any(re.fullmatch(r"metric +A +B +C", line.rstrip()) for line in lines), "values alone fit"
+    assert any(re.fullmatch(r"metric +A +B +C +n", line.rstrip()) for line in lines), "values without intervals fit"
 
 
 def test_the_page(run: Path, tmp_path: Path) -> None:

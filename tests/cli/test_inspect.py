@@ -26,7 +26,7 @@ def dataset(tmp_path: Path) -> Path:
         "images": ["a.png"],
         "prompt": "What is <b>it</b>?",
         "chosen": "A red square.",
-        "rejected": "A <script>blue</script> square.",
+        "rejected": "A <script>blue</script> cup.",
     }
     rows = [row, {**row, "rejected": "A red square."}, {**row, "images": ["gone.png"]}]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -80,7 +80,7 @@ def test_a_model_scores_the_answers(dataset: Path) -> None:
     result = CliRunner().invoke(command, [str(dataset), "--model", "pkg:mmpref.testbed/model", "--json"])
     assert result.exit_code == 0, result.output
     under = json.loads(result.stdout)["under_model"]
-    assert under["rows"] == 2
+    assert under["rows"] == 1, "the other pair's answers are equal, and training skips it"
     assert under["image_tokens"]["mean"] > 0
 
 

@@ -68,7 +68,13 @@ def test_80_columns_hold_every_line(
     print_results(results)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= 80
-    assert "pope accuracy      0.900    0.800  -0.100 [-0.120, -0.080]  worse***" in map(str.rstrip, lines)
+    shown = [" ".join(line.split()) for line in lines]
+    assert "metric base adapter difference change n" in shown
+    assert "pope accuracy 0.900 0.800 -0.100 [-0.120, -0.080] worse*** 3000" in shown
+    legend = " ".join(shown)
+    assert "Counts that differ" not in legend, "none that is shown does"
+    assert "McNemar" not in legend, "no p is shown"
+    assert "Stars: p of headline metrics (1 here): corrected by Holm's method" in legend
 
 
 def test_in_the_report(results: Results) -> None:

@@ -50,7 +50,8 @@ def test_a_build_leaves_out_special_tokens_and_tells(tmp_path: Path) -> None:
 
 
 def pairs(folder: Path) -> Path:
-    """Paths of another machine, a placeholder in the prompt, answers equal but for white space, an end of sequence."""
+    """Paths of another machine, a placeholder in the prompt, answers equal but for white space, an end of sequence,
+    words that the model does not know."""
     folder.mkdir()
     good = {
         "images": ["/data/elsewhere/s0.png"],
@@ -68,6 +69,7 @@ def pairs(folder: Path) -> Path:
         {**good, "rejected": " A red  cup.\n"},
         {**good, "rejected": "A </s> dog."},
         {**good, "images": ["gone.png"]},
+        {**good, "chosen": "A glorbix.", "rejected": "A wumplet."},
     ]
     file = folder / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -90,13 +92,13 @@ def test_inspect_and_train_agree(tmp_path: Path, images: Path) -> None:
     )
     assert trained["counts"] == {
         "rows": 2,
-        "skipped": {"equal-answers": 1, "missing-image": 1, "special-token": 1},
+        "skipped": {"equal-answers": 1, "equal-tokens": 1, "missing-image": 1, "special-token": 1},
         "changed": {"image_paths_shortened": 1, "images_moved_first": 1},
     }
     report = run("inspect", file, "--image-root", images, "--model", MODEL)
     problems = {kind: entry["first"][0]["row"] for kind, entry in report["problems"].items()}
-    assert problems == {"equal-answers": 2, "special-token": 3, "bad-image": 4}
-    assert report["under_model"]["rows"] == 3, "two pairs, and one whose answers are equal"
+    assert problems == {"equal-answers": 2, "special-token": 3, "bad-image": 4, "equal-tokens": 5}
+    assert report["under_model"]["rows"] == report["usable"] == 2
 
 
 @pytest.mark.parametrize("name", ["c05_lf_dpo.jsonl", "c07_implicit.jsonl", "c03_swift.jsonl"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmpref.data.policy_margins import score_pairs
+from mmpref.data.policy_margins import _share, score_pairs
 from mmpref.images import decode
 from mmpref.tables.open import open_table
 from mmpref.testbed.training.build import IMAGE_TOKENS
@@ -46,6 +46,7 @@ def test_margins_are_those_of_the_model(tmp_path: Path) -> None:
         chosen = row["completion"][0]["content"]
         rejected = "No." if chosen != "No." else "Yes."
         rows.append({"image": f"{number}.png", "prompt": prompt, "chosen": chosen, "rejected": rejected})
+        rows.append({**rows[-1], "chosen": "A glorbix.", "rejected": "A wumplet."})  # the same to this model
         expected.append(naive(policy, png, prompt, chosen) - naive(policy, png, prompt, rejected))
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     told: list[tuple[int, int]] = []
@@ -55,4 +56,9 @@ def test_margins_are_those_of_the_model(tmp_path: Path) -> None:
     assert found["margin"]["max"] == pytest.approx(max(expected), abs=1e-3)
     assert found["prefers_chosen"] == sum(value > 0 for value in expected) / 20
     assert found["image_tokens"]["min"] == found["image_tokens"]["max"] == IMAGE_TOKENS
-    assert told[-1] == (20, 20)
+    assert told[-1] == (40, 40)
+
+
+def test_ties_count_half_as_in_training() -> None:
+    assert _share([0.5, -1.0, 0.0, 0.0]) == 0.5
+    assert _share([]) is None

@@ -139,6 +139,20 @@ def wrong(*_: object) -> str:
     return "first"
 
 
+def always_first(*_: object) -> int:
+    return 1
+
+
+def test_a_python_function_that_loves_a_place_gives_ties_and_is_found_out(image: ImageData) -> None:
+    annotator = open_annotator("tests.judges.test_annotator:always_first")
+    verdicts = annotator.compare([Comparison((image,), PROMPT, "a", "b"), Comparison((image,), PROMPT, "c", "d")])
+    assert [(verdict.winner, verdict.kind, verdict.places) for verdict in verdicts] == [(None, "tie", (1, 1))] * 2
+    counts = count_verdicts(verdicts)
+    assert (counts["agreed"], counts["tie"], counts["named"], counts["named_first"]) == (0, 2, 4, 4)
+    [tie] = open_annotator("tests.judges.test_annotator:by_length").compare([Comparison((image,), PROMPT, "a", "b")])
+    assert (tie.kind, tie.places) == ("tie", (None, None))
+
+
 def test_a_python_function_is_an_annotator(image: ImageData) -> None:
     annotator = open_annotator("tests.judges.test_annotator:by_length")
     verdicts = annotator.compare(

@@ -150,8 +150,8 @@ def test_whole_benchmarks_stand_before_parts() -> None:
     assert [row[0] for row in rows] == ["pope accuracy", "chair words", "pope accuracy random"]
     assert rows[1][1] == "20.1 [0.8, 1.0]", "one number has as many places as its value wants"
     brief, cells = Results.from_dict(content).table(brief=True)
-    assert brief == ["metric", "base", "adapter", "difference", "change"]
-    assert cells[0] == ["pope accuracy", "0.933", "0.875", "-0.058 [-0.100, +0.000]", ""]
+    assert brief == ["metric", "base", "adapter", "difference", "change", "n"]
+    assert cells[0] == ["pope accuracy", "0.933", "0.875", "-0.058 [-0.100, +0.000]", "", "30"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import (
     NO_MENTION,
+    NONE_READ,
     PLACE,
     Benchmark,
     CountKey,
@@ -159,7 +160,8 @@ class _Amber(QuestionTask[AmberSettings]):
             "no": float(truth == "no"),
             "both_no": float(parsed == truth == "no"),
         }
-        return Score(parsed, part_counts(counts, part, ALL), parsed == "other")
+        unread = {"accuracy_read": pope.unreadable(answer)}
+        return Score(parsed, part_counts(counts, part, ALL), parsed == "other", unread=unread)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         parts = {key.part for score in scores for key in score.counts if isinstance(key, CountKey)}
@@ -175,7 +177,7 @@ class _Amber(QuestionTask[AmberSettings]):
             metrics += [
                 part_rate("accuracy", part, "right", binary=True),
                 part_rate("accuracy_read", part, "read", binary=True),
-                part_rate("precision_no", part, "both_no", "said_no"),
+                part_rate("precision_no", part, "both_no", "said_no", empty=NONE_READ),
                 part_rate("recall_no", part, "both_no", "no"),
                 Metric("f1_no", part, partial(_f1, part), CountKey(part, "n"), headline=part == ALL),
             ]

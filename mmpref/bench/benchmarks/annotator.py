@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import NONE_READ, Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
 from mmpref.bench.cells import images_key
 from mmpref.bench.pairs import labelled_pairs
 from mmpref.bench.parts import group_rate, parts_of
@@ -77,7 +77,7 @@ class _Annotator:
             group_rate("accuracy", ALL, ALL, headline=True),
             *(group_rate("accuracy", part, part) for part in parts_of(scores)),
             rate("one_order", ALL, "right", "replies"),
-            rate("named_first", ALL, "named_first", "named", None),
+            rate("named_first", ALL, "named_first", "named", None, empty=NONE_READ),
         ]
 
 

@@ -85,7 +85,7 @@ class _Chair(QuestionTask[ChairSettings]):
             if column_of(row, *OBJECTS) == "gt_object":  # COCO's, whose numbers are those of its authors' table
                 raise _no_synonyms()
             names.update(objects_cell(row, where))
-        if longer := sorted(name for name in names if name.count(" ") > 1):
+        if longer := sorted(name for name in names if len(name.split()) > 2):
             raise InputError(
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
                 "Give it a shorter name, or a table of synonyms: --set benchmark.chair.synonyms=FILE.",

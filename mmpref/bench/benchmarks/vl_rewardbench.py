@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, CountKey, Metric, Sample, Score, ratio
+from mmpref.bench.benchmark import NONE_READ, Benchmark, BenchmarkSettings, CountKey, Metric, Sample, Score, ratio
 from mmpref.bench.cells import image_cell, image_key, list_cell, text_cell, value_of
 from mmpref.bench.parts import group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring.vl_rewardbench import better, group_of
@@ -146,7 +146,7 @@ class _VlRewardBench:
             macro_accuracy(groups, "read"),
             *(part_rate("accuracy", part, "right", "read") for part in (ALL, *groups)),
             group_rate("both_orders", ALL, CountKey(ALL, "pair")),
-            part_rate("named_first", ALL, "first", "read", None),
+            part_rate("named_first", ALL, "first", "read", None, empty=NONE_READ),
         ]
 
 

@@ -38,7 +38,7 @@ def verdict_facts(
         "columns": columns,
         "rows": [{"cells": cells, "kind": line.kind} for line, cells in zip(lines, rows, strict=True)],
         "remarks": verdict.remarks(lines),
-        "legend": verdict.LEGEND if any(line.verdict for line in lines) else "",
+        "legend": verdict.legend(lines),
     }
 
 

@@ -50,28 +50,40 @@ class ObjectSettings:
 
 class ListedObjects:
     """Reads what rows list of their images by the table of synonyms, as answers are read. What no line of it has is
-    left out, which the first row with such a name is warned of.
+    left out, and what is in a script without spaces between words is not found in answers: of either the first row with
+    such a name is warned.
 
     Args:
         counts: to which ``objects_listed`` and ``objects_unknown`` are added.
     """
 
     def __init__(self, synonyms: Synonyms, counts: Counts) -> None:
-        self._synonyms, self._counts, self._warned = synonyms, counts, False
+        self._synonyms, self._counts, self._warned = synonyms, counts, set[str]()
 
     def __call__(self, example: Example) -> list[str]:
         """The objects of a row's list, by the table's names, sorted; none where nobody says."""
         named = {name: self._synonyms.listed(name) for name in example.objects or ()}
         unknown = [name for name, objects in named.items() if not objects]
         self._counts.add({"objects_listed": len(named), "objects_unknown": len(unknown)} if named else {})
-        if unknown and not self._warned:
-            self._warned = True
-            logger.warning(
-                "Warning: row %s lists objects that are in no line of the table of synonyms: %s. Such are left out, "
-                "here and in other rows; report.json counts them (objects_unknown).",
-                *(example.id, ", ".join(map(repr, unknown))),
-            )
+        self._warn(
+            example,
+            unknown,
+            "are in no line of the table of synonyms",
+            "are left out, here and in other rows; report.json counts them (objects_unknown)",
+        )
+        self._warn(
+            example,
+            [name for name, objects in named.items() if objects and self._synonyms.spaced.isdisjoint(objects)],
+            "are in a script that puts no spaces between words",
+            "are not found within a sentence, here and in other rows: answers are split at spaces",
+        )
         return sorted({one for objects in named.values() for one in objects})
+
+    def _warn(self, example: Example, names: Sequence[str], what: str, so: str) -> None:
+        if names and what not in self._warned:
+            self._warned.add(what)
+            listed = ", ".join(map(repr, names))
+            logger.warning("Warning: row %s lists objects that %s: %s. Such %s.", example.id, what, listed, so)
 
     def missing(self, example: Example) -> Skip:
         """Why a row whose list gives nothing has no pair."""

@@ -123,7 +123,7 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
         dataset_size=sum(size for _, size in splits.values()),
         methods=methods,
         contexts=contexts,
-        english=english.are_common,
+        english=english.are_english,
         samples=tuple(samples),
         schema=schema,
     )

@@ -47,6 +47,7 @@ class Line:
         headline: claims are made on the metric.
         asked: what it was measured on; None in a card of before.
         images, unit: over how many images its interval is, and what they are called; 0 in a card of before.
+        is_form: most answers could not be read: it measures their form, not what they say.
     """
 
     benchmark: str
@@ -64,6 +65,7 @@ class Line:
     asked: Asked | None = None
     images: int = 0
     unit: str = "images"
+    is_form: bool = False
 
     @property
     def key(self) -> Key:
@@ -112,6 +114,7 @@ def lines_of(results: Results) -> list[Line]:
                 asked,
                 sides[-1].images,
                 sides[-1].unit,
+                any(value.is_form for value in sides),
             )
         )
     return lines
@@ -250,7 +253,7 @@ def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
 
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
-    defaults = {"p": None, "headline": False, "images": 0, "unit": "images"}
+    defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "is_form": False}
     return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
@@ -296,4 +299,5 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         asked,
         int(row.get("images", 0)),
         str(row.get("unit", "images")),
+        bool(row.get("is_form", False)),
     )

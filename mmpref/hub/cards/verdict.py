@@ -28,9 +28,10 @@ TAGS = (
 
 
 def outcome(line: Line) -> str | None:
-    """The verdict on the adapter against its base; None where no claim is made on the line."""
+    """The verdict on the adapter against its base; None where no claim is made on the line, or none can be, as most
+    answers could not be read."""
     is_control = line.asked is not None and line.asked.label != line.asked.benchmark
-    if not line.headline or line.higher_is_better is None or line.difference is None or is_control:
+    if not line.headline or line.higher_is_better is None or line.difference is None or is_control or line.is_form:
         return None
     _, low, high = line.difference
     return verdict_of(low, high, line.higher_is_better, line.p)
@@ -69,6 +70,8 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
         words = "**It was not evaluated after its training**: what that measured is under Training, without intervals."
     elif not lines:
         words = "**It was not evaluated**: whether it does anything better than its base, nobody has measured."
+    elif not found and any(line.difference and line.headline and line.is_form for line in lines):
+        words = "It was compared with its base, and whether it is better cannot be told."
     elif not found and any(line.difference for line in lines):
         words = "It was compared with its base, but on no metric that claims are made on: see the table below."
     elif not found:
@@ -76,7 +79,13 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
     else:
         parts = [f"**{said}** on {' and '.join(map(_claim, of))}" for said, of in found.items()]
         words = f"Against its base: {'; '.join(parts)}.{_also(lines)}"
-    return _block(_OPENING, words)
+    return _block(_OPENING, f"{words} {_of_form(lines)}".rstrip())
+
+
+def _of_form(lines: Sequence[Line]) -> str:
+    """What measures nothing of what answers say."""
+    found = [line for line in lines if line.headline and line.is_form]
+    return f"Most answers to {_names(found)} could not be read: it measures their form, not content." if found else ""
 
 
 def _claim(line: Line) -> str:
@@ -90,7 +99,7 @@ def _also(lines: Sequence[Line]) -> str:
     changed: dict[str, list[str]] = {}
     claimed = {(line.benchmark, line.split) for line in lines if outcome(line)}
     for line in lines:
-        if line.headline or line.difference is None or (line.benchmark, line.split) not in claimed:
+        if line.headline or line.difference is None or line.is_form or (line.benchmark, line.split) not in claimed:
             continue
         if direction := direction_of(*line.difference[1:], line.higher_is_better):
             changed.setdefault(line.place, []).append(f"{text(line.metric)} {direction}")
@@ -110,6 +119,8 @@ def limits(lines: Sequence[Line], while_training: bool = False) -> str:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
     if unsure := [line for said, of in found.items() if said not in ("better", "worse") for line in of]:
         points.append(f"The data cannot tell it from its base on {_names(unsure)}.")
+    if said := _of_form(lines):
+        points.append(said)
     if any(line.asked and line.asked.hallucination for line in found.get("better", [])):
         points.append(
             "Fewer hallucinations can come with shorter or more careful answers: read recall and length beside any "

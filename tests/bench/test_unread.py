@@ -1,0 +1,122 @@
+"""Answers that a benchmark cannot read: what is said of them, and what is claimed of metrics that count them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mmpref.bench.benchmarks.amber import BENCHMARK, AmberSettings
+from mmpref.bench.plan import Plan
+from mmpref.bench.results import Outcome, metric_value
+from mmpref.bench.undefined import undefined
+from mmpref.bench.unread import unread
+from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
+from mmpref.hub.cards.verdict import limits, opening, verdict_tags
+from mmpref.run import verdict
+from mmpref.run.results import ALL, Results, Value
+from mmpref.tables.open import open_table
+from tests.bench.conftest import png
+
+
+def _results(unread_of: dict[str, int], metric: str = "f1_no") -> Results:
+    row = {"benchmark": "amber", "split": "all", "metric": metric, "headline": True, "higher_is_better": True}
+    numbers = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 240, "answers": 240}
+    values = [{**row, **numbers, "model": model, "parse_failures": unread_of[model]} for model in ("base", "adapter")]
+    return Results.from_dict({"results": values, "differences": [{**row, "value": 0.2, "low": 0.1, "high": 0.3}]})
+
+
+PLAN = cast(Plan, SimpleNamespace(label="amber", name="amber", settings=AmberSettings(relation="words.json")))
+
+
+def test_most_answers_unread_warns_and_names_the_setting(caplog: pytest.LogCaptureFixture) -> None:
+    values = _results({"base": 240, "adapter": 130}).values
+    [remark] = unread(values, [PLAN])
+    assert remark == (
+        "amber f1_no: answers that could not be read: 240 of 240 of base, 130 of 240 of adapter. It measures the form "
+        "of answers, not what they say. benchmark.amber.suffix asks for the form that is read."
+    )
+    assert f"Warning: {remark}" in caplog.text
+
+
+def test_some_answers_unread_are_a_remark(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    [remark] = unread(_results({"base": 24, "adapter": 25}).values, [PLAN])
+    assert remark == (
+        "amber f1_no: answers that could not be read: 25 of 240 of adapter. "
+        "benchmark.amber.suffix asks for the form that is read."
+    )
+    assert not caplog.text
+    assert unread(_results({"base": 24, "adapter": 0}).values, [PLAN]) == []
+
+
+def test_the_verdict_is_of_form() -> None:
+    lines = verdict.lines_of(_results({"base": 121, "adapter": 0}))
+    assert [line.verdict for line in lines] == ["form only"]
+    assert verdict.legend(lines).endswith(
+        "form only: most answers could not be read, so that it measures their form, not content."
+    )
+    lines = verdict.lines_of(_results({"base": 120, "adapter": 0}))
+    assert [line.verdict for line in lines] == ["better"]
+    assert verdict.legend(lines) == verdict.LEGEND
+
+
+def test_a_card_claims_nothing_of_form() -> None:
+    lines = lines_of(_results({"base": 240, "adapter": 240}))
+    said = opening(lines)
+    assert "whether it is better cannot be told" in said
+    assert re.search("Most answers to .*amber, f1.*no could not be read: it measures their form, not content", said)
+    assert "could not be read" in limits(lines)
+    assert "cannot tell it from its base" not in limits(lines)
+    assert verdict_tags(lines) == []
+    assert [line.is_form for line in read_lines(results_block(lines))] == [True], "another run adds to the card"
+    assert "better-than-base" in verdict_tags(lines_of(_results({"base": 0, "adapter": 0})))
+
+
+@pytest.fixture
+def amber(tmp_path: Path) -> Plan:
+    """Two questions."""
+    (tmp_path / "a.png").write_bytes(png("red"))
+    (tmp_path / "words.json").write_text("{}")
+    rows: list[dict[str, Any]] = [
+        {"id": number, "image": "a.png", "query": "Is there?", "type": "discriminative-hallucination", "truth": truth}
+        for number, truth in enumerate(("yes", "no"))
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    settings = AmberSettings(data=str(tmp_path / "rows.json"), relation=str(tmp_path / "words.json"))
+    task, table = BENCHMARK.task(settings), open_table(str(tmp_path / "rows.json"))
+    return Plan("amber", "amber", settings, task, table, task.samples(table, None))
+
+
+def _values(plan: Plan, answers: list[str]) -> dict[str, Value]:
+    scores = [plan.task.score(sample, answer) for sample, answer in zip(plan.samples, answers, strict=True)]
+    outcome, found = Outcome(plan, scores, frozenset()), {}
+    for metric in plan.task.metrics(scores):
+        if metric.part == ALL:
+            found[metric.name] = metric_value(metric, "base", outcome.clusters, outcome, 0, None)
+    return found
+
+
+def test_every_metric_counts_what_its_own_reading_could_not_read(amber: Plan) -> None:
+    found = _values(amber, ["Yes, there is a bed.", "Perhaps."])
+    counts = {name: (value.parse_failures, value.answers) for name, value in found.items()}
+    assert counts == {
+        "accuracy": (2, 2),
+        "accuracy_read": (1, 2),
+        "precision_no": (2, 2),
+        "recall_no": (2, 2),
+        "f1_no": (2, 2),
+    }
+
+
+def test_what_is_over_nothing_because_nothing_was_read_so_says_so(amber: Plan) -> None:
+    scores = [amber.task.score(sample, answer) for sample, answer in zip(amber.samples, ["Yes.", "No."], strict=True)]
+    values = _values(amber, ["Yes.", "No."])
+    reasons = {values[metric.name].key: metric.empty for metric in amber.task.metrics(scores) if metric.part == ALL}
+    [said] = undefined(values.values(), reasons)
+    assert said == "amber: precision_no cannot be told of base: none of the answers was read as one that it is over."
