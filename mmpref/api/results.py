@@ -296,6 +296,8 @@ _TESTED = {
     "p": "p",
     "p_holm": "p_holm",
     "test": "test",
+    "pairs": "pairs",
+    "lost": "lost",
 }
 """Columns of a comparison's frame, and what of a `Difference` they hold."""
 

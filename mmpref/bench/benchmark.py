@@ -153,6 +153,7 @@ class Metric:
         binary: each sample counts 0 or 1 in the first and 1 in the second: it is tested by McNemar's test.
         headline: claims are made on it, so that it takes part in the correction for several benchmarks.
         empty: why there may be nothing that it is over, as a sentence: it is undefined then (NaN).
+        grouped: it is of samples that count together (`mmpref.bench.parts`).
     """
 
     name: str
@@ -164,6 +165,7 @@ class Metric:
     binary: bool = False
     headline: bool = False
     empty: str = NOTHING
+    grouped: bool = False
 
 
 def rate(

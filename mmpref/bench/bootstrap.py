@@ -1,4 +1,4 @@
-"""Intervals: percentile bootstrap over images, and paired differences on the same resamples."""
+"""Intervals: percentile bootstrap over images."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ class Clusters:
         if seed in self._resampled:
             return self._resampled[seed]
         images = len(self.sums)
+        if not images:
+            return dict.fromkeys(self.names, np.zeros(1 + RESAMPLES))
         weights = stream(seed, "bootstrap", images).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         totals = np.concatenate([self.sums.sum(0, keepdims=True), weights @ self.sums])
         self._resampled[seed] = {name: totals[:, i] for i, name in enumerate(self.names)}
@@ -90,14 +92,3 @@ def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
     sums = clusters.resampled(seed)
     values = np.asarray(metric.value(sums), float)
     return np.where(sums[metric.n] > 0, values, np.nan)
-
-
-def paired_replicates(first: Clusters, second: Clusters, metric: Metric, seed: int) -> np.ndarray:
-    """Second minus first in the data [0] and in the resamples [1:].
-
-    Raises:
-        ValueError: they are not over the same images.
-    """
-    if first.sums.shape[0] != second.sums.shape[0]:
-        raise ValueError("A paired difference needs the same images.")
-    return replicates(second, metric, seed) - replicates(first, metric, seed)

@@ -1,9 +1,9 @@
 """Evaluation runs side by side: a row for each metric, a column for each model, and what must not be compared.
 
-Every column is tested against the first one that has the benchmark, where both answered the same samples under the same
-settings: by McNemar's exact test for binary metrics, by the paired bootstrap else, and with Holm's correction over the
-headline metrics of all benchmarks and columns. Values of different benchmarks are never averaged: they have different
-scales.
+Every column is tested against the first one that has the benchmark, where both were asked the same samples under the
+same settings, on those that both have a score of (`mmpref.bench.paired`): by McNemar's exact test for binary metrics,
+by the paired bootstrap else, and with Holm's correction over the headline metrics of all benchmarks and columns. Values
+of different benchmarks are never averaged: they have different scales.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """As ``mmpref compare --json`` prints it."""
-        names = ("value", "low", "high", "p", "test", "p_holm")
+        names = ("value", "low", "high", "p", "test", "p_holm", "first", "second", "images", "pairs", "lost")
         return {
             "models": self.models,
             "rows": [(key, [value and value.as_dict() for value in values]) for key, values in self.rows],
@@ -116,22 +116,13 @@ def compare(
 def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Difference | None:
     """What a second model changed of a metric, paired by image and not corrected for other tests.
 
-    None for the first itself, and where the two have not answered the same samples under the same conditions or
-    kept no resamples."""
+    None for the first itself, and where the two were not asked the same samples under the same conditions, kept no
+    resamples, or have results over different samples and the metric cannot be made of those that both have."""
     change = None if second is first else second.change_from(first, key)
     if change is None:
         return None
-    value, gains = first.values[key], None
-    if value.binary and value.of:
-        right = [model.by_image(key.benchmark, value.of[0]) for model in (first, second)]
-        gains = [right[1][image] - count for image, count in right[0].items()]
-    return paired_difference(
-        key,
-        change,
-        gains,
-        higher_is_better=value.higher_is_better,
-        headline=second.values[key].headline,
-    )
+    value = second.values[key]
+    return paired_difference(key, change, higher_is_better=value.higher_is_better, headline=value.headline)
 
 
 def _unsaid(
@@ -155,7 +146,7 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
         groups: dict[str, dict[Any, list[str]]] = {}
         for column, count in zip(columns, counts, strict=True):
             conditions = column.conditions(benchmark)
-            if conditions and not untested[benchmark]:
+            if conditions and not column.records(benchmark):  # without them nothing is paired
                 conditions["number of missing samples differs"] = count
             for what, value in conditions.items():
                 groups.setdefault(what, {}).setdefault(value, []).append(column.name)
@@ -176,13 +167,13 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
 
 
 def _untested(columns: Sequence[FinishedModel], benchmark: str, counts: Sequence[int | None]) -> Iterator[str]:
-    """One sentence for every column that is not tested because it lacks other samples than the first."""
+    """One sentence for every column that is not tested because it lacks other samples than the first, and its metrics
+    cannot be made of those that both have."""
     first = first_with(columns, benchmark)
     first_count = counts[columns.index(first)]
     for column, count in zip(columns, counts, strict=True):
-        alike = column.conditions(benchmark) == first.conditions(benchmark)
-        if column is not first and alike and column.lacks_other_samples_than(first, benchmark):
+        if column is not first and (reason := column.unpaired_because(first, benchmark)):
             yield (
                 f"{benchmark}: samples are missing ({first_count} of {first.name}, {count} of {column.name}), and not "
-                "the same ones, so the two are not tested against each other."
+                f"the same ones, so the two are not tested against each other: {reason}"
             )

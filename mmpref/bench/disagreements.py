@@ -53,15 +53,15 @@ class Disagreements:
 
 def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: int) -> Disagreements:
     """Wins and losses in a metric that is a quotient of counts, at most so many of each with their images; none where
-    the two have not answered the same samples."""
+    the two were not asked the same samples."""
     value = first.values[key]
-    if not value.of or not first.pairs_with(second, key.benchmark):
+    if not value.of or not first.is_asked_like(second, key.benchmark):
         return Disagreements()
     sign, count = -1.0 if value.higher_is_better is False else 1.0, value.of[0]
     differing: list[Disagreement] = []
     for record, other in zip(first.records(key.benchmark), second.records(key.benchmark), strict=True):
         gain = sign * (other.counts.get(count, 0.0) - record.counts.get(count, 0.0))
-        if gain and record.answer is not None and other.answer is not None and not record.missing:
+        if gain and record.answer is not None and other.answer is not None and not (record.missing or other.missing):
             differing.append(
                 Disagreement(record.id, record.prompt, record.reference, record.answer, other.answer, gain)
             )

@@ -18,15 +18,15 @@ from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.moved import equal_share, remarks_on
-from mmpref.bench.official import asked_of
+from mmpref.bench.official import asked_of, with_parts
 from mmpref.bench.plan import Plan, load_plans, resolve_settings
 from mmpref.bench.progress import Counter, OnProgress
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
 from mmpref.bench.replies import read_replies
-from mmpref.bench.results import Outcome, metric_difference, metric_value
+from mmpref.bench.results import Compared, Outcome, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
-from mmpref.bench.score import Scorer, remarks_on_unjudged, verdict_facts, write_judgements
+from mmpref.bench.score import Scorer, remarks_on_unjudged, verdict_facts, write_judgements, write_outcomes
 from mmpref.bench.significance import with_holm
 from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.trained_on import mark_trained_on
@@ -41,7 +41,7 @@ from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
 from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
-from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
+from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -238,21 +238,24 @@ class _Evaluation:
         values: list[Value] = []
         differences: list[Difference] = []
         resamples: dict[tuple[str, Key], np.ndarray] = {}
-        missing: dict[str, int] = {}
+        missing: dict[str, dict[str, int]] = {}
         verdicts: dict[str, Any] = {}
         reasoning: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
         equal: dict[str, float] = {}
         empty: dict[Key, str] = {}
         remarks: list[str] = []
+        asked = dict(self._asked)
         for plan in self._plans:
             answers = self._answers(plan, counter)
             outcomes, judged = self._outcomes(plan, answers, scorer)
+            compared = Compared.of(outcomes)
+            write_outcomes(run.path, outcomes, compared.counted)
             if recipe.adapter and (share := equal_share(answers)) is not None:
                 equal[plan.label] = share
             judgements += judged
             remarks += [*self._asked[plan.label].remarks, *remarks_on_unjudged(plan.label, outcomes)]
-            metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
+            metrics = plan.task.metrics(compared.scores)
             if self._judge and isinstance(plan.task, JudgedTask):
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]
                 verdicts[plan.label] = {model: verdict_facts(outcome) for model, outcome in outcomes.items()}
@@ -261,26 +264,24 @@ class _Evaluation:
                     model: {"reasoned": outcome.reasoned, "unfinished": outcome.unfinished}
                     for model, outcome in outcomes.items()
                 }
-            missing[plan.label] = len(outcomes[BASE].missing)
-            for model, outcome in outcomes.items():
-                clusters = outcome.clusters
+            parts = {metric.part for metric in metrics} - {ALL}
+            asked[plan.label] = with_parts(asked[plan.label], plan.samples, outcomes[BASE].scores, parts)
+            missing[plan.label] = {model: len(outcome.missing) for model, outcome in outcomes.items()}
+            for model, outcome in compared.outcomes.items():
+                clusters = compared.clusters[model]
                 for metric in metrics:
                     value = metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind)
                     values.append(value)
                     empty[value.key] = metric.empty
                     resamples[model, value.key] = replicates(clusters, metric, recipe.seed)
-            if recipe.adapter:
-                # Where a judge failed on one model's answer, the pair is missing.
-                missing_of_any = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
-                paired = {model: outcome.without(missing_of_any).clusters for model, outcome in outcomes.items()}
-                differences += [metric_difference(plan, metric, paired, recipe.seed) for metric in metrics]
+            differences += compared.differences(metrics, recipe.seed)
         results = Results(
             self._model_refs(),
             tuple(values),
             tuple(with_holm(differences)),
             self._identity["adapter"],
             reasoning,
-            self._asked,
+            asked,
         )
         write_resamples(run.path, resamples)
         write_judgements(run.path, judgements)

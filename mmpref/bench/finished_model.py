@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.bench.bootstrap import Clusters
+from mmpref.bench.own_metrics import own_metrics, score_of
+from mmpref.bench.paired import Change, change_of, pair, pairs_of
 from mmpref.bench.records import Record, read_records, read_resamples
-from mmpref.errors import InputError
+from mmpref.errors import InputError, MmprefError
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import BASE, Key, Results, Value
 
@@ -75,57 +78,112 @@ class FinishedModel:
             return None
         if records := self.records(benchmark):
             return sum(record.missing for record in records)
-        return int(self.manifest.get("missing", {}).get(benchmark, 0))
-
-    def lacks_other_samples_than(self, other: FinishedModel, benchmark: str) -> bool:
-        """Whether the two lack different samples, so that what they answered does not pair."""
-        ids = [{record.id for record in model.records(benchmark) if record.missing} for model in (self, other)]
-        return ids[0] != ids[1] or self.missing(benchmark) != other.missing(benchmark)
+        missing = self.manifest.get("missing", {}).get(benchmark, 0)  # runs of before counted the base's alone
+        return int(missing.get(self.model, 0) if isinstance(missing, Mapping) else missing)
 
     def is_same_base_as(self, other: FinishedModel) -> bool:
-        """Whether both are the same base, scored in the same way to the same results."""
+        """Whether both are the same base, scored in the same way to the same scores: what its results are over depends
+        on the adapter beside it."""
         model = self.manifest.get("model")
         known = model is not None and model == other.manifest.get("model")
-        return known and self.model == other.model == BASE and self._values_text() == other._values_text()
+        return known and self.model == other.model == BASE and self._scores_text() == other._scores_text()
 
     def is_same_as(self, other: FinishedModel) -> bool:
         """Whether both are one model of one run, or the same base of two."""
         one_run = self.model == other.model and self.run.resolve() == other.run.resolve()
         return one_run or self.is_same_base_as(other)
 
-    def _values_text(self) -> str:
-        """The values as text: a number that is undefined (NaN) would not equal itself."""
-        return json.dumps([value.as_dict() for value in self.values.values()], sort_keys=True)
+    def _scores_text(self) -> str:
+        """The scores of every sample as text, with what was asked; the values of a run without records. (A number that
+        is undefined, NaN, would not equal itself.)"""
+        if not all(self.records(benchmark) for benchmark in self.benchmarks):
+            return json.dumps([value.as_dict() for value in self.values.values()], sort_keys=True)
+        asked = [(key, value.settings_hash, value.data) for key, value in self.values.items()]
+        records = [[asdict(replace(one, counted=False)) for one in self.records(name)] for name in self.benchmarks]
+        return json.dumps([self.manifest.get("seeds"), asked, records], sort_keys=True)
 
-    def pairs_with(self, other: FinishedModel, benchmark: str) -> bool:
-        """Whether both answered the same samples under the same conditions, and were resampled alike."""
+    def is_asked_like(self, other: FinishedModel, benchmark: str) -> bool:
+        """Whether both were asked the same samples under the same conditions, and kept what they answered."""
         if not self.conditions(benchmark) or self.conditions(benchmark) != other.conditions(benchmark):
             return False
         if self.manifest.get("seeds") != other.manifest.get("seeds"):
             return False
         if self.asks_other_questions_than(other, benchmark):
             return False
-        own, others = (
-            [(record.id, record.image_id, record.missing) for record in model.records(benchmark)]
-            for model in (self, other)
-        )
+        own, others = ([(record.id, record.image_id) for record in model.records(benchmark)] for model in (self, other))
         return bool(own) and own == others
+
+    def counts_like(self, other: FinishedModel, benchmark: str) -> bool:
+        """Whether the results of both are over the same samples."""
+        return self._counted(benchmark) == other._counted(benchmark)
+
+    def pairs_with(self, other: FinishedModel, benchmark: str) -> bool:
+        """Whether both were asked the same, and were resampled alike."""
+        return self.is_asked_like(other, benchmark) and self.counts_like(other, benchmark)
+
+    def _counted(self, benchmark: str) -> frozenset[str]:
+        return frozenset(record.id for record in self.records(benchmark) if record.counted)
 
     @cached_property
     def resamples(self) -> Mapping[Key, np.ndarray]:
         """float64 [1 + resamples] by key; empty where the run kept none."""
         return read_resamples(self.run, self.model)
 
-    def change_from(self, first: FinishedModel, key: Key) -> np.ndarray | None:
-        """float64 [1 + resamples]: this model's metric less the first one's; None where the two have not answered the
-        same samples under the same conditions, or kept no resamples."""
-        if not first.pairs_with(self, key.benchmark):
+    def change_from(self, first: FinishedModel, key: Key) -> Change | None:
+        """What this model has of a metric beside the first one, on their pairs (`mmpref.bench.paired`); None where the
+        two were not asked the same under the same conditions, kept no resamples, or are `unpaired_because`."""
+        if not self.is_asked_like(first, key.benchmark):
             return None
+        if not self.counts_like(first, key.benchmark):
+            return self._rescored(first, key.benchmark)[0].get(key)
         before, after = first.resamples.get(key), self.resamples.get(key)
         if before is None or after is None or before.shape != after.shape:
             return None
-        change: np.ndarray = after - before
-        return change
+        kept, value, gains = self._counted(key.benchmark), self.values[key], None
+        records = [[one for one in model.records(key.benchmark) if one.counted] for model in (first, self)]
+        if value.binary and value.of:
+            right = [by_image(of, value.of[0]) for of in records]
+            gains = [right[1][image] - count for image, count in right[0].items()]
+        pairs = pairs_of(first.records(key.benchmark), self.records(key.benchmark), kept)
+        return Change(before, after, gains, len({one.image_id for one in records[0]}), pairs)
+
+    def unpaired_because(self, first: FinishedModel, benchmark: str) -> str:
+        """Why nothing can be made of the pairs of two models whose results are over different samples; "" where it can,
+        or where the two were not asked the same."""
+        if not self.is_asked_like(first, benchmark) or self.counts_like(first, benchmark):
+            return ""
+        return self._rescored(first, benchmark)[1]
+
+    def _rescored(self, first: FinishedModel, benchmark: str) -> tuple[Mapping[Key, Change], str]:
+        """Every metric on the pairs with a model whose results are over other samples; or why there is none."""
+        if (first.name, benchmark) not in self._rescored_with:
+            try:
+                found: tuple[Mapping[Key, Change], str] = self._changes(first, benchmark), ""
+            except (MmprefError, KeyError, TypeError) as error:  # a run of before may lack what it takes
+                found = {}, str(error)
+            self._rescored_with[first.name, benchmark] = found
+        return self._rescored_with[first.name, benchmark]
+
+    def _changes(self, first: FinishedModel, benchmark: str) -> Mapping[Key, Change]:
+        keys = [key for key in self.values if key.benchmark == benchmark]
+        parts = {key.part for key in keys}
+        scores = [
+            {one.id: score_of(one, parts) for one in model.records(benchmark) if not one.missing}
+            for model in (first, self)
+        ]
+        # The settings are this run's, not those of a baseline that a stranger may have published.
+        metrics = own_metrics(self.manifest["recipe"], benchmark, keys, [one for of in scores for one in of.values()])
+        grouped = any(metric.grouped for metric in metrics.values())
+        pairs = pair(first.records(benchmark), self.records(benchmark), grouped)
+        images = {one.id: one.image_id for one in self.records(benchmark) if one.id in pairs.kept}
+        names = {name for of in scores for score in of.values() for name in score.counts}
+        sums = [Clusters.of([*images.values()], [of[one] for one in images], names) for of in scores]
+        seed = self.manifest["seeds"]["bootstrap"]
+        return {key: change_of(metric, sums[0], sums[1], pairs, seed) for key, metric in metrics.items()}
+
+    @cached_property
+    def _rescored_with(self) -> dict[tuple[str, str], tuple[Mapping[Key, Change], str]]:
+        return {}
 
     @cached_property
     def _records(self) -> dict[str, list[Record]]:
@@ -137,12 +195,13 @@ class FinishedModel:
             self._records[benchmark] = read_records(self.run, self.model, benchmark)
         return self._records[benchmark]
 
-    def by_image(self, benchmark: str, count: str) -> dict[str, float]:
-        """The sum of a count over the samples of each image."""
-        sums: dict[str, float] = {}
-        for record in self.records(benchmark):
-            sums[record.image_id] = sums.get(record.image_id, 0.0) + record.counts.get(count, 0.0)
-        return sums
+
+def by_image(records: Sequence[Record], count: str) -> dict[str, float]:
+    """The sum of a count over the samples of each image."""
+    sums: dict[str, float] = {}
+    for record in records:
+        sums[record.image_id] = sums.get(record.image_id, 0.0) + record.counts.get(count, 0.0)
+    return sums
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:

@@ -67,7 +67,12 @@ def against_margins(
             "Name runs that answered the same samples, or --baseline; arms have no margin.",
         )
     return tuple(
-        AgainstMargin(model, test, margin, no_worse_of(test.low, test.high, test.higher_is_better, margin))
+        AgainstMargin(
+            model,
+            test,
+            margin,
+            "cannot tell" if test.too_few_pairs else no_worse_of(test.low, test.high, test.higher_is_better, margin),
+        )
         for row in tests
         for model, test in zip(models, row, strict=True)
         if test and test.headline and test.higher_is_better is not None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, Benchmark
+from mmpref.bench.benchmark import BENCHMARKS, Benchmark, CountKey, Sample, Score
 from mmpref.bench.cells import image_key
 from mmpref.bench.plan import Plan
 from mmpref.hub_ids import is_commit
@@ -40,12 +41,27 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         published and table.split == benchmark.settings().split and not changed,
         {**table.facts(), **({"config": config} if (config := plan.settings.config) else {})},
         len(plan.samples),
-        len({image_key(image, 0) for sample in plan.samples for image in sample.images if image.content}),
+        _images(plan.samples),
         samples,
         changed,
         benchmark.hallucination,
         remarks=plan.remarks,
     )
+
+
+def with_parts(asked: Asked, samples: Sequence[Sample], scores: Sequence[Score], parts: Collection[str]) -> Asked:
+    """With what some parts of the benchmark are of: the samples whose scores have counts of them."""
+    of: dict[str, list[Sample]] = {}
+    for sample, score in zip(samples, scores, strict=True):
+        for part in {key.part for key in score.counts if isinstance(key, CountKey)} & {*parts}:
+            of.setdefault(part, []).append(sample)
+    counts = {part: {"questions": len(own), "images": _images(own)} for part, own in sorted(of.items())}
+    return replace(asked, parts=counts or None)
+
+
+def _images(samples: Iterable[Sample]) -> int:
+    """How many different ones there are."""
+    return len({image_key(image, 0) for sample in samples for image in sample.images if image.content})
 
 
 def changed_settings(benchmark: Benchmark, settings: Any) -> dict[str, Any]:

@@ -75,4 +75,5 @@ def with_group_counts(samples: Sequence[Sample], scores: Sequence[Score], missin
 
 def group_rate(name: str, part: str, kind: CountKey | str, *, headline: bool = False) -> Metric:
     """The share of groups of a kind that are right."""
-    return rate(name, part, *group_keys(kind), binary=True, headline=headline)
+    metric = rate(name, part, *group_keys(kind), binary=True, headline=headline)
+    return dataclasses.replace(metric, grouped=True)

@@ -120,15 +120,21 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
     found = []
     for key in headlines(columns):
         first = first_with(columns, key.benchmark)
-        images = first.values[key].images if key in first.values else 0
         unit = _unit(key.benchmark)
         changes = [(other, other.change_from(first, key)) for other in columns if other is not first]
         pairs = [(other, change) for other, change in changes if change is not None]
         made = [
-            Spread(key, f"{first.name}, {other.name}", images * _variance(change), images, unit=unit)
+            Spread(
+                key,
+                f"{first.name}, {other.name}",
+                change.images * _variance(change.difference),
+                change.images,
+                unit=unit,
+            )
             for other, change in pairs
         ]
         alone = first.resamples.get(key)
+        images = first.values[key].images if key in first.values else 0
         if alone is not None and not any(spread.variance > 0 for spread in made):
             made = [Spread(key, first.name, 2 * images * _variance(alone), images, True, unit)]
         kept = [spread for spread in made if spread.variance > 0]

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """One kept answer, as comparisons read it."""
+    """One kept answer, as comparisons read it.
+
+    Args:
+        missing: it has no score; counted: the run's results are over it: with an adapter, both models have a score.
+    """
 
     id: str
     image_id: str
@@ -28,7 +32,12 @@ class Record:
     reference: str
     answer: str | None
     missing: bool
+    counted: bool
     counts: Mapping[str, float]
+
+    @property
+    def answered(self) -> bool:
+        return self.answer is not None
 
 
 def records_path(run: Path, model: str, benchmark: str) -> Path:
@@ -41,12 +50,14 @@ def write_records(
     answers: Sequence[str | None],
     scores: Sequence[Score],
     missing: Set[str],
+    counted: Set[str],
     verdicts: Sequence[str | None] | None = None,
 ) -> None:
     """Write one row a sample, in order: what was asked and answered, what was read in it, and how it counts.
 
     Args:
-        missing: ids of samples that do not count.
+        missing: ids of samples without a score.
+        counted: of those that the run's results are over.
         verdicts: of a judge, in its words.
     """
     rows = []
@@ -60,6 +71,7 @@ def write_records(
             "reference": json.dumps(sample.reference, ensure_ascii=False),
             "answer": answer,
             "missing": is_missing,
+            "counted": sample.id in counted,
             "parsed": None if is_missing else score.parsed,
             "parse_failure": not is_missing and score.parse_failure,
             "counts": json.dumps(counts, sort_keys=True),
@@ -69,13 +81,17 @@ def write_records(
 
 
 def read_records(run: Path, model: str, benchmark: str) -> list[Record]:
-    """In the benchmark's order; none where there is no file."""
+    """In the benchmark's order; none where there is no file. Runs of before counted whatever a model has a score of."""
     import pyarrow.parquet as pq
 
     file = records_path(run, model, benchmark)
     names = ("id", "image_id", "prompt", "reference", "answer", "missing")
     return [
-        Record(**{name: row[name] for name in names}, counts=json.loads(row["counts"]))
+        Record(
+            **{name: row[name] for name in names},
+            counted=row.get("counted", not row["missing"]),
+            counts=json.loads(row["counts"]),
+        )
         for row in (pq.read_table(file).to_pylist() if file.is_file() else [])
     ]
 

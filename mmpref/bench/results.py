@@ -9,10 +9,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score
-from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval, replicates
+from mmpref.bench.bootstrap import Clusters, percentile_interval, replicates
+from mmpref.bench.paired import Pairs, Row, change_of, pair
 from mmpref.bench.plan import Plan
 from mmpref.bench.recipe import BlindMode
 from mmpref.bench.significance import paired_difference
@@ -28,6 +30,8 @@ class Outcome:
         scores: of each sample, of an empty answer where it is missing.
         missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
             so they do not count.
+        raw: the model's replies; None where there is none.
+        said: of a judge, in its words.
         verdicts: counts of the judge's replies, where there is one; of all times that it was asked.
         repeats: the same answers, as the judge saw them when it was asked again.
         reasoned, unfinished: how many replies had a block of reasoning, and how many never came to an answer.
@@ -38,6 +42,8 @@ class Outcome:
     plan: Plan
     scores: Sequence[Score]
     missing: frozenset[str]
+    raw: Sequence[str | None]
+    said: Sequence[str | None] | None = None
     verdicts: Mapping[str, float] = field(default_factory=dict)
     repeats: Sequence[Outcome] = ()
     reasoned: int = 0
@@ -46,8 +52,17 @@ class Outcome:
     unjudged: Sequence[str] = ()
 
     def without(self, missing: frozenset[str]) -> Outcome:
-        """The same with more samples missing."""
-        return dataclasses.replace(self, missing=self.missing | missing)
+        """The same with more samples missing, each time that a judge was asked."""
+        repeats = [repeat.without(missing) for repeat in self.repeats]
+        return dataclasses.replace(self, missing=self.missing | missing, repeats=repeats)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The samples, as they are paired with those of another model."""
+        return [
+            Row(sample.id, sample.image_id, reply is not None, sample.id in self.missing)
+            for sample, reply in zip(self.plan.samples, self.raw, strict=True)
+        ]
 
     @property
     def answered(self) -> list[tuple[Sample, Score]]:
@@ -64,6 +79,57 @@ class Outcome:
         """How many missing samples the count would have been over."""
         pairs = zip(self.plan.samples, self.scores, strict=True)
         return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The outcomes of a run's models on the samples that its results are over: with an adapter, their pairs.
+
+    Args:
+        outcomes: of each model; what is no pair is missing of both.
+        pairs: None of a base alone.
+    """
+
+    outcomes: Mapping[str, Outcome]
+    pairs: Pairs | None = None
+
+    @classmethod
+    def of(cls, outcomes: Mapping[str, Outcome]) -> Compared:
+        if ADAPTER not in outcomes:
+            return cls(outcomes)
+        plan, (base, adapter) = outcomes[BASE].plan, (outcomes[model].rows for model in (BASE, ADAPTER))
+        pairs = pair(base, adapter, any(sample.groups for sample in plan.samples))
+        lost = frozenset(sample.id for sample in plan.samples) - pairs.kept
+        return cls({model: outcome.without(lost) for model, outcome in outcomes.items()}, pairs)
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Ids of the samples that the results are over."""
+        return self.pairs.kept if self.pairs else frozenset(sample.id for sample, _ in self.outcomes[BASE].answered)
+
+    @cached_property
+    def clusters(self) -> dict[str, Clusters]:
+        return {model: outcome.clusters for model, outcome in self.outcomes.items()}
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """Of all models."""
+        return [score for outcome in self.outcomes.values() for _, score in outcome.answered]
+
+    def differences(self, metrics: Sequence[Metric], seed: int) -> list[Difference]:
+        """What the adapter changed, paired by image and not corrected yet; nothing of a base alone."""
+        if self.pairs is None:
+            return []
+        plan, base, adapter = self.outcomes[BASE].plan, self.clusters[BASE], self.clusters[ADAPTER]
+        return [
+            paired_difference(
+                _key(plan, metric),
+                change_of(metric, base, adapter, self.pairs, seed),
+                higher_is_better=metric.higher_is_better,
+                headline=metric.headline,
+            )
+            for metric in metrics
+        ]
 
 
 def metric_value(
@@ -111,19 +177,3 @@ def _judge_noise(metric: Metric, outcome: Outcome) -> JudgeNoise | None:
     if len(values) < 2:
         return None
     return JudgeNoise(len(values), statistics.stdev(values), min(values), max(values))
-
-
-def metric_difference(plan: Plan, metric: Metric, clusters: Mapping[str, Clusters], seed: int) -> Difference:
-    """What the adapter changed of a metric, paired by image and not corrected yet."""
-    base, adapter = clusters[BASE], clusters[ADAPTER]
-    gains = None
-    if metric.binary and metric.of:
-        right = [side.sums[:, side.names.index(metric.of[0])] for side in (base, adapter)]
-        gains = (right[1] - right[0]).tolist()
-    return paired_difference(
-        _key(plan, metric),
-        paired_replicates(base, adapter, metric, seed),
-        gains,
-        higher_is_better=metric.higher_is_better,
-        headline=metric.headline,
-    )

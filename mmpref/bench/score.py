@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ def score_replies(plan: Plan, replies: Replies, verdicts: Verdicts | None = None
         plan,
         scores,
         frozenset(missing),
+        replies.raw,
+        verdicts.replies if verdicts else None,
         verdicts.counts if verdicts else {},
         reasoned=replies.reasoned,
         unfinished=replies.unfinished,
@@ -77,7 +79,7 @@ def remarks_on_unjudged(benchmark: str, outcomes: Mapping[str, Outcome]) -> list
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores the models of a run, with its judge where a benchmark needs one, and writes a record of every sample.
+    """Scores the models of a run, with its judge where a benchmark needs one.
 
     Args:
         repeats: how often the judge is asked the same; the first time scores.
@@ -91,14 +93,10 @@ class Scorer:
 
     def score(self, plan: Plan, model: str, replies: Replies) -> tuple[Outcome, list[dict[str, Any]]]:
         """One model's outcome, and the judge's replies with what was asked (`Verdicts.judgements`)."""
-        file = records_path(self.run.path, model, plan.label)
         if not self.judge or not isinstance(plan.task, JudgedTask):
-            outcome = score_replies(plan, replies)
-            write_records(file, plan.samples, replies.raw, outcome.scores, outcome.missing)
-            return outcome, []
+            return score_replies(plan, replies), []
         verdicts = [self._verdicts(self.judge, plan.task, plan, model, replies, time) for time in range(self.repeats)]
         outcome, *others = (score_replies(plan, replies, each) for each in verdicts)
-        write_records(file, plan.samples, replies.raw, outcome.scores, outcome.missing, verdicts[0].replies)
         total = sum((Counter(each.counts) for each in verdicts), Counter[str]())
         counts = {name: float(total[name]) for name in verdicts[0].counts}
         judgements = [judgement for each in verdicts for judgement in each.judgements]
@@ -110,6 +108,18 @@ class Scorer:
         file = self.run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
         answers = list(zip(plan.samples, replies.answers, strict=True))
         return judge_answers(judge, task, answers, f"{plan.label} ({model})", file, self.progress, repeat)
+
+
+def write_outcomes(run: Path, outcomes: Mapping[str, Outcome], counted: Set[str]) -> None:
+    """Write a record of every sample of each model.
+
+    Args:
+        counted: ids of the samples that the results are over.
+    """
+    for model, outcome in outcomes.items():
+        plan = outcome.plan
+        file = records_path(run, model, plan.label)
+        write_records(file, plan.samples, outcome.raw, outcome.scores, outcome.missing, counted, outcome.said)
 
 
 def verdict_facts(outcome: Outcome) -> dict[str, Any]:

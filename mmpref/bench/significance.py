@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mmpref.bench.bootstrap import percentile_interval
+from mmpref.bench.paired import Change
 from mmpref.run.results import Difference, Key
 
 if TYPE_CHECKING:
@@ -60,35 +61,35 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def paired_difference(
-    key: Key,
-    change: np.ndarray,
-    gains: Sequence[float] | None,
-    *,
-    higher_is_better: bool | None,
-    headline: bool,
-) -> Difference:
+def paired_difference(key: Key, change: Change, *, higher_is_better: bool | None, headline: bool) -> Difference:
     """The difference of a second model from a first one, with its interval and its test; `with_holm` corrects that.
-
-    Args:
-        change: second minus first, in the data [0] and in the resamples [1:].
-        gains: of a binary metric, right answers of the second model minus those of the first, by image.
 
     Where either model's metric is undefined nothing is tested: there is no p-value, and no part in a correction.
     """
-    tested = not math.isnan(change[0])
+    difference, gains = change.difference, change.gains
+    tested = not math.isnan(difference[0])
     return Difference(
         **key._asdict(),
-        **percentile_interval(change)._asdict(),
+        **percentile_interval(difference)._asdict(),
         higher_is_better=higher_is_better,
         headline=headline,
-        p=None if not tested else bootstrap_p(change) if gains is None else mcnemar(gains),
+        p=None if not tested else bootstrap_p(difference) if gains is None else mcnemar(gains),
         test=None if not tested else "bootstrap" if gains is None else "McNemar",
+        first=float(change.first[0]),
+        second=float(change.second[0]),
+        images=change.images,
+        pairs=len(change.pairs.kept),
+        lost=change.pairs.lost,
     )
 
 
 def with_holm(differences: Sequence[Difference]) -> list[Difference]:
-    """With ``p_holm`` where claims are made: one family over all benchmarks."""
-    claims = {index: row.p for index, row in enumerate(differences) if row.headline and row.p is not None}
+    """With ``p_holm`` where claims are made, and none is where too many pairs are lost: one family over all
+    benchmarks."""
+    claims = {
+        index: row.p
+        for index, row in enumerate(differences)
+        if row.headline and row.p is not None and not row.too_few_pairs
+    }
     corrected = dict(zip(claims, holm([*claims.values()]), strict=True))
     return [replace(row, p_holm=corrected.get(index)) for index, row in enumerate(differences)]

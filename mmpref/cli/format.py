@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmpref.bench.compare import Comparison
-    from mmpref.run.results import Difference, Results
+    from mmpref.run.results import Difference, Results, Value
     from mmpref.run.verdict import Line
 
 
@@ -137,8 +137,17 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
 
 
 def comparison_over(comparison: Comparison) -> str:
-    """What the intervals of a comparison are over, as a sentence."""
-    return intervals_over(value for _, values in comparison.rows for value in values if value)
+    """What the intervals of a comparison are over, as a sentence: those of its differences, and of the values of what
+    was not tested."""
+    tested = {key.benchmark for (key, _), tests in zip(comparison.rows, comparison.tests, strict=True) if any(tests)}
+    groups: list[list[Value]] = [[] for _ in comparison.columns]
+    for (key, values), tests in zip(comparison.rows, comparison.tests, strict=True):
+        for group, value, test in zip(groups, values, tests, strict=True):
+            if value and test:
+                group.append(replace(value, images=test.images))
+            elif value and key.benchmark not in tested:
+                group.append(value)
+    return intervals_over(*groups)
 
 
 def remarks_of(comparison: Comparison) -> list[str]:

@@ -16,7 +16,7 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
-_LATER = ("served", "rows", "remarks")
+_LATER = ("served", "rows", "remarks", "parts")
 """Fields that files have only where they are not the default."""
 
 
@@ -38,6 +38,7 @@ class Asked:
         served: what a server calls the models (``base``, ``adapter``) that answered; None where they were loaded here.
         rows: which questions, of data that are watched while training (`mmpref.bench.chosen.row_digests`); else "".
         remarks: what must be said of the data wherever results are shown.
+        parts: part -> how many ``questions`` and ``images`` it has; None where a run did not record it.
     """
 
     benchmark: str
@@ -53,6 +54,7 @@ class Asked:
     served: Mapping[str, str] | None = None
     rows: str = ""
     remarks: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, int]] | None = None
 
     @property
     def own_name(self) -> str:

@@ -3,7 +3,7 @@ is too few."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 FEW = 30
@@ -28,18 +28,31 @@ class Counted(Protocol):
         ...
 
 
-def intervals_over(metrics: Iterable[Counted]) -> str:
-    """How many images the intervals of each benchmark are over, of its metric that is over most; "" where no run has
-    recorded it."""
-    counts: dict[str, int] = {}
+def intervals_over(*groups: Iterable[Counted]) -> str:
+    """How many images the intervals of each benchmark are over; "" where no run has recorded it.
+
+    Args:
+        groups: metrics whose intervals are over the same images, such as those of one difference; the one that is over
+            most counts.
+    """
+    counts: dict[str, list[int]] = {}
     units: dict[str, str] = {}
-    for metric in metrics:
-        if metric.images:
-            counts[metric.benchmark] = max(counts.get(metric.benchmark, 0), metric.images)
-            units[metric.benchmark] = metric.unit
+    for group in groups:
+        most: dict[str, int] = {}
+        for metric in group:
+            if metric.images:
+                most[metric.benchmark] = max(most.get(metric.benchmark, 0), metric.images)
+                units[metric.benchmark] = metric.unit
+        for benchmark, images in most.items():
+            counts.setdefault(benchmark, []).append(images)
     if not counts:
         return ""
-    shown = ", ".join(f"{name} {count:,} {units[name]}" for name, count in counts.items())
-    few = ", ".join(name for name, count in counts.items() if count < FEW)
+    shown = ", ".join(f"{name} {_range(of)} {units[name]}" for name, of in counts.items())
+    few = ", ".join(name for name, of in counts.items() if min(of) < FEW)
     warning = f" Over fewer than {FEW} ({few}) an interval is not to be relied on." if few else ""
     return f"Intervals are over images, each drawn with all that was asked about it: {shown}.{warning}"
+
+
+def _range(counts: Sequence[int]) -> str:
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"

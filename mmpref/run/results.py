@@ -27,6 +27,7 @@ from mmpref.run.results_text import (
     p_value_text,
     plain_table,
     stars,
+    too_few_pairs,
     verdict_of,
 )
 from mmpref.text_files import NOT_JSON, read_text
@@ -114,9 +115,9 @@ class _Estimate:
         return interval_text(self.value, None, None, digits=decimals(self.value))
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the file: of the three numbers one that is undefined is null, as JSON has no NaN."""
+        """As it stands in the file: a number that is undefined is null, as JSON has no NaN."""
         row = dataclasses.asdict(self)  # type: ignore[call-overload]
-        row |= {name: None for name in ("value", "low", "high") if math.isnan(row[name])}
+        row |= {name: None for name, number in row.items() if isinstance(number, float) and math.isnan(number)}
         return {"split" if name == "part" else name: value for name, value in row.items()}
 
 
@@ -137,7 +138,8 @@ class Value(_Estimate):
     Args:
         part: of the benchmark; ``all`` for the whole.
         low, high: the 95 % interval. Any of the three numbers is NaN where it is undefined.
-        n: what the metric is over, by its own count; ``images``: how many images these lie on.
+        n: what the metric is over, by its own count; ``images``: how many images these lie on. With an adapter these
+            are of both models' pairs (`mmpref.bench.paired`), and so is the value.
         answers: how many answers it counts; 0 where a run did not record it.
         parse_failures, missing: how many of these could not be read, and how many samples do not count.
         higher_is_better: None where neither is.
@@ -199,6 +201,9 @@ class Difference(_Estimate):
     Args:
         p, test: of no difference, by ``McNemar`` or ``bootstrap``.
         p_holm: corrected for all headline metrics of the run; None where no claim is made on the metric.
+        first, second: what the two models have on the pairs, NaN where it is undefined; images: how many these lie on.
+        pairs, lost: of the benchmark's samples, how many both models have a score of, and how many others a model
+            replied to. Runs of before did not record the five.
     """
 
     benchmark: str
@@ -212,10 +217,20 @@ class Difference(_Estimate):
     p: float | None = None
     test: str | None = None
     p_holm: float | None = None
+    first: float = math.nan
+    second: float = math.nan
+    images: int = 0
+    pairs: int = 0
+    lost: int = 0
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
         return _from_row(cls, row)
+
+    @property
+    def too_few_pairs(self) -> bool:
+        """As `mmpref.run.results_text.too_few_pairs` has it."""
+        return too_few_pairs(self.pairs, self.lost)
 
     @property
     def p_text(self) -> str:
@@ -224,8 +239,8 @@ class Difference(_Estimate):
 
     @property
     def direction(self) -> str:
-        """Where the interval lies off 0, as `direction_of` has it."""
-        return direction_of(self.low, self.high, self.higher_is_better)
+        """Where the interval lies off 0, as `direction_of` has it; empty of too few pairs."""
+        return "" if self.too_few_pairs else direction_of(self.low, self.high, self.higher_is_better)
 
     @property
     def mark(self) -> str:
@@ -235,7 +250,7 @@ class Difference(_Estimate):
     @property
     def verdict(self) -> str:
         """What can be claimed, as `verdict_of` has it."""
-        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm)
+        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm, too_few=self.too_few_pairs)
 
 
 T = TypeVar("T", Value, Difference)

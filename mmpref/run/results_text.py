@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 NoWorse = Literal["no worse", "worse", "cannot tell"]
+MOST_LOST = 0.1
+"""Share of the pairs of two models up to which those that have no score of one of them leave a fair test of the
+others: beyond it, which are left may hang on the answers."""
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -54,6 +57,11 @@ def interval_text(value: float, low: float | None, high: float | None, *, signed
     return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
+def too_few_pairs(pairs: int, lost: int) -> bool:
+    """Whether so many pairs are lost, beside those that there are, that the others allow no verdict."""
+    return lost > MOST_LOST * (pairs + lost)
+
+
 def direction_of(low: float | None, high: float | None, higher_is_better: bool | None) -> str:
     """Where the interval of a difference lies off 0: ``better`` or ``worse``, or ``higher`` or ``lower`` where neither
     is good; empty where 0 is inside it, or there is none."""
@@ -64,11 +72,18 @@ def direction_of(low: float | None, high: float | None, higher_is_better: bool |
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
-def verdict_of(low: float | None, high: float | None, higher_is_better: bool | None, p: float | None) -> str:
+def verdict_of(
+    low: float | None,
+    high: float | None,
+    higher_is_better: bool | None,
+    p: float | None,
+    *,
+    too_few: bool = False,
+) -> str:
     """What can be claimed of a difference, the same on screens and in cards: ``no clear change`` where 0 is inside the
     interval, else its direction; after ``perhaps`` where `p`, corrected for all claims, is not below 0.05. Of a
-    difference that is undefined (NaN) ``cannot tell``."""
-    if low is not None and math.isnan(low):
+    difference that is undefined (NaN), or of pairs that are too few (`too_few_pairs`), ``cannot tell``."""
+    if too_few or (low is not None and math.isnan(low)):
         return "cannot tell"
     direction = direction_of(low, high, higher_is_better)
     if not direction:

@@ -43,7 +43,8 @@ class StopRule:
         """
         if self.max_kl is not None and kl is not None and not kl <= self.max_kl:
             return "too far"
-        gain = (value.value - best.value) * (1 if value.higher_is_better else -1)
+        change = value.value - best.value if difference is None else difference.value
+        gain = change * (1 if value.higher_is_better else -1)
         if not gain > 0:
             return "no better"
         clear = difference is not None and difference.direction == "better"

@@ -2,8 +2,8 @@
 
 A line is about a metric that claims are made on (a benchmark's headline metric; its first one, where it has none). It
 has what the metric was and became, the paired difference with its 95 % interval, and better, worse, no clear change, or
-cannot tell where it is undefined (`mmpref.run.results.Difference.verdict`). Other metrics of the same part whose
-interval excludes 0 are named below it: fewer hallucinations with less recall are not simply better.
+cannot tell where it is undefined or over too few pairs (`mmpref.run.results.Difference.verdict`). Other metrics of the
+same part whose interval excludes 0 are named below it: fewer hallucinations with less recall are not simply better.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
-from mmpref.run.results_text import decimals, interval_text
+from mmpref.run.results_text import decimals, interval_text, too_few_pairs
 
 TITLE = "verdict: difference [95 % interval]"
 LEGEND = (
     "better, worse: the interval of the difference excludes 0; perhaps: it does, and p, corrected for all claims, is "
-    "not below 0.05; cannot tell: a model has no value. ↑ more is better, ↓ less is."
+    "not below 0.05; cannot tell: a model has no value, or more than a tenth of the pairs no score of both. ↑ more is "
+    "better, ↓ less is."
 )
 UNTESTED = "not tested"
 FORM = "form only"
@@ -50,6 +51,7 @@ class Line:
         difference: with its interval.
         verdict: better, worse, no clear change, cannot tell, not tested, `FORM`; empty of one model alone.
         also: other metrics of the benchmark that have changed for sure; empty where none has.
+        pairs, lost: of how many samples both models have a score, which all of the line is over, and of how many not.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Line:
     difference: str = ""
     verdict: str = ""
     also: str = ""
+    pairs: int = 0
+    lost: int = 0
 
     @property
     def label(self) -> str:
@@ -110,8 +114,18 @@ def legend(lines: Sequence[Line]) -> str:
 
 
 def remarks(lines: Sequence[Line]) -> list[str]:
-    """What stands below the table: what else has changed."""
-    return [f"{line.name}: also {line.also}." for line in lines if line.also]
+    """What stands below the table: what else has changed, and which lines are over fewer samples than were asked."""
+    also = [f"{line.name}: also {line.also}." for line in lines if line.also]
+    return [*also, *(lost_text(line.name, line.pairs, line.lost) for line in lines if line.lost)]
+
+
+def lost_text(name: str, pairs: int, lost: int) -> str:
+    """That values and difference are over fewer samples than were asked, as a sentence."""
+    few = ", too few for a verdict: which are left may hang on the answers" if too_few_pairs(pairs, lost) else ""
+    return (
+        f"{name}: {lost:,} of {pairs + lost:,} pairs have no score of both models; values and difference are over the "
+        f"other {pairs:,}{few}."
+    )
 
 
 def _headlines(group: Sequence[Tested]) -> list[Tested]:
@@ -128,19 +142,24 @@ def _line(one: Tested, group: Sequence[Tested]) -> Line:
     digits = decimals(value.value)
     if second is None and difference is None:
         return Line(name, arrow, value.text(digits=digits))
+    before, after = first.value if first else None, second.value if second else None
+    if difference and (difference.pairs or difference.lost):  # of the same samples as the difference
+        before, after = difference.first, difference.second
     return Line(
         name,
         arrow,
-        _number(first, digits),
-        _number(second, digits),
+        _number(before, digits),
+        _number(after, digits),
         difference.text(signed=True, digits=digits) if difference else "–",
         FORM if one.is_form else difference.verdict if difference else UNTESTED,
         _also(one, group),
+        difference.pairs if difference else 0,
+        difference.lost if difference else 0,
     )
 
 
-def _number(value: Value | None, digits: int) -> str:
-    return interval_text(value.value, None, None, digits=digits) if value else "–"
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else interval_text(value, None, None, digits=digits)
 
 
 def _also(one: Tested, group: Sequence[Tested]) -> str:

@@ -39,7 +39,7 @@ def finished_run(
         samples = [Sample(name, name, None, (Message("user", "Is it?"),), "yes") for name in ids]
         scores = [Score("", {"right": float(value), "n": 1.0}) for value in each]
         answers = ["yes"] * len(ids)
-        write_records(records_path(path, model, benchmark), samples, answers, scores, frozenset())
+        write_records(records_path(path, model, benchmark), samples, answers, scores, frozenset(), {*ids})
         key = Key(benchmark, metric.name, "all")
         resamples[model, key] = replicates(Clusters.of(ids, scores), metric, 0)
         values.append(
@@ -66,7 +66,7 @@ def finished_run(
         "adapter": {"id": str(path), "revision": None, "weights": weights} if len(right) > 1 else None,
         "seeds": {"bootstrap": 0},
         "counts": {benchmark: len(ids)},
-        "missing": {benchmark: 0},
+        "missing": {benchmark: dict.fromkeys(right, 0)},
     }
     (path / "run.json").write_text(json.dumps(manifest))
     return path

@@ -113,4 +113,4 @@ def test_the_batch_size_changes_nothing_and_missing_images_stay_missing(tmp_path
     recipe = EvaluateRecipe(
         MODEL, ("pope",), benchmark={"pope": {"data": str(file), "max_new_tokens": 4}}, blind="no-image"
     )
-    assert evaluate(recipe, tmp_path / "run")["missing"] == {"pope-blind-no-image": 1}
+    assert evaluate(recipe, tmp_path / "run")["missing"] == {"pope-blind-no-image": {"base": 1}}

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from mmpref.bench.benchmark import Metric, Score, rate, ratio
-from mmpref.bench.bootstrap import Clusters, Interval, paired_replicates, percentile_interval, replicates
+from mmpref.bench.bootstrap import Clusters, Interval, percentile_interval, replicates
+from mmpref.bench.paired import Pairs, change_of
 from mmpref.bench.significance import bootstrap_p
 
 MEAN = Metric("mean", "all", lambda sums: ratio(sums["x"], sums["n"]), "n")
@@ -49,7 +50,8 @@ def test_paired_differences_are_narrower_than_either() -> None:
     base = rng.normal(size=100)
     ids = [str(i) for i in range(100)]
     first, second = Clusters.of(ids, _scores(base)), Clusters.of(ids, _scores(base + 0.1 + 0.01 * rng.normal(size=100)))
-    change, alone = percentile_interval(paired_replicates(first, second, MEAN, 0)), _interval(first)
+    found = change_of(MEAN, first, second, Pairs(frozenset(), 0), 0)
+    change, alone = percentile_interval(found.difference), _interval(first)
     assert change.low > 0.09
     assert change.high - change.low < 0.1 * (alone.high - alone.low)
 
@@ -87,6 +89,6 @@ def test_resamples_without_any_sample_of_a_part_say_nothing_of_it() -> None:
     values = replicates(clusters, metric, 0)
     assert 100 < np.isnan(values).sum() < 400, "some (10/12)^12 of 2000"
     assert percentile_interval(values) == Interval(1.0, 1.0, 1.0)
-    change = paired_replicates(clusters, clusters, metric, 0)
+    change = change_of(metric, clusters, clusters, Pairs(frozenset(), 0), 0).difference
     assert percentile_interval(change) == Interval(0.0, 0.0, 0.0)
     assert bootstrap_p(change) == 1.0

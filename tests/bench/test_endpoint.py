@@ -76,7 +76,7 @@ def test_a_request_that_fails_is_missing_and_not_wrong(data: dict[str, Any], tmp
         assert len(server.requests) == 5, "an image that cannot be read is not sent"
     accuracy = next(row for row in found["results"] if row["metric"] == "accuracy" and row["split"] == "all")
     assert (accuracy["value"], accuracy["n"], accuracy["missing"]) == (1.0, 4, 2)
-    assert found["missing"] == {"pope": 2}
+    assert found["missing"] == {"pope": {"base": 2}}
 
 
 def test_a_blind_run_sends_no_images_and_masking_is_refused(data: dict[str, Any], tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from starlette.responses import JSONResponse
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.records import read_resamples
+from mmpref.bench.records import read_records, read_resamples
 from mmpref.cli.format import print_results
 from mmpref.errors import ModelError, UsageError
 from mmpref.hub.private import public
 from mmpref.recipes import resolve
 from mmpref.run.results import Results
+from mmpref.run.verdict import lines_of
 from tests.judges.server import ChatServer, fault, text_of
 
 from .benchmarks.conftest import cell, records, write_parquet
@@ -185,7 +186,7 @@ def test_failed_and_unreadable_replies_are_missing_with_counts(
     assert (row["value"], row["n"], row["missing"]) == (6, 2, 2)
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert (counts["failed"], counts["unreadable"], counts["missing"]) == (1, 1, 2)
-    assert found["missing"] == {"mmhal": 2}
+    assert found["missing"] == {"mmhal": {"base": 2}}
     assert "2 of 4 answers to mmhal (base) have no verdict" in caplog.text
     kept = records(tmp_path / "run", "mmhal")
     assert [one["missing"] for one in kept] == [False, True, True, False]
@@ -206,9 +207,17 @@ def test_where_a_judge_fails_on_one_model_the_pair_is_missing(
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run", adapter=str(adapter))
     base, other = _value(found, "score"), _value(found, "score", model="adapter")
-    assert (base["n"], other["n"], other["missing"]) == (4, 3, 1)
+    assert (base["n"], other["n"], base["missing"], other["missing"]) == (3, 3, 1, 1), "values are of the pairs"
+    assert found["missing"] == {"mmhal": {"base": 0, "adapter": 1}}
     moved = next(row for row in found["differences"] if row["metric"] == base["metric"] and row["split"] == "all")
-    assert moved["value"] == pytest.approx(1)
+    assert moved["value"] == pytest.approx(other["value"] - base["value"]) == pytest.approx(1)
+    assert (moved["first"], moved["second"]) == (base["value"], other["value"])
+    assert (moved["pairs"], moved["lost"], moved["p_holm"]) == (3, 1, None)
+    kept = [read_records(tmp_path / "run", model, "mmhal") for model in ("base", "adapter")]
+    assert [row.missing for row in kept[0]] == [False] * 4
+    assert [row.missing for row in kept[1]] == [not row.counted for row in kept[0]]
+    [line] = lines_of(Results.from_dict(found))
+    assert (line.verdict, line.pairs, line.lost) == ("cannot tell", 3, 1)
 
 
 def test_a_judge_that_says_nothing_readable_is_an_error(mmhal: dict[str, Any], tmp_path: Path) -> None:
@@ -334,7 +343,7 @@ def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, l
     settings = resolve.load("testbed")["evaluate"]["benchmark"][benchmark]
     found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=24)
     assert _value(found, metric)["value"] >= least
-    assert found["missing"] == {benchmark: 0}
+    assert found["missing"] == {benchmark: {"base": 0}}
     blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=24, blind="no-image")
     assert _value(blind, metric)["value"] < _value(found, metric)["value"] - 0.2
 
@@ -344,7 +353,7 @@ def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None
     found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=24)
     assert _value(found, "mention_hallucination")["value"] < 0.4
     assert _value(found, "recall")["value"] > 0.6
-    assert found["missing"] == {"object-halbench": 0}
+    assert found["missing"] == {"object-halbench": {"base": 0}}
     blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=24, blind="no-image")
     assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1
 

@@ -46,7 +46,7 @@ def test_broken_images_are_missing_in_their_part_for_both_models(adapter: Path, 
     expected = {"random": (1, 1), "popular": (1, 0), "adversarial": (1, 1), "all": (3, 2)}
     assert _by_part(found) == _by_part(found, "adapter") == expected
     assert found["counts"] == {"pope": 5}
-    assert found["missing"] == {"pope": 2}
+    assert found["missing"] == {"pope": {"base": 2, "adapter": 2}}
     kept = pq.read_table(tmp_path / "run/samples/base-pope.parquet").to_pylist()
     assert [row["answer"] is None for row in kept] == [False, True, False, True, False]
     assert [row["missing"] for row in kept] == [False, True, False, True, False]

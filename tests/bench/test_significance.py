@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from mmpref.bench.benchmark import Score, rate
-from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval
+from mmpref.bench.bootstrap import Clusters, percentile_interval
+from mmpref.bench.paired import Pairs, change_of
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
 from mmpref.run.results_text import stars
 
@@ -57,7 +58,7 @@ def test_the_bootstraps_p_keeps_its_level_and_agrees_with_its_interval() -> None
     found = []
     for seed in range(60):
         first, second = _scores(rng.normal(size=80)), _scores(rng.normal(size=80))
-        change = paired_replicates(first, second, metric, seed)
+        change = change_of(metric, first, second, Pairs(frozenset(), 0), seed).difference
         p, interval = bootstrap_p(change), percentile_interval(change)
         assert (p < 0.048) <= (interval.low > 0 or interval.high < 0) <= (p < 0.052)
         found.append(p < 0.05)

@@ -18,6 +18,7 @@ from mmpref.bench.bootstrap import Clusters, percentile_interval, replicates
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.no_worse import ANY
+from mmpref.bench.paired import Change, Pairs
 from mmpref.bench.power import spreads
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
@@ -127,8 +128,8 @@ def test_power_says_what_it_leaves_out(
 
 @pytest.mark.parametrize("gains", [None, [0.0, 0.0]])
 def test_what_is_undefined_of_one_model_is_not_tested(gains: list[float] | None) -> None:
-    change = np.array([np.nan, 0.1, 0.2])
-    found = paired_difference(CHAIR_I, change, gains, higher_is_better=False, headline=True)
+    change = Change(np.zeros(3), np.array([np.nan, 0.1, 0.2]), gains, 2, Pairs(frozenset("ab"), 0))
+    found = paired_difference(CHAIR_I, change, higher_is_better=False, headline=True)
     assert (found.p, found.test, found.verdict) == (None, None, "cannot tell")
 
 

@@ -335,7 +335,7 @@ def test_a_yes_no_benchmark_of_ones_own(form: str, photos: Path, tmp_path: Path)
     assert "all together, --image-root." in said
     found = done(*ask("pope", data, run, "--image-root", photos))
     assert value(found, "accuracy")["n"] == 4
-    assert found["missing"] == {"pope": 0}
+    assert found["missing"] == {"pope": {"base": 0}}
 
 
 def test_missing_pictures_of_a_benchmark_are_told_first(

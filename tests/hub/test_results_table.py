@@ -63,6 +63,7 @@ def _own(**facts: Any) -> Results:
         "data": data,
         "questions": 40,
         "images": 20,
+        "parts": {"random": {"questions": 15, "images": 12}},
         "changed": {"suffix": " Answer | yes or no.", "limit": 40},
         **facts,
     }
@@ -89,8 +90,8 @@ def test_ones_own_data_are_not_the_benchmark_in_the_metadata() -> None:
     assert data["args"] == {
         "data": "mine.jsonl",
         "revision_or_hash": "sha256:12ab",
-        "questions": 40,
-        "images": 20,
+        "questions": 15,
+        "images": 12,
         "scored_like": "pope",
         "changed_settings": {"suffix": " Answer | yes or no.", "limit": 40},
     }

@@ -65,6 +65,11 @@ def _content() -> dict[str, Any]:
                 "p": 0.0005,
                 "test": "McNemar",
                 "p_holm": 0.001,
+                "first": 0.9333333333333333,
+                "second": 0.875,
+                "images": 8,
+                "pairs": 30,
+                "lost": 0,
             }
         ],
         "reasoning": {"pope": {"base": {"reasoned": 3, "unfinished": 1}}},

@@ -42,6 +42,7 @@ def eval_files(results: Results, tasks: Mapping[str, Sequence[Task]], records: s
         if not any(task.id == task_id and task.is_of(asked.data) for task in declared):
             continue
         within = f"95 % interval {value.low:g} to {value.high:g}, " if math.isfinite(value.low) else ""
+        missing = f", {value.missing} missing" if value.missing else ""
         entries.setdefault(value.benchmark, []).append(
             EvalResultEntry(
                 dataset_id=asked.data["id"],
@@ -50,7 +51,7 @@ def eval_files(results: Results, tasks: Mapping[str, Sequence[Task]], records: s
                 dataset_revision=asked.data["revision"],
                 source_url=records,
                 source_name=RECORDS if records else None,
-                notes=f"{within}n = {value.n}, scored by mmpref",
+                notes=f"{within}n = {value.n}{missing}, scored by mmpref",
             )
         )
     if records is None and entries:

@@ -15,7 +15,7 @@ from typing import Any
 from mmpref.errors import HubError
 from mmpref.hub.cards.markdown import clip
 from mmpref.run.asked import Asked
-from mmpref.run.results import BASE, Results, Value
+from mmpref.run.results import ALL, BASE, Results, Value
 
 TASK = "image-text-to-text"
 _SETTING = 200
@@ -30,7 +30,7 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
     entries = [
         EvalResult(
             task_type=TASK,
-            **_dataset(results.asked_of(value)),
+            **_dataset(results.asked_of(value), value.part),
             dataset_split=value.part,
             metric_type=value.metric,
             metric_name=f"{value.benchmark} {value.metric}",
@@ -42,20 +42,20 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
     return index
 
 
-def _dataset(asked: Asked) -> dict[str, Any]:
-    """What an entry says of its data."""
+def _dataset(asked: Asked, part: str) -> dict[str, Any]:
+    """What an entry says of its data: how many questions its own part has."""
     if asked.official:
         return {
             "dataset_type": asked.data["id"],
             "dataset_name": asked.benchmark,
             "dataset_revision": asked.data["revision"],
         }
+    whole = {"questions": asked.questions or None, "images": asked.images or None}
     facts = {
         "data": asked.own_name or "not recorded",
         "data_split": asked.split,
         "revision_or_hash": asked.revision,
-        "questions": asked.questions or None,
-        "images": asked.images or None,
+        **(whole if part == ALL else (asked.parts or {}).get(part, {})),
         "scored_like": asked.label,
         "changed_settings": _changed(asked),
         **({"chose_the_kept_step": asked.chose["metric"]} if asked.chose else {}),

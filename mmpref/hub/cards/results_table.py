@@ -19,6 +19,7 @@ from mmpref.run.asked import Asked
 from mmpref.run.over import PAIRED, intervals_over
 from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, stars
+from mmpref.run.verdict import lost_text
 from mmpref.text_files import NOT_JSON
 
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
@@ -48,6 +49,8 @@ class Line:
         asked: what it was measured on; None in a card of before.
         images, unit: over how many images its interval is, and what they are called; 0 in a card of before.
         is_form: most answers could not be read: it measures their form, not what they say.
+        missing: samples that the line is not over, as one model or both have no score of them.
+        pairs, lost: of the difference (`mmpref.run.results.Difference`).
     """
 
     benchmark: str
@@ -66,6 +69,8 @@ class Line:
     images: int = 0
     unit: str = "images"
     is_form: bool = False
+    pairs: int = 0
+    lost: int = 0
 
     @property
     def key(self) -> Key:
@@ -108,13 +113,15 @@ def lines_of(results: Results) -> list[Line]:
                 _interval(adapter.get(key)),
                 _interval(difference),
                 sum(value.parse_failures for value in sides),
-                sum(value.missing for value in sides),
+                max(value.missing for value in sides),
                 difference.p_holm if difference else None,
                 sides[-1].headline,
                 asked,
                 sides[-1].images,
                 sides[-1].unit,
                 any(value.is_form for value in sides),
+                difference.pairs if difference else 0,
+                difference.lost if difference else 0,
             )
         )
     return lines
@@ -163,13 +170,15 @@ def results_block(lines: Sequence[Line]) -> str:
         ]
         for line in lines
     ]
-    both = " (both models together)" if compared else ""
+    both, either = (" of both models together", " of one model or both") if compared else ("", "")
     notes = [
-        f"* {line.name}: {counted(line.parse_failures, 'answer')} could not be parsed, "
-        f"{counted(line.missing, 'is', 'are')} missing{both}."
+        f"* {line.name}: {counted(line.parse_failures, 'answer')}{both} could not be parsed, "
+        f"{counted(line.missing, 'sample is', 'samples are')} missing{either}."
         for line in lines
         if line.parse_failures or line.missing
     ]
+    first = _first_of_each(lines)
+    lost = [f"* {lost_text(text(line.benchmark), line.pairs, line.lost)}" for line in first if line.lost]
     asked = {line.benchmark: line.asked for line in lines if line.asked}
     chosen = [f"† {_chose_text(title, of, of.chose)}" for title, of in asked.items() if of.chose]
     data = json.dumps(
@@ -184,11 +193,17 @@ def results_block(lines: Sequence[Line]) -> str:
         table(("benchmark (part), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
         *filter(None, [text(intervals_over(lines))]),
         *chosen,
+        *(["\n".join(lost)] if lost else []),
         *(["\n".join(notes)] if notes else []),
         *asked_parts(asked),
         *_unrecorded({line.benchmark for line in lines if not line.asked}),
     ]
     return "\n\n".join(parts) + f"\n{END}"
+
+
+def _first_of_each(lines: Sequence[Line]) -> list[Line]:
+    """One line of every benchmark, by which its pairs are told."""
+    return list({line.benchmark: line for line in reversed(lines)}.values())[::-1]
 
 
 def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
@@ -253,7 +268,7 @@ def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
 
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
-    defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "is_form": False}
+    defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "pairs": 0, "lost": 0, "is_form": False}
     return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
@@ -300,4 +315,6 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         int(row.get("images", 0)),
         str(row.get("unit", "images")),
         bool(row.get("is_form", False)),
+        int(row.get("pairs", 0)),
+        int(row.get("lost", 0)),
     )

@@ -47,7 +47,7 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
             text(name),
             code(str(data.get(name, {}).get("id"))),
             str(manifest.get("counts", {}).get(name, "–")),
-            str(manifest.get("missing", {}).get(name, "–")),
+            _missing(manifest.get("missing", {}).get(name)),
         )
         for name in sorted(splits)
     ]
@@ -70,7 +70,8 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
             f"# {text(hub_id.split('/')[1])}",
             "",
             f"What {evaluated} answered to questions that are scored by the rules of benchmarks, a row a question: "
-            "prompt, reference, raw answer, what the scorer read in it (`parsed`), and how it counts (`counts`, JSON)."
+            "prompt, reference, raw answer, what the scorer read in it (`parsed`), how it counts (`counts`, JSON), "
+            "whether it has no score (`missing`), and whether the results are over it (`counted`: none is missing)."
             f"{licence}",
             "",
             table(("configuration", "data", "questions", "missing"), rows),
@@ -82,3 +83,11 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
             "",
         ]
     )
+
+
+def _missing(counts: Any) -> str:
+    """How many samples have no score of each model; runs of before counted those of the base alone."""
+    if counts is None:
+        return "–"
+    by_model = counts if isinstance(counts, Mapping) else {BASE: counts}
+    return ", ".join(f"{model} {count}" for model, count in by_model.items())

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from mmpref.hub.cards.markdown import text
 from mmpref.hub.cards.results_table import Line
-from mmpref.run.results_text import direction_of, verdict_of
+from mmpref.run.results_text import direction_of, too_few_pairs, verdict_of
 
-_VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change")
+_VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change", "cannot tell")
 """In the order of a card's first words."""
 _OPENING, _LIMITS = "verdict", "limits"
 TAGS = (
@@ -34,7 +34,7 @@ def outcome(line: Line) -> str | None:
     if not line.headline or line.higher_is_better is None or line.difference is None or is_control or line.is_form:
         return None
     _, low, high = line.difference
-    return verdict_of(low, high, line.higher_is_better, line.p)
+    return verdict_of(low, high, line.higher_is_better, line.p, too_few=too_few_pairs(line.pairs, line.lost))
 
 
 def _by_outcome(lines: Sequence[Line]) -> dict[str, list[Line]]:
@@ -51,7 +51,7 @@ def verdict_tags(lines: Sequence[Line]) -> list[str]:
         ("better",): ["better-than-base"],
         ("worse",): ["worse-than-base"],
         ("better", "worse"): ["mixed-results"],
-        (): ["no-clear-change"] if found else [],
+        (): ["no-clear-change"] if found.keys() - {"cannot tell"} else [],
     }[tuple(said for said in ("better", "worse") if said in found)]
     moved = {outcome(line) for line in lines if line.asked and line.asked.hallucination} - {None}
     if "worse" in moved:
@@ -100,6 +100,8 @@ def _also(lines: Sequence[Line]) -> str:
     claimed = {(line.benchmark, line.split) for line in lines if outcome(line)}
     for line in lines:
         if line.headline or line.difference is None or line.is_form or (line.benchmark, line.split) not in claimed:
+            continue
+        if too_few_pairs(line.pairs, line.lost):
             continue
         if direction := direction_of(*line.difference[1:], line.higher_is_better):
             changed.setdefault(line.place, []).append(f"{text(line.metric)} {direction}")

@@ -306,11 +306,11 @@ def test_answers_that_a_judge_refuses_are_missing_and_told(
         assert str(caught.value).count("content filter") == 1
         refused.clear()
         asked = len(server.requests)
-        assert evaluate(recipe, tmp_path / "few")["missing"] == {"lmms-eval.read": 0}
+        assert evaluate(recipe, tmp_path / "few")["missing"] == {"lmms-eval.read": {"base": 0}}
         assert len(server.requests) == asked + 3, "only those are asked again"
     [value] = found["results"]
     assert (value["value"], value["n"], value["missing"]) == (pytest.approx(2 / 3), 3, 1)
-    assert found["missing"] == {"lmms-eval.read": 1}
+    assert found["missing"] == {"lmms-eval.read": {"base": 1}}
     kept = read_records(tmp_path / "run", "base", "lmms-eval.read")
     assert [record.missing for record in kept] == [False, True, False, False]
     print_results(Results.from_dict(found), found)

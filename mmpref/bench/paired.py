@@ -1,0 +1,117 @@
+"""On which samples two models are compared, and what the second one changed there.
+
+One rule for the two models of a run and for those of several: a sample is a *pair* where both have a score of it, and
+values, difference, interval and test are all over the pairs. A score that one model has alone says nothing of the
+other. Where few pairs are lost that is a fair test; where many are (`mmpref.run.results_text.too_few_pairs`), which
+are left may hang on the answers themselves, and no verdict is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from mmpref.bench.benchmark import Metric
+from mmpref.bench.bootstrap import Clusters, replicates
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Scored(Protocol):
+    """A sample of one model, as runs and their records have it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def image_id(self) -> str: ...
+    @property
+    def answered(self) -> bool:
+        """Whether the model replied at all: nobody does to an image that cannot be read."""
+        ...
+
+    @property
+    def missing(self) -> bool:
+        """Whether it has no score."""
+        ...
+
+
+class Row(NamedTuple):
+    """The plainest `Scored`."""
+
+    id: str
+    image_id: str
+    answered: bool
+    missing: bool
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The samples that two models are compared on.
+
+    Args:
+        kept: their ids.
+        lost: how many others a model replied to.
+    """
+
+    kept: frozenset[str]
+    lost: int
+
+
+def pair(first: Sequence[Scored], second: Sequence[Scored], whole_images: bool) -> Pairs:
+    """The pairs of two models' samples, which are the same ones in the same order.
+
+    Args:
+        whole_images: samples of an image count together (`mmpref.bench.parts`), so that one which is missing of one
+            model alone takes all of its image with it.
+    """
+    both = list(zip(first, second, strict=True))
+    broken = {one.image_id for one, other in both if whole_images and one.missing != other.missing}
+    kept = [one.id for one, other in both if not (one.missing or other.missing or one.image_id in broken)]
+    return pairs_of(first, second, frozenset(kept))
+
+
+def pairs_of(first: Sequence[Scored], second: Sequence[Scored], kept: frozenset[str]) -> Pairs:
+    """Pairs that are known."""
+    both = zip(first, second, strict=True)
+    return Pairs(kept, sum((one.answered or other.answered) and one.id not in kept for one, other in both))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric of two models on their pairs.
+
+    Args:
+        first, second: float64 [1 + resamples]: in the data [0] and in resamples of images [1:].
+        gains: of a binary metric, right answers of the second model minus those of the first, by image.
+        images: how many the pairs lie on.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    gains: Sequence[float] | None
+    images: int
+    pairs: Pairs
+
+    @property
+    def difference(self) -> np.ndarray:
+        """float64 [1 + resamples]: second minus first."""
+        difference: np.ndarray = self.second - self.first
+        return difference
+
+
+def change_of(metric: Metric, first: Clusters, second: Clusters, pairs: Pairs, seed: int) -> Change:
+    """From the sums of both models over the images of their pairs.
+
+    Raises:
+        ValueError: they are not over the same images.
+    """
+    if first.sums.shape[0] != second.sums.shape[0]:
+        raise ValueError("A paired difference needs the same images.")
+    gains = None
+    if metric.binary and metric.of:
+        right = [side.sums[:, side.names.index(metric.of[0])] for side in (first, second)]
+        gains = (right[1] - right[0]).tolist()
+    values = [replicates(side, metric, seed) for side in (first, second)]
+    return Change(values[0], values[1], gains, len(first.sums), pairs)
