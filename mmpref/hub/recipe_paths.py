@@ -14,11 +14,11 @@ from mmpref.errors import UsageError
 from mmpref.local_paths import is_data_file
 from mmpref.recipes.names import is_path_field, may_be_path
 from mmpref.registry import Registry
-from mmpref.tables.table import TABLES
 
 _BENCHMARKS: Registry[Any] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")
 _BUILDERS: Registry[Any] = Registry("dataset method", "mmpref.builders", "BUILDER")
 _METHODS: Registry[Any] = Registry("training method", "mmpref.methods", "METHOD")
+_TABLES: Registry[Any] = Registry("table", "mmpref.tables", "rows")
 _JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
 _NAMING = ("model", "adapter", "source", "dataset", "exclude_images_of", "annotator", "judge")
 """Keys of recipes themselves whose values may be paths."""
@@ -108,7 +108,7 @@ def _begun(value: Any, is_path: Test = lambda _: True) -> Any:
 
 def _is_there(name: str) -> bool:
     """Whether a name that is none of mmpref's own is that of a data file, or of what lies here."""
-    if name in (*TABLES.names(), *_JUDGES.names(), "policy") or "://" in name:
+    if name in (*_TABLES.names(), *_JUDGES.names(), "policy") or "://" in name:
         return False
     try:
         return is_data_file(name) or Path(name).exists()

@@ -135,8 +135,8 @@ class TableReader:
         self._any_has_them = self._any_has_them or not _lacking(row, read, self._needs)
         for column in read.unread:
             self.unread.setdefault(brief(column, 60))
-        if "rejected" not in self._needs and (aside := _caption_aside(unfolded(row), read)):
-            self._aside[aside] += 1
+        if "rejected" not in self._needs and (caption := _caption_aside(unfolded(row), read)):
+            self._aside[caption] += 1
         self._given += PROMPT_GIVEN in read.notes
         self._captions += FIRST_CAPTION in read.notes
         self._conversations += LAST_ANSWER in read.notes
