@@ -13,12 +13,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
 from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
+from mmpref.run.result_rows import as_row, from_row
 from mmpref.run.results_text import (
     decimals,
     direction_of,
@@ -115,10 +116,8 @@ class _Estimate:
         return interval_text(self.value, None, None, digits=decimals(self.value))
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the file: a number that is undefined is null, as JSON has no NaN."""
-        row = dataclasses.asdict(self)  # type: ignore[call-overload]
-        row |= {name: None for name, number in row.items() if isinstance(number, float) and math.isnan(number)}
-        return {"split" if name == "part" else name: value for name, value in row.items()}
+        """As it stands in the file (`mmpref.run.result_rows`)."""
+        return as_row(self)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ class Value(_Estimate):
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
         of, noise = row.get("of"), row.get("judge_noise")
-        return _from_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
+        return from_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
 
     def as_dict(self) -> dict[str, Any]:
         row = {**super().as_dict(), "of": list(self.of) if self.of else None}
@@ -225,7 +224,7 @@ class Difference(_Estimate):
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
-        return _from_row(cls, row)
+        return from_row(cls, row)
 
     @property
     def too_few_pairs(self) -> bool:
@@ -251,9 +250,6 @@ class Difference(_Estimate):
     def verdict(self) -> str:
         """What can be claimed, as `verdict_of` has it."""
         return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm, too_few=self.too_few_pairs)
-
-
-T = TypeVar("T", Value, Difference)
 
 
 @dataclass(frozen=True, repr=False)
@@ -390,19 +386,3 @@ def _plain(value: Value, digits: int) -> str:
 
 def _model_ref(row: Mapping[str, Any]) -> ModelRef:
     return ModelRef(str(row.get("model") or ""), row.get("revision"), row.get("adapter"), row.get("adapter_revision"))
-
-
-_TYPES = {"str": str, "int": int, "bool": bool, "float": int | float, "Mapping[str, Any]": Mapping}
-"""What a field of a type holds, where strangers may write the file."""
-
-
-def _from_row(cls: type[T], row: Mapping[str, Any]) -> T:
-    """What a row lacks, or has as null, is the field's default; of the three numbers it is NaN."""
-    names = {"split" if column.name == "part" else column.name: column.name for column in dataclasses.fields(cls)}
-    known = {name: row[key] for key, name in names.items() if row.get(key) is not None}
-    known |= {name: float(known.get(name, "nan")) for name in ("value", "low", "high")}
-    for column in dataclasses.fields(cls):
-        wanted = _TYPES.get(str(column.type).removesuffix(" | None"))
-        if wanted and column.name in known and not isinstance(known[column.name], wanted):
-            raise TypeError(f"{column.name} is {known[column.name]!r}")
-    return cls(**known)
