@@ -71,7 +71,7 @@ def against_margins(
             model,
             test,
             margin,
-            "cannot tell" if test.too_few_pairs else no_worse_of(test.low, test.high, test.higher_is_better, margin),
+            no_worse_of(test.low, test.high, test.higher_is_better, margin) if test.tells else "cannot tell",
         )
         for row in tests
         for model, test in zip(models, row, strict=True)

@@ -49,6 +49,8 @@ JUDGED_BY = "@"
 LEVEL = 0.95
 """Of every interval."""
 TITLE = "evaluation: value [95 % interval]"
+FORM = "form only"
+"""The verdict on a metric most of whose answers could not be read."""
 
 
 class Key(NamedTuple):
@@ -203,6 +205,7 @@ class Difference(_Estimate):
         first, second: what the two models have on the pairs, NaN where it is undefined; images: how many these lie on.
         pairs, lost: of the benchmark's samples, how many both models have a score of, and how many others a model
             replied to. Runs of before did not record the five.
+        is_form: most answers of one of the two could not be read (`Value.is_form`).
     """
 
     benchmark: str
@@ -221,15 +224,17 @@ class Difference(_Estimate):
     images: int = 0
     pairs: int = 0
     lost: int = 0
+    is_form: bool = False
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
         return from_row(cls, row)
 
     @property
-    def too_few_pairs(self) -> bool:
-        """As `mmpref.run.results_text.too_few_pairs` has it."""
-        return too_few_pairs(self.pairs, self.lost)
+    def tells(self) -> bool:
+        """Whether anything can be claimed of it: not of too few pairs (`mmpref.run.results_text.too_few_pairs`), nor of
+        what measures the form of answers."""
+        return not (self.is_form or too_few_pairs(self.pairs, self.lost))
 
     @property
     def p_text(self) -> str:
@@ -238,8 +243,8 @@ class Difference(_Estimate):
 
     @property
     def direction(self) -> str:
-        """Where the interval lies off 0, as `direction_of` has it; empty of too few pairs."""
-        return "" if self.too_few_pairs else direction_of(self.low, self.high, self.higher_is_better)
+        """Where the interval lies off 0, as `direction_of` has it; empty where nothing can be claimed."""
+        return direction_of(self.low, self.high, self.higher_is_better) if self.tells else ""
 
     @property
     def mark(self) -> str:
@@ -248,8 +253,10 @@ class Difference(_Estimate):
 
     @property
     def verdict(self) -> str:
-        """What can be claimed, as `verdict_of` has it."""
-        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm, too_few=self.too_few_pairs)
+        """What can be claimed, as `verdict_of` has it; `FORM` of what measures that."""
+        if self.is_form:
+            return FORM
+        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm, too_few=not self.tells)
 
 
 @dataclass(frozen=True, repr=False)

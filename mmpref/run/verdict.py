@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
+from mmpref.run.results import ADAPTER, ALL, BASE, FORM, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, too_few_pairs
 
 TITLE = "verdict: difference [95 % interval]"
@@ -22,8 +22,6 @@ LEGEND = (
     "better, ↓ less is."
 )
 UNTESTED = "not tested"
-FORM = "form only"
-"""Of a metric most of whose answers could not be read (`mmpref.run.results.Value.is_form`)."""
 
 
 class Tested(NamedTuple):
@@ -33,11 +31,6 @@ class Tested(NamedTuple):
     first: Value | None
     second: Value | None
     difference: Difference | None
-
-    @property
-    def is_form(self) -> bool:
-        """Of either model."""
-        return any(value.is_form for value in (self.first, self.second) if value)
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class Line:
         arrow: to where better is; empty where neither is.
         first, second: what it was and became; of one model alone ``first`` has the interval, and ``second`` is empty.
         difference: with its interval.
-        verdict: better, worse, no clear change, cannot tell, not tested, `FORM`; empty of one model alone.
+        verdict: better, worse, no clear change, cannot tell, form only, not tested; empty of one model alone.
         also: other metrics of the benchmark that have changed for sure; empty where none has.
         pairs, lost: of how many samples both models have a score, which all of the line is over, and of how many not.
     """
@@ -151,7 +144,7 @@ def _line(one: Tested, group: Sequence[Tested]) -> Line:
         _number(before, digits),
         _number(after, digits),
         difference.text(signed=True, digits=digits) if difference else "–",
-        FORM if one.is_form else difference.verdict if difference else UNTESTED,
+        difference.verdict if difference else UNTESTED,
         _also(one, group),
         difference.pairs if difference else 0,
         difference.lost if difference else 0,
@@ -166,10 +159,6 @@ def _also(one: Tested, group: Sequence[Tested]) -> str:
     changed = [
         f"{other.key.unjudged.metric} {other.difference.direction}"
         for other in group
-        if other is not one
-        and other.key.part == one.key.part
-        and not other.is_form
-        and other.difference
-        and other.difference.direction
+        if other is not one and other.key.part == one.key.part and other.difference and other.difference.direction
     ]
     return ", ".join(changed)

@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=1.0)
+            torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(str(folder / "adapter"))
     evaluate(
         EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(folder / "adapter"), benchmark=SETTINGS, limit=30),
