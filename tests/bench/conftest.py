@@ -17,7 +17,7 @@ MakeAdapter = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_adapter() -> MakeAdapter:
-    """``make_adapter(folder, seed)``: a LoRA adapter that changes every answer; of a smaller size it leaves most readable."""
+    """``make_adapter(folder, seed)``: a LoRA adapter that changes every answer; a smaller one leaves most readable."""
 
     def make(folder: Path, seed: int = 0, size: float = 2.5) -> Path:
         import torch
