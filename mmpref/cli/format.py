@@ -88,8 +88,8 @@ def print_text(text: str) -> None:
 def legend(claims: int) -> str:
     """What the p-values of a table are."""
     return (
-        f"p: McNemar's exact test for shares of right answers, bootstrap else, both {PAIRED}. Headline "
-        f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
+        f"p: McNemar's exact test for shares of answers that are right or wrong, bootstrap else, both {PAIRED}. "
+        f"Headline metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
     )
 
 

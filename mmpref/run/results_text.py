@@ -66,8 +66,8 @@ def direction_of(low: float | None, high: float | None, higher_is_better: bool |
 
 def verdict_of(low: float | None, high: float | None, higher_is_better: bool | None, p: float | None) -> str:
     """What can be claimed of a difference, the same on screens and in cards: ``no clear change`` where 0 is inside the
-    interval, else its direction; after ``perhaps`` where `p`, corrected for all claims, is not below 0.05. Of a
-    difference that is undefined (NaN) ``cannot tell``."""
+    interval, else its direction; after ``perhaps`` where `p` is not below 0.05: corrected for all claims, where one
+    is made on the metric, else its own. Of a difference that is undefined (NaN) ``cannot tell``."""
     if low is not None and math.isnan(low):
         return "cannot tell"
     direction = direction_of(low, high, higher_is_better)
@@ -78,8 +78,8 @@ def verdict_of(low: float | None, high: float | None, higher_is_better: bool | N
 
 def no_worse_of(low: float, high: float, higher_is_better: bool, margin: float) -> NoWorse:
     """Of a difference, against a margin that makes none: ``no worse`` where its 95 % interval lies wholly above minus
-    the margin (below the margin, where lower is better), which is a one-sided test at 2.5 %; ``worse`` where it lies
-    wholly beyond it."""
+    the margin (below the margin, where lower is better), ``worse`` where it lies wholly beyond it. Either is a test at
+    2.5 %, one-sided, as far as the interval is one of 95 %."""
     worst, best = (low, high) if higher_is_better else (-high, -low)
     return "no worse" if worst > -margin else "worse" if best < -margin else "cannot tell"
 

@@ -45,6 +45,7 @@ class Line:
         split: the part of its questions, of the data's split.
         p: of the difference, corrected for several benchmarks, where a claim is made on the metric.
         headline: claims are made on the metric.
+        own_p: of the difference of a metric that no claim is made on; None in a card of before.
         asked: what it was measured on; None in a card of before.
         images, unit: over how many images its interval is, and what they are called; 0 in a card of before.
     """
@@ -64,6 +65,7 @@ class Line:
     asked: Asked | None = None
     images: int = 0
     unit: str = "images"
+    own_p: float | None = None
 
     @property
     def key(self) -> Key:
@@ -112,6 +114,7 @@ def lines_of(results: Results) -> list[Line]:
                 asked,
                 sides[-1].images,
                 sides[-1].unit,
+                difference.p if difference and difference.p_holm is None else None,
             )
         )
     return lines
@@ -250,7 +253,7 @@ def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
 
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
-    defaults = {"p": None, "headline": False, "images": 0, "unit": "images"}
+    defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "own_p": None}
     return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
@@ -296,4 +299,5 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         asked,
         int(row.get("images", 0)),
         str(row.get("unit", "images")),
+        None if row.get("own_p") is None else float(row["own_p"]),
     )

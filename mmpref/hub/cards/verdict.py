@@ -33,7 +33,7 @@ def outcome(line: Line) -> str | None:
     if not line.headline or line.higher_is_better is None or line.difference is None or is_control:
         return None
     _, low, high = line.difference
-    return verdict_of(low, high, line.higher_is_better, line.p)
+    return verdict_of(low, high, line.higher_is_better, line.own_p if line.p is None else line.p)
 
 
 def _by_outcome(lines: Sequence[Line]) -> dict[str, list[Line]]:
@@ -92,8 +92,10 @@ def _also(lines: Sequence[Line]) -> str:
     for line in lines:
         if line.headline or line.difference is None or (line.benchmark, line.split) not in claimed:
             continue
-        if direction := direction_of(*line.difference[1:], line.higher_is_better):
-            changed.setdefault(line.place, []).append(f"{text(line.metric)} {direction}")
+        _, low, high = line.difference
+        if direction_of(low, high, line.higher_is_better):
+            said = verdict_of(low, high, line.higher_is_better, line.own_p)
+            changed.setdefault(line.place, []).append(f"{text(line.metric)} {said}")
     parts = [f" Of {name} also {', '.join(metrics)}." for name, metrics in changed.items()]
     return "".join(parts)
 
