@@ -244,13 +244,14 @@ class Difference(_Estimate):
 
     @property
     def mark(self) -> str:
-        """The `direction` with the stars of the corrected p-value."""
-        return self.direction + stars(self.p_holm) if self.direction else ""
+        """The `verdict` where the interval excludes 0, with the stars of the corrected p-value."""
+        return self.verdict + stars(self.p_holm) if self.direction else ""
 
     @property
     def verdict(self) -> str:
         """What can be claimed, as `verdict_of` has it."""
-        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm, too_few=self.too_few_pairs)
+        p = self.p if self.p_holm is None else self.p_holm
+        return verdict_of(self.low, self.high, self.higher_is_better, p, too_few=self.too_few_pairs)
 
 
 T = TypeVar("T", Value, Difference)
