@@ -19,6 +19,7 @@ from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
 from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
+from mmpref.run.result_rows import typed_row
 from mmpref.run.results_text import (
     decimals,
     direction_of,
@@ -182,7 +183,7 @@ class Value(_Estimate):
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
         of, noise = row.get("of"), row.get("judge_noise")
-        return _from_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
+        return typed_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
 
     def as_dict(self) -> dict[str, Any]:
         row = {**super().as_dict(), "of": list(self.of) if self.of else None}
@@ -225,7 +226,7 @@ class Difference(_Estimate):
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
-        return _from_row(cls, row)
+        return typed_row(cls, row)
 
     @property
     def too_few_pairs(self) -> bool:
@@ -391,19 +392,3 @@ def _plain(value: Value, digits: int) -> str:
 
 def _model_ref(row: Mapping[str, Any]) -> ModelRef:
     return ModelRef(str(row.get("model") or ""), row.get("revision"), row.get("adapter"), row.get("adapter_revision"))
-
-
-_TYPES = {"str": str, "int": int, "bool": bool, "float": int | float, "Mapping[str, Any]": Mapping}
-"""What a field of a type holds, where strangers may write the file."""
-
-
-def _from_row(cls: type[T], row: Mapping[str, Any]) -> T:
-    """What a row lacks, or has as null, is the field's default; of the three numbers it is NaN."""
-    names = {"split" if column.name == "part" else column.name: column.name for column in dataclasses.fields(cls)}
-    known = {name: row[key] for key, name in names.items() if row.get(key) is not None}
-    known |= {name: float(known.get(name, "nan")) for name in ("value", "low", "high")}
-    for column in dataclasses.fields(cls):
-        wanted = _TYPES.get(str(column.type).removesuffix(" | None"))
-        if wanted and column.name in known and not isinstance(known[column.name], wanted):
-            raise TypeError(f"{column.name} is {known[column.name]!r}")
-    return cls(**known)

@@ -95,7 +95,7 @@ def amber(tmp_path: Path) -> Plan:
 
 def _values(plan: Plan, answers: list[str]) -> dict[str, Value]:
     scores = [plan.task.score(sample, answer) for sample, answer in zip(plan.samples, answers, strict=True)]
-    outcome, found = Outcome(plan, scores, frozenset()), {}
+    outcome, found = Outcome(plan, scores, frozenset(), answers), {}
     for metric in plan.task.metrics(scores):
         if metric.part == ALL:
             found[metric.name] = metric_value(metric, "base", outcome.clusters, outcome, 0, None)
