@@ -15,8 +15,8 @@ _TYPES = {"str": str, "int": int, "bool": bool, "float": int | float, "Mapping[s
 
 
 def typed_row(cls: type[T], row: Mapping[str, Any]) -> T:
-    """A value or difference from its row: what it lacks, or has as null, is the field's default; of the three numbers it
-    is NaN.
+    """A value or difference from its row: what that lacks, or has as null, is the field's default; of the three numbers
+    it is NaN.
 
     Raises:
         TypeError: a field holds what it cannot.
