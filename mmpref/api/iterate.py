@@ -49,7 +49,7 @@ def iterate(
         metric: ``BENCHMARK/METRIC`` that says which round is kept.
         split: of the benchmarks' data that say so; the recipe's own is for the report in the end.
         benchmark: names of those that every round is evaluated on; by default all of the recipe.
-        improves: ``better``: a round is kept whose metric is better; ``clear``: whose paired interval excludes 0 too.
+        improves: ``better``: a round is kept whose metric is better; ``clear``: and its verdict is better.
         patience: stop after so many rounds in a row that are not kept.
         max_kl: a round that is farther from the base, in nats a token, is not kept, and the chain stops.
         kl_prompts: prompts that this is measured on; 0 leaves it out.

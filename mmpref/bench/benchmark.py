@@ -150,7 +150,8 @@ class Metric:
         n: key of the count that says over how many.
         higher_is_better: None where neither is.
         of: the two counts whose sums' quotient it is, where it is one.
-        binary: each sample counts 0 or 1 in the first and 1 in the second: it is tested by McNemar's test.
+        binary: each sample counts 0 or 1 in the first (or 1/2, a tie) and 1 in the second: it is tested by McNemar's
+            test.
         headline: claims are made on it, so that it takes part in the correction for several benchmarks.
         empty: why there may be nothing that it is over, as a sentence: it is undefined then (NaN).
         grouped: it is of samples that count together (`mmpref.bench.parts`).

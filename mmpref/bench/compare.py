@@ -100,7 +100,7 @@ def compare(
     tests = [[difference_of(first_with(columns, key.benchmark), column, key) for column in columns] for key in keys]
     corrected = iter(with_holm([test for row in tests for test in row if test]))
     final = tuple(tuple(test and next(corrected) for test in row) for row in tests)
-    no_worse = against_margins([column.name for column in columns], final, margins or {})
+    no_worse = against_margins(columns, final, margins or {})
     effects, warnings = arm_effects(arms or {})
     return Comparison(
         tuple(columns),

@@ -1,15 +1,20 @@
 """How many images a comparison needs, before it is run: the power of a paired difference.
 
 Two models answer on the same images; the difference of a metric has variance ``v / images``, where v is that of one
-image. It is "seen" where its 95 % interval excludes 0, and a model is shown to be *no worse* than a margin where the
-interval lies wholly above it. Both take the same number of images, by the normal approximation: a true difference of d
-is seen with the power asked for from
+image. It is "seen" where its 95 % interval excludes 0 and its p-value is below 0.05, and a model is shown to be *no
+worse* than a margin where the interval lies wholly above it. Both take the same number of images, by the normal
+approximation: a true difference of d is seen with the power asked for from
 
     images = (z(97.5 %) + z(power))^2 v / d^2
 
 on, and so many show of a model that changes nothing that it is no worse than d. v comes from the resamples of a former
 evaluation, which know how much an image's questions hang together, or from assumed rates of one question an image
 (McNemar's test: v is the share of answers that become right or wrong; Connor, Biometrics 43, 1987).
+
+No difference can be larger than what changes: for a true difference of d answers change on at least ``d / size`` of the
+images, where `size` is what a changed image changes by, which is ``size d`` of v whatever a former evaluation saw. What
+changed there both ways, for no difference, comes on top. Few changed images say little: they count as if two more had
+changed of four more ("plus four", Agresti and Coull, American Statistician 52, 1998).
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark
-from mmpref.bench.finished_model import first_with, headlines, read_finished
+from mmpref.bench.changes import Changes, changes, unlike_most, variance_of_one
+from mmpref.bench.finished_model import FinishedModel, first_with, headlines, read_finished
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
 from mmpref.run.results import LEVEL, Key
@@ -37,7 +43,10 @@ class Spread:
         key: the metric; None of assumed rates.
         of: which models, for readers.
         variance: of one image's share in the difference, in the metric's units squared.
+        size: what an image that changes changes by, in the metric's units.
+        both_ways: the part of the variance that makes no difference.
         images: how many it was found on; 0 where it was assumed.
+        samples, samples_changed: what both models answered, and on how many they differ; 0 of a model alone.
         unit: what is counted, where a benchmark's questions hang together by more than an image
             (`mmpref.bench.benchmark.Benchmark`): all numbers of images are then of these.
         bound: it takes two models as unrelated on an image; pairs that agree more need fewer images.
@@ -46,28 +55,34 @@ class Spread:
     key: Key | None
     of: str
     variance: float
+    size: float = 0.0
+    both_ways: float = 0.0
     images: int = 0
+    samples: int = 0
+    samples_changed: int = 0
     bound: bool = False
     unit: str = "images"
 
+    def variance_at(self, difference: float) -> float:
+        """Where this is the true difference: no less than it takes to make it."""
+        return max(self.variance, self.both_ways + self.size * abs(difference))
 
-def images_needed(variance: float, difference: float, power: float = POWER) -> int:
-    """From how many images on a true difference of this size is seen."""
-    return max(2, math.ceil(_z(power) ** 2 * variance / difference**2))
+    def images_needed(self, difference: float, power: float = POWER) -> int:
+        """From how many images on a true difference of this size is seen."""
+        return max(2, math.ceil(_z(power) ** 2 * self.variance_at(difference) / difference**2))
 
+    def smallest_difference(self, images: int, power: float = POWER) -> float:
+        """The smallest true difference that so many images see."""
+        factor = _z(power) ** 2 / images
+        half = factor * self.size / 2  # of d^2 = factor (both_ways + size d), where that is more than the variance
+        return max(math.sqrt(factor * self.variance), half + math.sqrt(half**2 + factor * self.both_ways))
 
-def smallest_difference(variance: float, images: int, power: float = POWER) -> float:
-    """The smallest true difference that so many images see."""
-    return _z(power) * math.sqrt(variance / images)
+    def power_of(self, images: int, difference: float) -> float:
+        """The chance that so many images see a true difference of this size."""
+        from scipy import special
 
-
-def power_of(variance: float, images: int, difference: float) -> float:
-    """The chance that so many images see a true difference of this size."""
-    from scipy import special
-
-    if not variance:
-        return 1.0
-    return float(special.ndtr(abs(difference) / math.sqrt(variance / images) - special.ndtri((1 + LEVEL) / 2)))
+        error = math.sqrt(self.variance_at(difference) / images)
+        return float(special.ndtr(abs(difference) / error - special.ndtri((1 + LEVEL) / 2)))
 
 
 def _z(power: float) -> float:
@@ -101,8 +116,8 @@ def assumed(rate: float, changed: float | None = None, difference: float = 0.0) 
             f"Where {most:.3g} of the answers change, no difference can be {difference:g}.",
             f"Use a --difference of at most {most:.3g}, or a larger --changed.",
         )
-    what = f"{rate:g} right, {unrelated if changed is None else changed:.3g} changed"
-    return Spread(None, what, unrelated if changed is None else changed, bound=changed is None)
+    what = f"{rate:g} right, {most:.3g} changed"
+    return Spread(None, what, most, 1.0, bound=changed is None)
 
 
 def spreads(runs: Sequence[Path]) -> list[Spread]:
@@ -120,23 +135,10 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
     found = []
     for key in headlines(columns):
         first = first_with(columns, key.benchmark)
-        unit = _unit(key.benchmark)
-        changes = [(other, other.change_from(first, key)) for other in columns if other is not first]
-        pairs = [(other, change) for other, change in changes if change is not None]
-        made = [
-            Spread(
-                key,
-                f"{first.name}, {other.name}",
-                change.images * _variance(change.difference),
-                change.images,
-                unit=unit,
-            )
-            for other, change in pairs
-        ]
-        alone = first.resamples.get(key)
-        images = first.values[key].images if key in first.values else 0
-        if alone is not None and not any(spread.variance > 0 for spread in made):
-            made = [Spread(key, first.name, 2 * images * _variance(alone), images, True, unit)]
+        pairs = [(other, changes(first, other, key)) for other in columns if other is not first]
+        made = [_of_pair(key, f"{first.name}, {other.name}", change) for other, change in pairs if change]
+        if key in first.resamples and not any(spread.variance > 0 for spread in made):
+            made = [_of_one(key, first)]
         kept = [spread for spread in made if spread.variance > 0]
         if not kept:
             logger.warning("Warning: %s of %s is left out: %s.", key.name, first.name, _why_none(made))
@@ -149,19 +151,32 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
     return found
 
 
+def _of_pair(key: Key, of: str, change: Changes) -> Spread:
+    size = math.sqrt(change.squares / change.changed) if change.changed else 0.0
+    variance = _plus_four(change.variance, change.changed, change.images)
+    both_ways = max(0.0, variance - size * abs(change.mean))
+    samples = change.samples, change.samples_changed
+    return Spread(key, of, variance, size, both_ways, change.images, *samples, unit=_unit(key.benchmark))
+
+
+def _of_one(key: Key, model: FinishedModel) -> Spread:
+    """As if another model were unrelated to it."""
+    value = model.values[key]
+    alone = variance_of_one(model.resamples[key], value.images)
+    variance = 2 * _plus_four(alone, unlike_most(model, key), value.images)
+    unit = _unit(key.benchmark)
+    return Spread(key, model.name, variance, float(value.binary), images=value.images, bound=True, unit=unit)
+
+
+def _plus_four(variance: float, changed: int, images: int) -> float:
+    """A variance that rests on so many of so many images."""
+    return variance * max(1.0, (changed + 2) / (images + 4) * images / changed) if changed else variance
+
+
 def _unit(label: str) -> str:
     """What a benchmark counts, by its name in results; images where it is not installed here."""
     name = label.partition("-blind-")[0]
     return BENCHMARKS.get(name).unit if name in BENCHMARKS.names() else Benchmark.unit
-
-
-def _variance(values: object) -> float:
-    """Over the resamples [1:] that it is defined in; NaN where these are fewer than two."""
-    import numpy as np
-
-    resamples = np.asarray(values)[1:]
-    defined = resamples[~np.isnan(resamples)]
-    return float(defined.var()) if len(defined) > 1 else math.nan
 
 
 def _why_none(made: Sequence[Spread]) -> str:

@@ -25,11 +25,13 @@ def mcnemar(differences: Sequence[float]) -> float:
     """The share of all ways to swap the two models' answers, image by image, that lie as far apart as the data.
 
     Args:
-        differences: of each image, right answers of the second model minus those of the first; whole numbers.
+        differences: of each image, right answers of the second model minus those of the first; whole numbers, or
+            halves, where a tie is half right.
     """
     import numpy as np
 
-    sizes = Counter(abs(round(difference)) for difference in differences)
+    halves = [round(2 * difference) for difference in differences]
+    sizes = Counter(map(abs, halves))
     del sizes[0]
     total = sum(size * images for size, images in sizes.items())
     chances = np.ones(1)  # of the sum of those differences that fall to the second model's side
@@ -38,7 +40,7 @@ def mcnemar(differences: Sequence[float]) -> float:
         sides[::size] = [math.comb(images, k) / 2**images for k in range(images + 1)]
         chances = np.convolve(chances, sides)
     apart = np.abs(2 * np.arange(total + 1) - total)
-    return min(1.0, float(chances[apart >= abs(round(sum(differences)))].sum()))
+    return min(1.0, float(chances[apart >= abs(sum(halves))].sum()))
 
 
 def bootstrap_p(change: np.ndarray) -> float:

@@ -24,11 +24,24 @@ ARM_COLUMNS = (
     "SD judges",
     "verdict, p",
 )
-ARM_LEGEND = (
+_LEGEND = (
     "SD seeds: of a run's value over seeds. Seed share: how much of the variance of the mean is seed, the rest being "
     "images. Over images alone: of these very adapters, as if they had no seed. SD judges: of the judges' means. p: "
-    "over seeds and images, of headline metrics corrected by Holm's method."
+    "over {over}, of headline metrics corrected by Holm's method."
 )
+
+
+def over(comparison: Comparison) -> str:
+    """What the intervals of arms are over: one run has no spread of seeds."""
+    seeds = [effect.seeds > 1 for effect in comparison.arms]
+    if not any(seeds):
+        return "images"
+    return "seeds and images" + ("" if all(seeds) else " (of one run over images)")
+
+
+def arm_legend(comparison: Comparison) -> str:
+    """How `arm_rows` are to be read."""
+    return _LEGEND.format(over=over(comparison))
 
 
 def arm_rows(comparison: Comparison) -> list[list[str]]:
@@ -42,14 +55,14 @@ def arm_rows(comparison: Comparison) -> list[list[str]]:
 def _row(effect: ArmEffect) -> list[str]:
     found, signed = effect.estimate, effect.against is not None
     digits = decimals(found.value)
-    over = effect.over_images
+    alone = effect.over_images
     runs = f"{effect.seeds}" + (f" x {counted(effect.judges, 'judge')}" if effect.judges > 1 else "")
     verdict = verdict_of(found.low, found.high, effect.higher_is_better, effect.p_holm)
     return [
         effect.key.name,
         effect.arm + (f" - {effect.against}" if signed else ""),
         interval_text(found.value, found.low, found.high, signed=signed, digits=digits),
-        interval_text(over.value, over.low, over.high, signed=signed, digits=digits).partition(" ")[2],
+        interval_text(alone.value, alone.low, alone.high, signed=signed, digits=digits).partition(" ")[2],
         runs,
         _number(effect.seed_deviation, digits),
         "–" if math.isnan(effect.seed_share) else f"{effect.seed_share:.0%}",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmpref.bench.no_worse import columns_and_rows, summary
+from mmpref.bench.no_worse import LEGEND, columns_and_rows, summary
 from mmpref.cli import common
-from mmpref.cli.arms import ARM_COLUMNS, ARM_LEGEND, arm_rows
+from mmpref.cli.arms import ARM_COLUMNS, arm_legend, arm_rows, over
 from mmpref.cli.format import (
     comparison_over,
     comparison_verdict,
@@ -109,8 +109,8 @@ def _print(comparison: Comparison) -> None:
         _print_columns(comparison)
     if rows := arm_rows(comparison):
         click.echo()
-        print_table("arms: mean [95 % interval over seeds and images]", ARM_COLUMNS, rows, breaks=(0,))
-        print_text(ARM_LEGEND)
+        print_table(f"arms: mean [95 % interval over {over(comparison)}]", ARM_COLUMNS, rows, breaks=(0,))
+        print_text(arm_legend(comparison))
 
 
 def _print_columns(comparison: Comparison) -> None:
@@ -123,7 +123,7 @@ def _print_columns(comparison: Comparison) -> None:
     if comparison.no_worse:
         letters = dict(zip(comparison.models, names, strict=True))
         print_table("no worse than the margin", *columns_and_rows(comparison.no_worse, letters), breaks=(0,))
-        print_text(summary(comparison.no_worse))
+        print_text(f"{summary(comparison.no_worse)} {LEGEND}")
     for remark in remarks_of(comparison):
         print_text(f"Note: {remark}")
     click.echo()

@@ -95,7 +95,7 @@ def legend(claims: int, *, has_p: bool = True) -> str:
     stars = f"({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
     if not has_p:
         return f"Stars: p of headline metrics {stars}"
-    test = f"p: McNemar's exact test for shares of right answers, bootstrap else, both {PAIRED}."
+    test = f"p: McNemar's exact test for shares of answers that are right or wrong, bootstrap else, both {PAIRED}."
     return f"{test} Headline metrics {stars}"
 
 

@@ -27,7 +27,7 @@ from mmpref.recipes.resolve import parse_set
 @click.option(
     "--improves",
     type=click.Choice(["better", "clear"]),
-    help="better: keep a round whose metric is better; clear: whose paired interval excludes 0 too. [default: better]",
+    help="better: keep a round whose metric is better; clear: and its verdict is better. [default: better]",
 )
 @click.option("--patience", type=click.IntRange(min=1), help="Stop after so many rounds not kept. [default: 1]")
 @click.option(

@@ -14,6 +14,8 @@ from mmpref.cli.format import print_table, print_text
 if TYPE_CHECKING:
     from mmpref.bench.power import Spread
 
+FEW = 20
+"""Changed answers below which a plan says that they are few."""
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
@@ -60,19 +62,19 @@ def command(
 
 
 def _facts(spread: Spread, difference: float, power: float) -> dict[str, Any]:
-    from mmpref.bench.power import images_needed, power_of, smallest_difference
-
     known: dict[str, Any] = {}
     if spread.images:
         known = {
             "images": spread.images,
-            "power_of_these": power_of(spread.variance, spread.images, difference),
-            "these_see": smallest_difference(spread.variance, spread.images, power),
+            "power_of_these": spread.power_of(spread.images, difference),
+            "these_see": spread.smallest_difference(spread.images, power),
         }
+    if spread.samples:
+        known |= {"answers": spread.samples, "answers_changed": spread.samples_changed}
     return {
         "metric": spread.key.name if spread.key else "share of right answers",
         "of": spread.of,
-        "needed": images_needed(spread.variance, difference, power),
+        "needed": spread.images_needed(difference, power),
         "unit": spread.unit,
         "bound": spread.bound,
         **known,
@@ -90,9 +92,11 @@ def _print(found: Sequence[Spread], rows: Sequence[dict[str, Any]], difference: 
             line += [_count(row, "images", unit), f"{row['power_of_these']:.0%}", f"{row['these_see']:.3g}"]
     print_table(f"to see a difference of {difference:g} with a chance of {power:.0%}", columns, cells, breaks=(1,))
     print_text(
-        "Seen: the 95 % interval of the paired difference excludes 0. As many images show of a model that changes "
-        f"nothing that it is no worse than {difference:g}."
+        "Seen: the 95 % interval of the paired difference excludes 0, and p is below 0.05. As many images show of a "
+        f"model that changes nothing that it is no worse than {difference:g}."
     )
+    if any(spread.samples for spread in found):
+        print_text(_changed(found))
     if any(row["bound"] for row in rows):
         print_text("At most: two models are taken as unrelated. An adapter and its base agree more, and need fewer.")
     if not any(spread.images for spread in found):
@@ -100,6 +104,19 @@ def _print(found: Sequence[Spread], rows: Sequence[dict[str, Any]], difference: 
             "One question an image: where an image has several, count images by a former evaluation. Where a metric is "
             "a share of groups, such as NaturalBench's g_acc, give the rate of groups, and groups are what is counted."
         )
+
+
+def _changed(found: Sequence[Spread]) -> str:
+    """How many answers differ, which is what all else rests on."""
+    several = len({spread.of for spread in found}) > 1
+    counts = [
+        f"{spread.key.name}{f' ({spread.of})' if several else ''} {spread.samples_changed} of {spread.samples}"
+        for spread in found
+        if spread.key and spread.samples
+    ]
+    few = " Few of them say little: another run may well change more, and need more images."
+    said = few if any(0 < spread.samples_changed < FEW for spread in found) else ""
+    return f"Answers that count otherwise of the second model: {', '.join(counts)}.{said}"
 
 
 def _count(row: Mapping[str, Any], name: str, unit: str) -> str:

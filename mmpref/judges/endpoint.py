@@ -47,7 +47,7 @@ class Endpoint:
         self._client = openai.OpenAI(
             base_url=url, api_key=key, timeout=self._settings.timeout, max_retries=self._settings.retries
         )
-        self._failures = 0
+        self._failures, self._last_failure = 0, ""
         self._lock = threading.Lock()
         self._dialect = load_dialect(url, model)
 
@@ -81,6 +81,7 @@ class Endpoint:
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         replies: list[Reply | None] = [None] * len(queries)
+        self._failures = min(self._failures, MAX_FAILURES - 1)  # asked again after it was given up, it has one more try
         executor = ThreadPoolExecutor(self._settings.concurrency)
         try:
             futures = {executor.submit(self._reply, query): number for number, query in enumerate(queries)}
@@ -96,6 +97,7 @@ class Endpoint:
     def _reply(self, query: Query) -> Reply:
         import openai
 
+        self._refuse_gone()
         try:
             reply = _read_completion(self._completion(_messages(query), query.seed))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
@@ -185,13 +187,21 @@ class Endpoint:
 
     def _failed(self, why: str) -> Reply:
         with self._lock:
-            self._failures += 1
-            if self._failures >= MAX_FAILURES:
-                raise ModelError(
-                    f"{self.url} has failed {self._failures} requests in a row; the last: {why}.",
-                    "What was answered is kept: the same command goes on.",
-                )
+            self._failures, self._last_failure = self._failures + 1, why
+        self._refuse_gone()
         return Reply(None, why)
+
+    def _refuse_gone(self) -> None:
+        """Of all threads: none asks on while another's error is still to be seen.
+
+        Raises:
+            ModelError: too many requests in a row have failed.
+        """
+        if self._failures >= MAX_FAILURES:
+            raise ModelError(
+                f"{self.url} has failed {MAX_FAILURES} requests in a row; the last: {self._last_failure}.",
+                "What was answered is kept: the same command goes on.",
+            )
 
 
 def _refused(error: openai.APIStatusError) -> Reply:

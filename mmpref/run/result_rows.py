@@ -1,36 +1,25 @@
-"""Rows of ``results.json``: dataclasses of numbers to what JSON can hold, and back, where strangers may write the file.
-
-``part`` is called ``split`` there, and a number that is undefined is null, as JSON has no NaN.
-"""
+"""A row of ``results.json``, typed: strangers may write the file, and older versions did not write all of it."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    T = TypeVar("T", bound=DataclassInstance)
-
+T = TypeVar("T", bound="DataclassInstance")
 _TYPES = {"str": str, "int": int, "bool": bool, "float": int | float, "Mapping[str, Any]": Mapping}
-"""What a field of a type holds."""
+"""What a field of a type holds, where strangers may write the file."""
 
 
-def as_row(estimate: DataclassInstance) -> dict[str, Any]:
-    """As it stands in the file."""
-    row = dataclasses.asdict(estimate)
-    row |= {name: None for name, number in row.items() if isinstance(number, float) and math.isnan(number)}
-    return {"split" if name == "part" else name: value for name, value in row.items()}
-
-
-def from_row(cls: type[T], row: Mapping[str, Any]) -> T:
-    """What a row lacks, or has as null, is the field's default; of ``value``, ``low`` and ``high`` it is NaN.
+def typed_row(cls: type[T], row: Mapping[str, Any]) -> T:
+    """A value or difference from its row: what that lacks, or has as null, is the field's default; of the three numbers
+    it is NaN.
 
     Raises:
-        TypeError: a field holds something else, or is not there and has no default.
+        TypeError: a field holds what it cannot.
     """
     names = {"split" if column.name == "part" else column.name: column.name for column in dataclasses.fields(cls)}
     known = {name: row[key] for key, name in names.items() if row.get(key) is not None}

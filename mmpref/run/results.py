@@ -13,14 +13,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
 from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
-from mmpref.run.result_rows import as_row, from_row
+from mmpref.run.result_rows import typed_row
 from mmpref.run.results_text import (
+    FORM,
     decimals,
     direction_of,
     html_table,
@@ -49,8 +50,6 @@ JUDGED_BY = "@"
 LEVEL = 0.95
 """Of every interval."""
 TITLE = "evaluation: value [95 % interval]"
-FORM = "form only"
-"""The verdict on a metric most of whose answers could not be read."""
 
 
 class Key(NamedTuple):
@@ -118,8 +117,10 @@ class _Estimate:
         return interval_text(self.value, None, None, digits=decimals(self.value))
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the file (`mmpref.run.result_rows`)."""
-        return as_row(self)  # type: ignore[arg-type]
+        """As it stands in the file: a number that is undefined is null, as JSON has no NaN."""
+        row = dataclasses.asdict(self)  # type: ignore[call-overload]
+        row |= {name: None for name, number in row.items() if isinstance(number, float) and math.isnan(number)}
+        return {"split" if name == "part" else name: value for name, value in row.items()}
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Value(_Estimate):
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
         of, noise = row.get("of"), row.get("judge_noise")
-        return from_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
+        return typed_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
 
     def as_dict(self) -> dict[str, Any]:
         row = {**super().as_dict(), "of": list(self.of) if self.of else None}
@@ -228,12 +229,11 @@ class Difference(_Estimate):
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
-        return from_row(cls, row)
+        return typed_row(cls, row)
 
     @property
     def tells(self) -> bool:
-        """Whether anything can be claimed of it: not of too few pairs (`mmpref.run.results_text.too_few_pairs`), nor of
-        what measures the form of answers."""
+        """Whether anything can be claimed: not of too few pairs (`too_few_pairs`), nor of the form of answers."""
         return not (self.is_form or too_few_pairs(self.pairs, self.lost))
 
     @property
@@ -248,15 +248,18 @@ class Difference(_Estimate):
 
     @property
     def mark(self) -> str:
-        """The `direction` with the stars of the corrected p-value."""
-        return self.direction + stars(self.p_holm) if self.direction else ""
+        """The `verdict` where the interval excludes 0, with the stars of the corrected p-value."""
+        return self.verdict + stars(self.p_holm) if self.direction else ""
 
     @property
     def verdict(self) -> str:
         """What can be claimed, as `verdict_of` has it; `FORM` of what measures that."""
-        if self.is_form:
-            return FORM
-        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm, too_few=not self.tells)
+        p = self.p if self.p_holm is None else self.p_holm
+        said = verdict_of(self.low, self.high, self.higher_is_better, p, too_few=not self.tells)
+        return FORM if self.is_form else said
+
+
+T = TypeVar("T", Value, Difference)
 
 
 @dataclass(frozen=True, repr=False)

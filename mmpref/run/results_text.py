@@ -11,6 +11,8 @@ NoWorse = Literal["no worse", "worse", "cannot tell"]
 MOST_LOST = 0.1
 """Share of the pairs of two models up to which those that have no score of one of them leave a fair test of the
 others: beyond it, which are left may hang on the answers."""
+FORM = "form only"
+"""The verdict on a metric most of whose answers could not be read."""
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -81,8 +83,9 @@ def verdict_of(
     too_few: bool = False,
 ) -> str:
     """What can be claimed of a difference, the same on screens and in cards: ``no clear change`` where 0 is inside the
-    interval, else its direction; after ``perhaps`` where `p`, corrected for all claims, is not below 0.05. Of a
-    difference that is undefined (NaN), or of pairs that are too few (`too_few_pairs`), ``cannot tell``."""
+    interval, else its direction; after ``perhaps`` where `p` is not below 0.05: corrected for all claims, where one
+    is made on the metric, else its own. Of a difference that is undefined (NaN), or of pairs that are too few
+    (`too_few_pairs`), ``cannot tell``."""
     if too_few or (low is not None and math.isnan(low)):
         return "cannot tell"
     direction = direction_of(low, high, higher_is_better)
@@ -93,8 +96,8 @@ def verdict_of(
 
 def no_worse_of(low: float, high: float, higher_is_better: bool, margin: float) -> NoWorse:
     """Of a difference, against a margin that makes none: ``no worse`` where its 95 % interval lies wholly above minus
-    the margin (below the margin, where lower is better), which is a one-sided test at 2.5 %; ``worse`` where it lies
-    wholly beyond it."""
+    the margin (below the margin, where lower is better), ``worse`` where it lies wholly beyond it. Either is a test at
+    2.5 %, one-sided, as far as the interval is one of 95 %."""
     worst, best = (low, high) if higher_is_better else (-high, -low)
     return "no worse" if worst > -margin else "worse" if best < -margin else "cannot tell"
 

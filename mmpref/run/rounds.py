@@ -22,8 +22,8 @@ class StopRule:
     """What is an improvement, and when there are enough rounds without one.
 
     Args:
-        improves: ``better``: a round's metric is better than that of the round that is kept; ``clear``: and the paired
-            95 % interval of their difference excludes 0.
+        improves: ``better``: a round's metric is better than that of the round that is kept; ``clear``: and their
+            paired difference has the verdict better: its 95 % interval excludes 0, and p is below 0.05.
         patience: the chain stops after so many rounds in a row that are no improvement.
         max_kl: a round that is farther from the base, in nats a token, is not kept, and the chain stops there.
     """
@@ -47,7 +47,7 @@ class StopRule:
         gain = change * (1 if value.higher_is_better else -1)
         if not gain > 0:
             return "no better"
-        clear = difference is not None and difference.direction == "better"
+        clear = difference is not None and difference.verdict == "better"
         return "kept" if clear or self.improves == "better" else "not clearly better"
 
     def reason_to_stop(self, rounds: Sequence[Round]) -> str | None:
@@ -66,7 +66,7 @@ class StopRule:
         """The rule in words."""
         what = "its metric is better than that of what was kept before"
         if self.improves == "clear":
-            what += ", and the paired 95 % interval of the difference excludes 0"
+            what += ", and the paired 95 % interval of the difference excludes 0, with p below 0.05"
         far = f"; a round over {self.max_kl:g} nats a token from the base is not kept" if self.max_kl else ""
         rounds = counted(self.patience, "round", "rounds in a row")
         return f"A round is kept where {what}{far}. The chain stops after {rounds} without that."

@@ -3,7 +3,8 @@
 A line is about a metric that claims are made on (a benchmark's headline metric; its first one, where it has none). It
 has what the metric was and became, the paired difference with its 95 % interval, and better, worse, no clear change, or
 cannot tell where it is undefined or over too few pairs (`mmpref.run.results.Difference.verdict`). Other metrics of the
-same part whose interval excludes 0 are named below it: fewer hallucinations with less recall are not simply better.
+same part whose interval excludes 0 are named below it, by the same rule: fewer hallucinations with less recall are not
+simply better.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mmpref.run.results import ADAPTER, ALL, BASE, FORM, Difference, Key, Results, Value
-from mmpref.run.results_text import decimals, interval_text, too_few_pairs
+from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
+from mmpref.run.results_text import FORM, decimals, interval_text, too_few_pairs
 
 TITLE = "verdict: difference [95 % interval]"
 LEGEND = (
-    "better, worse: the interval of the difference excludes 0; perhaps: it does, and p, corrected for all claims, is "
-    "not below 0.05; cannot tell: a model has no value, or more than a tenth of the pairs no score of both. ↑ more is "
-    "better, ↓ less is."
+    "better, worse: the interval of the difference excludes 0, and p, corrected for all claims, is below 0.05; "
+    "perhaps: p is not; cannot tell: a model has no value, or more than a tenth of the pairs no score of both. "
+    "↑ more is better, ↓ less is."
 )
 UNTESTED = "not tested"
 
@@ -43,7 +44,7 @@ class Line:
         first, second: what it was and became; of one model alone ``first`` has the interval, and ``second`` is empty.
         difference: with its interval.
         verdict: better, worse, no clear change, cannot tell, form only, not tested; empty of one model alone.
-        also: other metrics of the benchmark that have changed for sure; empty where none has.
+        also: other metrics of the benchmark whose interval excludes 0, with their verdicts; empty where none does.
         pairs, lost: of how many samples both models have a score, which all of the line is over, and of how many not.
     """
 
@@ -157,7 +158,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def _also(one: Tested, group: Sequence[Tested]) -> str:
     changed = [
-        f"{other.key.unjudged.metric} {other.difference.direction}"
+        f"{other.key.unjudged.metric} {other.difference.verdict}"
         for other in group
         if other is not one and other.key.part == one.key.part and other.difference and other.difference.direction
     ]

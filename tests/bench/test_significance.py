@@ -34,6 +34,12 @@ def test_with_several_it_counts_all_ways_to_swap_images(differences: list[int]) 
     assert mcnemar(differences) == pytest.approx(np.mean([abs(way) >= far for way in ways]))
 
 
+def test_a_tie_is_half_right() -> None:
+    """A reward model against a base that values all answers alike: each pair is half an answer gained or lost."""
+    assert mcnemar([0.5] * 9 + [-0.5]) == pytest.approx(binomtest(9, 10).pvalue)
+    assert mcnemar([0.5] * 5) == pytest.approx(0.0625)
+
+
 def test_many_images_are_quick_and_finite() -> None:
     rng = np.random.default_rng(0)
     assert 0 < mcnemar(rng.integers(-6, 7, size=3000).tolist()) <= 1

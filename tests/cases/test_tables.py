@@ -68,7 +68,7 @@ def test_a_single_row_has_no_partner(tmp_path: Path) -> None:
         "--output",
         tmp_path / "run",
     )
-    assert said.endswith("(no-partner: 1). Row 0: no row beside it has another answer.")
+    assert said.endswith("(no-partner: 1). Row 0: no row beside it has another answer, about another picture.")
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.main import program
+from mmpref.errors import UsageError
 from tests.bench.conftest import MODEL
+from tests.bench.finished_runs import finished_run
 from tests.bench.test_paired import SETTINGS
 
 
@@ -53,7 +56,7 @@ def test_tables_with_tests(run: Path) -> None:
     assert all(re.search(r"(better|worse|no clear change|form only)$", line.rstrip()) for line in lines[5:7])
     assert max(map(len, lines[:7])) <= 80
     assert "difference from the first column that has the benchmark" in done.output
-    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +[a-z*]* +(<0\.001|\d\.\d{3}) Holm", done.output)
+    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +[a-z* ]* +(<0\.001|\d\.\d{3}) Holm", done.output)
     assert "Headline metrics (2 here)" in done.output
     assert re.search(r"pope \d+ images, chair 30 images\.", done.output)
     assert re.search(r"pope accuracy +0\.\d{3} \[.*\] +30\n", done.output), "n stands beside the values"
@@ -114,3 +117,23 @@ def test_an_arm_is_named_once() -> None:
     done = CliRunner().invoke(program, ["compare", "--arm", "dpo=a", "--arm", "dpo=b"], standalone_mode=False)
     assert isinstance(done.exception, click.BadParameter)
     assert "name all of its runs at once" in done.exception.message
+
+
+def test_an_arm_of_one_run_is_over_images_and_has_no_margin(tmp_path: Path) -> None:
+    base = np.arange(40) % 2.0
+    runs = [
+        str(finished_run(tmp_path / name, {"base": base, "adapter": 1 - base * (np.arange(40) > number)}, weights=name))
+        for number, name in enumerate("abc")
+    ]
+    one = ["compare", "--arm", f"dpo={runs[0]}"]
+    shown = CliRunner().invoke(program, one).stdout
+    assert "95 % interval over images]" in shown
+    assert "over seeds and images" not in shown
+    assert (
+        "interval over seeds and images]" in CliRunner().invoke(program, [*one[:2], f"dpo={','.join(runs[:2])}"]).stdout
+    )
+    mixed = CliRunner().invoke(program, [*one, "--arm", f"bdhs={runs[1]},{runs[2]}"]).stdout
+    assert "over seeds and images (of one run over images)" in mixed
+    done = CliRunner().invoke(program, [*one, "--margin", "pope=0.02"])
+    assert isinstance(done.exception, UsageError)
+    assert "arms have no margin" in done.exception.hint

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from mmpref import registry
 from mmpref.data.build import build_dataset
@@ -162,6 +163,13 @@ def test_pairs_that_are_reversed_twice_are_the_pairs(tmp_path: Path, png: bytes)
 
 def test_a_control_beside_the_sources_answers(tmp_path: Path, png: bytes) -> None:
     source = pairs(tmp_path / "in", "a", png)
+    content = json.loads(Path(source).read_text())
+    for number, (row, colour) in enumerate(zip(content, ("red", "green", "blue", "white", "black"), strict=True)):
+        row["image"] = f"{number}.png"
+        picture = Image.new("RGB", (64, 64), colour)
+        picture.paste("yellow", (8 * number, 0, 8 * number + 24, 64))
+        picture.save(tmp_path / "in" / row["image"])
+    Path(source).write_text(json.dumps(content))
     rows = build(tmp_path / "run", source=source, method="mismatched", keep_rejected=True)[1]
     assert [row["rejected"][0]["content"] for row in rows] == [f"It is a dog {n}." for n in range(len(rows))]
     for row in rows:

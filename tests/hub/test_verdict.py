@@ -201,6 +201,11 @@ def test_what_else_has_changed_is_said_first_too() -> None:
     said = opening(lines_of(Results.from_dict(content)))
     assert "**no clear change** on chair (random), accuracy" in said
     assert said.splitlines()[1].endswith(" Of chair (random) also recall worse, words higher.")
+    for row in content["differences"]:
+        row |= {} if row["metric"] == "accuracy" else {"p": 0.125, "p_holm": None}
+    lines = lines_of(Results.from_dict(content))
+    for of in (lines, read_lines(results_block(lines))):
+        assert " Of chair (random) also recall perhaps worse, words perhaps higher." in opening(of)
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "model_cards").glob("*/run.json")))

@@ -167,7 +167,7 @@ def test_whole_benchmarks_stand_before_parts() -> None:
         (0.01, 0.2, True, 0.0004, "better", "better***", "better"),
         (0.01, 0.2, False, 0.03, "worse", "worse*", "worse"),
         (-0.2, -0.01, False, None, "better", "better", "better"),
-        (0.01, 0.2, True, 0.3, "better", "better", "perhaps better"),
+        (0.01, 0.2, True, 0.3, "better", "perhaps better", "perhaps better"),
         (-0.2, -0.1, None, None, "lower", "lower", "lower"),
         (math.nan, math.nan, True, None, "", "", "cannot tell"),
     ],

@@ -77,8 +77,8 @@ def test_rounds_are_read_as_they_were_written_and_fit_80_columns() -> None:
 def test_the_rule_is_said_in_words() -> None:
     assert StopRule("clear", 2, 0.2).text == (
         "A round is kept where its metric is better than that of what was kept before, and the paired 95 % interval of "
-        "the difference excludes 0; a round over 0.2 nats a token from the base is not kept. The chain stops after 2 "
-        "rounds in a row without that."
+        "the difference excludes 0, with p below 0.05; a round over 0.2 nats a token from the base is not kept. The "
+        "chain stops after 2 rounds in a row without that."
     )
 
 

@@ -52,6 +52,17 @@ def test_a_benchmark_has_one_line_however_many_parts_it_has() -> None:
     assert remarks([pope, chair]) == ["chair chair_i: also recall worse, words lower."]
 
 
+def test_other_metrics_are_named_by_the_rule_of_headlines() -> None:
+    """4 of 4 changed answers got worse: the interval excludes 0, and McNemar's exact p is 0.125."""
+    side = metric("mmhal", "hallucination_rate", 0.04, 0.03, higher_is_better=False, p=0.125)
+    [line] = lines_of(results(metric("mmhal", "score", 0.0, 0.1, headline=True, p=0.9, p_holm=0.9), side))
+    assert line.also == "hallucination_rate perhaps worse"
+    rows = results(side).table()[1]
+    assert rows[0][4] == "perhaps worse"
+    [line] = lines_of(results(metric("mmhal", "score", 0.0, 0.1, headline=True), {**side, "p": 0.03}))
+    assert line.also == "hallucination_rate worse"
+
+
 def test_a_base_alone_has_its_values() -> None:
     lines = lines_of(results(*POPE, *CHAIR, adapter=False))
     assert table(lines) == (

@@ -83,7 +83,7 @@ def test_rows_of_a_claim_are_measured_where_it_looks(plan: Plan) -> None:
                 assert effect.split in plan.rows[name].evaluate, (claim.id, name)
 
 
-@pytest.mark.parametrize(("other", "rows"), [("rivals", 13), ("shifts", 4)])
+@pytest.mark.parametrize(("other", "rows"), [("rivals", 13), ("shifts", 4), ("scenes", 6)])
 def test_other_studies_go_on_with_what_the_study_has_done(other: str, rows: int, tmp_path: Path) -> None:
     """Rows of the same name are the same work, so that both may have one folder."""
     plans = load("study"), load(other)

@@ -58,9 +58,9 @@ class _RewardModel:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            part_rate("accuracy", ALL, "right", headline=True),
+            part_rate("accuracy", ALL, "right", binary=True, headline=True),
             part_rate("margin", ALL, "margin"),
-            *(part_rate("accuracy", part, "right") for part in parts_of(scores)),
+            *(part_rate("accuracy", part, "right", binary=True) for part in parts_of(scores)),
         ]
 
 

@@ -46,7 +46,10 @@ class _RewardModel:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         groups = parts_of(scores)
-        return [macro_accuracy(groups, "n"), *(part_rate("accuracy", part, "right") for part in (ALL, *groups))]
+        return [
+            macro_accuracy(groups, "n"),
+            *(part_rate("accuracy", part, "right", binary=True) for part in (ALL, *groups)),
+        ]
 
 
 BENCHMARK = Benchmark(BenchmarkSettings, ("MMInstruction/VL-RewardBench",), _RewardModel, rewards=True)

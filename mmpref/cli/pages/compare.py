@@ -9,8 +9,8 @@ from typing import Any
 from mmpref.bench.compare import Comparison
 from mmpref.bench.disagreements import Disagreement, disagreements
 from mmpref.bench.finished_model import FinishedModel, first_with, headlines
-from mmpref.bench.no_worse import columns_and_rows, summary
-from mmpref.cli.arms import ARM_COLUMNS, ARM_LEGEND, arm_rows
+from mmpref.bench.no_worse import LEGEND, columns_and_rows, summary
+from mmpref.cli.arms import ARM_COLUMNS, arm_legend, arm_rows, over
 from mmpref.cli.format import (
     comparison_over,
     comparison_verdict,
@@ -44,10 +44,10 @@ def page(comparison: Comparison, title: str = "Evaluation runs side by side") ->
         verdict=verdict_facts(*comparison_verdict(comparison)),
         over=comparison_over(comparison),
         margins=columns_and_rows(comparison.no_worse, dict(zip(comparison.models, names, strict=True))),
-        margins_summary=summary(comparison.no_worse),
+        margins_summary=f"{summary(comparison.no_worse)} {LEGEND}",
         arm_columns=ARM_COLUMNS,
         arms=arm_rows(comparison),
-        arm_legend=ARM_LEGEND,
+        arm_legend=f"The intervals are over {over(comparison)}. {arm_legend(comparison)}",
         models=list(zip(names, comparison.models, strict=True)),
         rows=value_rows(comparison),
         differences=difference_rows(comparison),

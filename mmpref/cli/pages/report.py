@@ -67,7 +67,7 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
                     adapter[key].text(digits=digits),
                     change.text(signed=True, digits=digits),
                 ],
-                "kind": change.direction,
+                "kind": change.verdict,
                 "mark": change.mark,
                 "n": adapter[key].n,
                 "unparsed": adapter[key].parse_failures,

@@ -46,6 +46,7 @@ class Line:
         split: the part of its questions, of the data's split.
         p: of the difference, corrected for several benchmarks, where a claim is made on the metric.
         headline: claims are made on the metric.
+        own_p: of the difference of a metric that no claim is made on; None in a card of before.
         asked: what it was measured on; None in a card of before.
         images, unit: over how many images its interval is, and what they are called; 0 in a card of before.
         is_form: most answers could not be read: it measures their form, not what they say.
@@ -71,6 +72,7 @@ class Line:
     is_form: bool = False
     pairs: int = 0
     lost: int = 0
+    own_p: float | None = None
 
     @property
     def key(self) -> Key:
@@ -122,6 +124,7 @@ def lines_of(results: Results) -> list[Line]:
                 any(value.is_form for value in sides),
                 difference.pairs if difference else 0,
                 difference.lost if difference else 0,
+                difference.p if difference and difference.p_holm is None else None,
             )
         )
     return lines
@@ -269,6 +272,7 @@ def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
     defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "pairs": 0, "lost": 0, "is_form": False}
+    defaults |= {"own_p": None}
     return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
@@ -317,4 +321,5 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         bool(row.get("is_form", False)),
         int(row.get("pairs", 0)),
         int(row.get("lost", 0)),
+        None if row.get("own_p") is None else float(row["own_p"]),
     )

@@ -34,7 +34,8 @@ def outcome(line: Line) -> str | None:
     if not line.headline or line.higher_is_better is None or line.difference is None or is_control or line.is_form:
         return None
     _, low, high = line.difference
-    return verdict_of(low, high, line.higher_is_better, line.p, too_few=too_few_pairs(line.pairs, line.lost))
+    p = line.own_p if line.p is None else line.p
+    return verdict_of(low, high, line.higher_is_better, p, too_few=too_few_pairs(line.pairs, line.lost))
 
 
 def _by_outcome(lines: Sequence[Line]) -> dict[str, list[Line]]:
@@ -103,8 +104,10 @@ def _also(lines: Sequence[Line]) -> str:
             continue
         if too_few_pairs(line.pairs, line.lost):
             continue
-        if direction := direction_of(*line.difference[1:], line.higher_is_better):
-            changed.setdefault(line.place, []).append(f"{text(line.metric)} {direction}")
+        _, low, high = line.difference
+        if direction_of(low, high, line.higher_is_better):
+            said = verdict_of(low, high, line.higher_is_better, line.own_p)
+            changed.setdefault(line.place, []).append(f"{text(line.metric)} {said}")
     parts = [f" Of {name} also {', '.join(metrics)}." for name, metrics in changed.items()]
     return "".join(parts)
 

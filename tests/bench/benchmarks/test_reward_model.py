@@ -103,7 +103,7 @@ def test_the_base_stands_at_chance_and_the_image_counts(reward: Path, tmp_path: 
     assert base["margin", "all"]["value"] == 0
     moved = next(row for row in found["differences"] if (row["metric"], row["split"]) == ("accuracy", "all"))
     assert moved["value"] == pytest.approx(adapter["accuracy", "all"]["value"] - 0.5)
-    assert (moved["test"], moved["p_holm"]) == ("bootstrap", moved["p"])
+    assert (moved["test"], moved["p_holm"]) == ("McNemar", moved["p"])
     blind = evaluate(recipe(reward, blind="no-image"), tmp_path / "blind")
     assert {row["benchmark"] for row in blind["results"]} == {f"{NAME}-blind-no-image"}
     assert _of(blind, "adapter")["margin", "all"]["value"] != adapter["margin", "all"]["value"]
