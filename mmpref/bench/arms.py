@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from mmpref.bench.bootstrap import Interval, percentile_interval
 from mmpref.bench.finished_model import FinishedModel, tested_models
 from mmpref.bench.intervals import Estimate, estimate
+from mmpref.bench.paired import pairs_of
 from mmpref.bench.significance import holm
 from mmpref.errors import InputError
 from mmpref.log import counted
 from mmpref.run.results import BASE, Key, Value
+from mmpref.run.results_text import too_few_pairs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +128,20 @@ def arm_effects(arms: Mapping[str, Sequence[Path]]) -> tuple[tuple[ArmEffect, ..
                     f"as {first.name}, or kept no resamples; the arm is left out."
                 )
                 continue
-            made[name] = _units(runs, benchmark)
+            if few := [run.model.name for run in runs if _has_too_few_pairs(run, benchmark)]:
+                warnings.append(
+                    f"{benchmark}: more than a tenth of the pairs of {', '.join(few)} have no score of both models, "
+                    f"too few for a verdict; the arm {name} is left out."
+                )
+                continue
+            forms = _forms(runs, benchmark)
+            warnings += [
+                f"{key.name}: most answers of a run of the arm {name} could not be read: it measures their form, and "
+                "is left out."
+                for key, is_headline in forms.items()
+                if is_headline
+            ]
+            made[name] = {key: of for key, of in _units(runs, benchmark).items() if key not in forms}
         for name, metrics in made.items():
             for key, (values, changes, value) in metrics.items():
                 if len({frozenset(judges) for judges in values.values()}) > 1:
@@ -166,6 +181,20 @@ def _alike(first: FinishedModel, run: _Run, benchmark: str) -> bool:
     return all(
         benchmark in model.benchmarks and first.pairs_with(model, benchmark) and model.resamples for model in models
     )
+
+
+def _has_too_few_pairs(run: _Run, benchmark: str) -> bool:
+    if run.base is None:
+        return False
+    records = run.model.records(benchmark)
+    pairs = pairs_of(run.base.records(benchmark), records, frozenset(one.id for one in records if one.counted))
+    return too_few_pairs(len(pairs.kept), pairs.lost)
+
+
+def _forms(runs: Iterable[_Run], benchmark: str) -> dict[Key, bool]:
+    """Metrics that measure the form of answers in some run, and whether claims are made on them."""
+    values = [value for run in runs for model in (run.base, run.model) if model for value in model.values.values()]
+    return {value.key.unjudged: value.headline for value in values if value.benchmark == benchmark and value.is_form}
 
 
 def _units(runs: Iterable[_Run], benchmark: str) -> dict[Key, tuple[Units, Units, Value]]:

@@ -55,7 +55,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """As ``mmpref compare --json`` prints it."""
-        names = ("value", "low", "high", "p", "test", "p_holm", "first", "second", "images", "pairs", "lost")
+        names = ("value", "low", "high", "p", "test", "p_holm", "first", "second", "images", "pairs", "lost", "is_form")
         return {
             "models": self.models,
             "rows": [(key, [value and value.as_dict() for value in values]) for key, values in self.rows],
@@ -122,7 +122,13 @@ def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Diff
     if change is None:
         return None
     value = second.values[key]
-    return paired_difference(key, change, higher_is_better=value.higher_is_better, headline=value.headline)
+    return paired_difference(
+        key,
+        change,
+        higher_is_better=value.higher_is_better,
+        headline=value.headline,
+        is_form=any(model.values[key].is_form for model in (first, second) if key in model.values),
+    )
 
 
 def _unsaid(

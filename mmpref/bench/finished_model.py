@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.bootstrap import Clusters
+from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.own_metrics import own_metrics, score_of
 from mmpref.bench.paired import Change, change_of, pair, pairs_of
 from mmpref.bench.records import Record, read_records, read_resamples
-from mmpref.errors import InputError, MmprefError
+from mmpref.errors import InputError, MmprefError, RunError
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import BASE, Key, Results, Value
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from mmpref.bench.benchmark import CountKey, Metric, Score
 
 EVALUATE = "evaluate"
 """The command, and what `reproduce` calls the folder of its run."""
@@ -159,8 +162,10 @@ class FinishedModel:
         if (first.name, benchmark) not in self._rescored_with:
             try:
                 found: tuple[Mapping[Key, Change], str] = self._changes(first, benchmark), ""
-            except (MmprefError, KeyError, TypeError) as error:  # a run of before may lack what it takes
+            except (MmprefError, ImportError) as error:
                 found = {}, str(error)
+            except (KeyError, TypeError):
+                found = {}, "the metrics of this version take other counts than the records of these runs have."
             self._rescored_with[first.name, benchmark] = found
         return self._rescored_with[first.name, benchmark]
 
@@ -177,9 +182,29 @@ class FinishedModel:
         pairs = pair(first.records(benchmark), self.records(benchmark), grouped)
         images = {one.id: one.image_id for one in self.records(benchmark) if one.id in pairs.kept}
         names = {name for of in scores for score in of.values() for name in score.counts}
+        for model, of in zip((first, self), scores, strict=True):
+            model._refuse_other_metrics(metrics, [of[one] for one in model._counted(benchmark)], names)
         sums = [Clusters.of([*images.values()], [of[one] for one in images], names) for of in scores]
         seed = self.manifest["seeds"]["bootstrap"]
         return {key: change_of(metric, sums[0], sums[1], pairs, seed) for key, metric in metrics.items()}
+
+    def _refuse_other_metrics(
+        self, metrics: Mapping[Key, Metric], scores: Sequence[Score], names: Collection[CountKey | str]
+    ) -> None:
+        """Refuse metrics that make other numbers of a run's records than its results have, as where they were defined
+        otherwise then.
+
+        Args:
+            scores: of the samples that the results are over.
+            names: of all counts.
+        """
+        whole = Clusters.of([""] * len(scores), scores, names)
+        for key, metric in metrics.items():
+            made, value = float(replicates(whole, metric, 0)[0]), self.values.get(key)
+            if value is None or (math.isnan(made) and not value.is_defined):
+                continue
+            if not math.isclose(made, value.value, abs_tol=1e-9):
+                raise RunError(f"{key.name} of {self.name} cannot be made again of its records.")
 
     @cached_property
     def _rescored_with(self) -> dict[tuple[str, str], tuple[Mapping[Key, Change], str]]:

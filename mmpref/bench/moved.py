@@ -42,5 +42,5 @@ def remarks_on(shares: Mapping[str, float], differences: Sequence[Difference]) -
     equal = ", ".join(f"{100 * share:.0f} % on {benchmark}" for benchmark, share in shares.items())
     return [
         f"The adapter barely moved: its answers are the base's to the letter ({equal}). More steps or a higher "
-        "trainer.learning_rate move it."
+        "learning rate of its training move it."
     ]

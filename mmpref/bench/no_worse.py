@@ -106,7 +106,7 @@ def _against(columns: Sequence[FinishedModel], column: FinishedModel, test: Diff
     better = bool(test.higher_is_better)
     found = changes(first_with(columns, test.benchmark), column, test.key)
     low, high = widened(test.low, test.high, found) if found else (math.nan, math.nan)
-    verdict = "cannot tell" if test.too_few_pairs else no_worse_of(low, high, better, margin)
+    verdict = no_worse_of(low, high, better, margin) if test.tells else "cannot tell"
     return AgainstMargin(column.name, test, margin, low if better else high, verdict)
 
 

@@ -63,7 +63,9 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def paired_difference(key: Key, change: Change, *, higher_is_better: bool | None, headline: bool) -> Difference:
+def paired_difference(
+    key: Key, change: Change, *, higher_is_better: bool | None, headline: bool, is_form: bool = False
+) -> Difference:
     """The difference of a second model from a first one, with its interval and its test; `with_holm` corrects that.
 
     Where either model's metric is undefined nothing is tested: there is no p-value, and no part in a correction.
@@ -82,16 +84,12 @@ def paired_difference(key: Key, change: Change, *, higher_is_better: bool | None
         images=change.images,
         pairs=len(change.pairs.kept),
         lost=change.pairs.lost,
+        is_form=is_form,
     )
 
 
 def with_holm(differences: Sequence[Difference]) -> list[Difference]:
-    """With ``p_holm`` where claims are made, and none is where too many pairs are lost: one family over all
-    benchmarks."""
-    claims = {
-        index: row.p
-        for index, row in enumerate(differences)
-        if row.headline and row.p is not None and not row.too_few_pairs
-    }
+    """With ``p_holm`` where claims are made (`Difference.tells`): one family over all benchmarks."""
+    claims = {index: row.p for index, row in enumerate(differences) if row.headline and row.p is not None and row.tells}
     corrected = dict(zip(claims, holm([*claims.values()]), strict=True))
     return [replace(row, p_holm=corrected.get(index)) for index, row in enumerate(differences)]

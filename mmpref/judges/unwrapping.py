@@ -18,8 +18,8 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE,
 )
 """``Sure! Here is the rewritten answer:``, or ``Rewritten:`` alone."""
-_OPENING_LINE = re.compile(rf"[*_#>\s]*{_OPENER}[^\n]{{0,100}}:[*_]*[^\S\n]*\n\s*(?=\S)", re.IGNORECASE)
-"""``Sure, here you go:``, a line of its own."""
+_OPENING_LINE = re.compile(rf"[*_#>\s]*{_OPENER}[!,.:][^\n]{{0,100}}(?<=:)[*_]*[^\S\n]*\n\s*(?=\S)", re.IGNORECASE)
+"""``Sure, here you go:``, a line of its own; not ``OK signs read:``."""
 _ENDS_IN_COLON = re.compile(r"[^\n]*:[*_]*[^\S\n]*\n")
 _FENCED = re.compile(r"(`{3,}|~{3,})(?:[^\n`]*\n)?(.*?)\s*\1", re.DOTALL)
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^“”]+)”")

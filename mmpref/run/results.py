@@ -21,6 +21,7 @@ from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
 from mmpref.run.result_rows import typed_row
 from mmpref.run.results_text import (
+    FORM,
     decimals,
     direction_of,
     html_table,
@@ -205,6 +206,7 @@ class Difference(_Estimate):
         first, second: what the two models have on the pairs, NaN where it is undefined; images: how many these lie on.
         pairs, lost: of the benchmark's samples, how many both models have a score of, and how many others a model
             replied to. Runs of before did not record the five.
+        is_form: most answers of one of the two could not be read (`Value.is_form`).
     """
 
     benchmark: str
@@ -223,15 +225,16 @@ class Difference(_Estimate):
     images: int = 0
     pairs: int = 0
     lost: int = 0
+    is_form: bool = False
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
         return typed_row(cls, row)
 
     @property
-    def too_few_pairs(self) -> bool:
-        """As `mmpref.run.results_text.too_few_pairs` has it."""
-        return too_few_pairs(self.pairs, self.lost)
+    def tells(self) -> bool:
+        """Whether anything can be claimed: not of too few pairs (`too_few_pairs`), nor of the form of answers."""
+        return not (self.is_form or too_few_pairs(self.pairs, self.lost))
 
     @property
     def p_text(self) -> str:
@@ -240,8 +243,8 @@ class Difference(_Estimate):
 
     @property
     def direction(self) -> str:
-        """Where the interval lies off 0, as `direction_of` has it; empty of too few pairs."""
-        return "" if self.too_few_pairs else direction_of(self.low, self.high, self.higher_is_better)
+        """Where the interval lies off 0, as `direction_of` has it; empty where nothing can be claimed."""
+        return direction_of(self.low, self.high, self.higher_is_better) if self.tells else ""
 
     @property
     def mark(self) -> str:
@@ -250,9 +253,10 @@ class Difference(_Estimate):
 
     @property
     def verdict(self) -> str:
-        """What can be claimed, as `verdict_of` has it."""
+        """What can be claimed, as `verdict_of` has it; `FORM` of what measures that."""
         p = self.p if self.p_holm is None else self.p_holm
-        return verdict_of(self.low, self.high, self.higher_is_better, p, too_few=self.too_few_pairs)
+        said = verdict_of(self.low, self.high, self.higher_is_better, p, too_few=not self.tells)
+        return FORM if self.is_form else said
 
 
 T = TypeVar("T", Value, Difference)

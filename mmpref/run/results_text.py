@@ -11,6 +11,8 @@ NoWorse = Literal["no worse", "worse", "cannot tell"]
 MOST_LOST = 0.1
 """Share of the pairs of two models up to which those that have no score of one of them leave a fair test of the
 others: beyond it, which are left may hang on the answers."""
+FORM = "form only"
+"""The verdict on a metric most of whose answers could not be read."""
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 

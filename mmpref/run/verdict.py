@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
-from mmpref.run.results_text import decimals, interval_text, too_few_pairs
+from mmpref.run.results_text import FORM, decimals, interval_text, too_few_pairs
 
 TITLE = "verdict: difference [95 % interval]"
 LEGEND = (
@@ -23,8 +23,6 @@ LEGEND = (
     "↑ more is better, ↓ less is."
 )
 UNTESTED = "not tested"
-FORM = "form only"
-"""Of a metric most of whose answers could not be read (`mmpref.run.results.Value.is_form`)."""
 
 
 class Tested(NamedTuple):
@@ -34,11 +32,6 @@ class Tested(NamedTuple):
     first: Value | None
     second: Value | None
     difference: Difference | None
-
-    @property
-    def is_form(self) -> bool:
-        """Of either model."""
-        return any(value.is_form for value in (self.first, self.second) if value)
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Line:
         arrow: to where better is; empty where neither is.
         first, second: what it was and became; of one model alone ``first`` has the interval, and ``second`` is empty.
         difference: with its interval.
-        verdict: better, worse, no clear change, cannot tell, not tested, `FORM`; empty of one model alone.
+        verdict: better, worse, no clear change, cannot tell, form only, not tested; empty of one model alone.
         also: other metrics of the benchmark whose interval excludes 0, with their verdicts; empty where none does.
         pairs, lost: of how many samples both models have a score, which all of the line is over, and of how many not.
     """
@@ -152,7 +145,7 @@ def _line(one: Tested, group: Sequence[Tested]) -> Line:
         _number(before, digits),
         _number(after, digits),
         difference.text(signed=True, digits=digits) if difference else "–",
-        FORM if one.is_form else difference.verdict if difference else UNTESTED,
+        difference.verdict if difference else UNTESTED,
         _also(one, group),
         difference.pairs if difference else 0,
         difference.lost if difference else 0,
@@ -167,10 +160,6 @@ def _also(one: Tested, group: Sequence[Tested]) -> str:
     changed = [
         f"{other.key.unjudged.metric} {other.difference.verdict}"
         for other in group
-        if other is not one
-        and other.key.part == one.key.part
-        and not other.is_form
-        and other.difference
-        and other.difference.direction
+        if other is not one and other.key.part == one.key.part and other.difference and other.difference.direction
     ]
     return ", ".join(changed)

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -54,6 +56,28 @@ def test_how_much_of_a_difference_is_seed(tmp_path: Path) -> None:
     alike, _ = arm_effects({"dpo": _arm(tmp_path, "alike", 0.05, [-0.001, 0.0, 0.001])})
     assert alike[1].estimate.low > 0
     assert alike[1].seed_share < 0.1
+
+
+def test_nothing_is_said_of_too_few_pairs(tmp_path: Path) -> None:
+    runs = _arm(tmp_path, "dpo", 0.05, [-0.001, 0.001])
+    for lost, told in ((20, False), (21, True)):
+        for file in (file for run in runs for file in (run / "samples").glob("*.parquet")):
+            rows = pq.read_table(file).to_pylist()
+            lacking = [{"missing": number < lost, "counted": number >= lost} for number in range(IMAGES)]
+            pq.write_table(pa.Table.from_pylist([row | of for row, of in zip(rows, lacking, strict=True)]), file)
+        effects, warnings = arm_effects({"dpo": runs})
+        assert bool(effects) != told
+        assert ["too few for a verdict; the arm dpo is left out" in warning for warning in warnings] == [True] * told
+
+
+def test_nothing_is_said_of_what_measures_the_form_of_answers(tmp_path: Path) -> None:
+    runs = _arm(tmp_path, "dpo", 0.05, [-0.001, 0.001])
+    content = json.loads((runs[1] / "results.json").read_text())
+    content["results"][0] |= {"answers": IMAGES, "parse_failures": IMAGES}
+    (runs[1] / "results.json").write_text(json.dumps(content))
+    effects, [warning] = arm_effects({"dpo": runs})
+    assert effects == ()
+    assert warning.startswith("pope accuracy: most answers of a run of the arm dpo could not be read")
 
 
 def test_judges_lie_apart(tmp_path: Path) -> None:

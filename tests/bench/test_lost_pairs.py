@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmpref.bench.compare import compare
@@ -15,6 +17,7 @@ from mmpref.bench.finished_model import read_finished
 from mmpref.bench.paired import Row, pair
 from mmpref.bench.power import spreads
 from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.bench.records import records_path
 from mmpref.cli.format import comparison_over, comparison_verdict, print_results
 from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
@@ -134,6 +137,31 @@ def test_runs_whose_metrics_cannot_be_made_again_are_not_tested(evaluated: Evalu
     [warning] = found.warnings
     assert "(1 of one: base, 1 of two: base), and not the same ones" in warning
     assert "nothing" in warning
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason"),
+    [
+        (("two",), "pope accuracy adversarial of two: base cannot be made again of its records."),
+        (("one", "two"), "the metrics of this version take other counts than the records of these runs have."),
+    ],
+)
+def test_runs_whose_records_lack_counts_are_not_tested(
+    evaluated: Evaluate, tmp_path: Path, runs: tuple[str, ...], reason: str
+) -> None:
+    evaluated(tmp_path / "one", {0}, None)
+    evaluated(tmp_path / "two", {1}, None)
+    for run in runs:
+        file = records_path(tmp_path / run, "base", "pope")
+        rows = pq.read_table(file).to_pylist()
+        for row in rows:
+            row["counts"] = json.dumps(
+                {name: n for name, n in json.loads(row["counts"]).items() if "/right" not in name}
+            )
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    found = compare([tmp_path / "one", tmp_path / "two"])
+    assert not any(any(tests) for tests in found.tests)
+    assert [warning.partition("against each other: ")[2] for warning in found.warnings] == [reason]
 
 
 def test_where_many_pairs_are_lost_nobody_gives_a_verdict(

@@ -43,3 +43,4 @@ def test_the_rule(shares: dict[str, float], differences: list[Difference], told:
     remarks = remarks_on(shares, differences)
     assert bool(remarks) == told
     assert all("barely moved" in remark and "% on pope" in remark for remark in remarks)
+    assert not any("trainer." in remark for remark in remarks), "an evaluation has no such setting"

@@ -12,23 +12,29 @@ from typing import Any, cast
 import pytest
 
 from mmpref.bench.benchmarks.amber import BENCHMARK, AmberSettings
+from mmpref.bench.compare import compare
+from mmpref.bench.evaluate import evaluate
 from mmpref.bench.plan import Plan
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.results import Outcome, metric_value
 from mmpref.bench.undefined import undefined
 from mmpref.bench.unread import unread
 from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
 from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.run import verdict
-from mmpref.run.results import ALL, Results, Value
+from mmpref.run.results import ALL, Key, Results, Value
 from mmpref.tables.open import open_table
-from tests.bench.conftest import png
+from tests.bench.conftest import png, pope_row, write_rows
+from tests.judges.server import ChatServer
 
 
 def _results(unread_of: dict[str, int], metric: str = "f1_no") -> Results:
     row = {"benchmark": "amber", "split": "all", "metric": metric, "headline": True, "higher_is_better": True}
     numbers = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 240, "answers": 240}
     values = [{**row, **numbers, "model": model, "parse_failures": unread_of[model]} for model in ("base", "adapter")]
-    return Results.from_dict({"results": values, "differences": [{**row, "value": 0.2, "low": 0.1, "high": 0.3}]})
+    is_form = any(Value.from_dict(one).is_form for one in values)
+    difference = {**row, "value": 0.2, "low": 0.1, "high": 0.3, "p_holm": 0.01, "is_form": is_form}
+    return Results.from_dict({"results": values, "differences": [difference]})
 
 
 PLAN = cast(Plan, SimpleNamespace(label="amber", name="amber", settings=AmberSettings(relation="words.json")))
@@ -120,3 +126,24 @@ def test_what_is_over_nothing_because_nothing_was_read_so_says_so(amber: Plan) -
     reasons = {values[metric.name].key: metric.empty for metric in amber.task.metrics(scores) if metric.part == ALL}
     [said] = undefined(values.values(), reasons)
     assert said == "amber: precision_no cannot be told of base: none of the answers was read as one that it is over."
+
+
+def test_nowhere_is_a_claim_made_on_form(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png("red"))
+    rows = [
+        {**pope_row(number, "a.png", answer="no"), "question": f"Is there a thing {number}?"} for number in range(8)
+    ]
+    data = {"pope": {"data": str(write_rows(tmp_path / "rows.jsonl", rows)), "max_new_tokens": 4}}
+    with ChatServer(lambda body, _: "maybe" if body["model"] == "base" else "no") as server:
+        base, adapter = (f"{server.url}#{name}" for name in ("base", "adapter"))
+        evaluate(EvaluateRecipe(base, ("pope",), adapter=adapter, benchmark=data), tmp_path / "run")
+    results, compared = Results.read(tmp_path / "run"), compare([tmp_path / "run"], margins={"pope": 0.5})
+    own = results.differences_by_key()[Key("pope", "accuracy", ALL)]
+    assert own.low > 0
+    assert (own.verdict, own.mark, own.p_holm) == ("form only", "", None)
+    assert own in [second for _, second in compared.tests]
+    assert [row.verdict for row in compared.no_worse] == ["cannot tell"]
+    columns, cells = results.table()
+    assert {row[columns.index("change")] for row in cells} == {""}
+    assert [line.verdict for line in verdict.lines_of(results)] == ["form only"]
+    assert [line.p for line in lines_of(results) if line.headline] == [None]

@@ -38,6 +38,7 @@ PROMPT = (Message("user", "What is there?"),)
         ("The picture shows:\n- a cat", "The picture shows:\n- a cat"),
         ("The corrected sign reads: STOP", "The corrected sign reads: STOP"),
         ("New York: a cat.", "New York: a cat."),
+        ("OK signs on both doors read:\nPULL", "OK signs on both doors read:\nPULL"),
         ("Here are the objects:\n- a cat", "Here are the objects:\n- a cat"),
         ("```\nA cat.\n```\nand\n```\nA bird.\n```", "```\nA cat.\n```\nand\n```\nA bird.\n```"),
         ("Sure! Here is the rewritten answer:", "Sure! Here is the rewritten answer:"),

@@ -70,6 +70,7 @@ def _content() -> dict[str, Any]:
                 "images": 8,
                 "pairs": 30,
                 "lost": 0,
+                "is_form": False,
             }
         ],
         "reasoning": {"pope": {"base": {"reasoned": 3, "unfinished": 1}}},
