@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mmpref.bench.benchmark import Score, rate
-from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval
+from mmpref.bench.bootstrap import Clusters, percentile_interval, replicates
 from mmpref.bench.records import records_path
 from mmpref.run.results import ADAPTER, BASE
 from mmpref.testbed.things import family
@@ -52,7 +52,7 @@ def main(run: Path) -> None:
     for part in PARTS:
         metric = rate(part, "all", part, "mentions")
         first, second = (float(metric.value(one.resampled(0))[0]) for one in (base, adapter))
-        change = percentile_interval(paired_replicates(base, adapter, metric, 0))
+        change = percentile_interval(replicates(adapter, metric, 0) - replicates(base, metric, 0))
         print(f"{part:26} {first:.3f} {second:.3f}  {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]")
 
 

@@ -127,7 +127,7 @@ def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Diff
         change,
         higher_is_better=value.higher_is_better,
         headline=value.headline,
-        is_form=any(model.values[key].is_form for model in (first, second) if key in model.values),
+        forms=(key in first.values and first.values[key].is_form, value.is_form),
     )
 
 

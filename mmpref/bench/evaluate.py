@@ -274,7 +274,7 @@ class _Evaluation:
                     values.append(value)
                     empty[value.key] = metric.empty
                     resamples[model, value.key] = replicates(clusters, metric, recipe.seed)
-            differences += compared.differences(metrics, recipe.seed, {value.key for value in values if value.is_form})
+            differences += compared.differences(metrics, recipe.seed, values)
         results = Results(
             self._model_refs(),
             tuple(values),

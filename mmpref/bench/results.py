@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -116,14 +116,15 @@ class Compared:
         """Of all models."""
         return [score for outcome in self.outcomes.values() for _, score in outcome.answered]
 
-    def differences(self, metrics: Sequence[Metric], seed: int, forms: Collection[Key] = ()) -> list[Difference]:
+    def differences(self, metrics: Sequence[Metric], seed: int, values: Sequence[Value] = ()) -> list[Difference]:
         """What the adapter changed, paired by image and not corrected yet; nothing of a base alone.
 
         Args:
-            forms: which of the metrics measure the form of answers.
+            values: the metrics of both models, which say what measures the form of answers.
         """
         if self.pairs is None:
             return []
+        forms = {(value.model, value.key) for value in values if value.is_form}
         plan, base, adapter = self.outcomes[BASE].plan, self.clusters[BASE], self.clusters[ADAPTER]
         return [
             paired_difference(
@@ -131,7 +132,7 @@ class Compared:
                 change_of(metric, base, adapter, self.pairs, seed),
                 higher_is_better=metric.higher_is_better,
                 headline=metric.headline,
-                is_form=_key(plan, metric) in forms,
+                forms=((BASE, _key(plan, metric)) in forms, (ADAPTER, _key(plan, metric)) in forms),
             )
             for metric in metrics
         ]

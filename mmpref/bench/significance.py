@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mmpref.bench.bootstrap import percentile_interval
 from mmpref.bench.paired import Change
 from mmpref.run.results import Difference, Key
+from mmpref.run.results_text import direction_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,17 +65,28 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def paired_difference(
-    key: Key, change: Change, *, higher_is_better: bool | None, headline: bool, is_form: bool = False
+    key: Key,
+    change: Change,
+    *,
+    higher_is_better: bool | None,
+    headline: bool,
+    forms: tuple[bool, bool] = (False, False),
 ) -> Difference:
     """The difference of a second model from a first one, with its interval and its test; `with_holm` corrects that.
+
+    Args:
+        forms: of each model, whether most of its answers could not be read (`Value.is_form`). A second model that has
+            lost the form that the first one has is worse, where the metric says so.
 
     Where either model's metric is undefined nothing is tested: there is no p-value, and no part in a correction.
     """
     difference, gains = change.difference, change.gains
+    interval = percentile_interval(difference)
+    lost_form = forms == (False, True) and direction_of(interval.low, interval.high, higher_is_better) == "worse"
     tested = not math.isnan(difference[0])
     return Difference(
         **key._asdict(),
-        **percentile_interval(difference)._asdict(),
+        **interval._asdict(),
         higher_is_better=higher_is_better,
         headline=headline,
         p=None if not tested else bootstrap_p(difference) if gains is None else mcnemar(gains),
@@ -84,7 +96,7 @@ def paired_difference(
         images=change.images,
         pairs=len(change.pairs.kept),
         lost=change.pairs.lost,
-        is_form=is_form,
+        is_form=any(forms) and not lost_form,
     )
 
 

@@ -137,6 +137,9 @@ def test_nowhere_is_a_claim_made_on_form(tmp_path: Path) -> None:
     with ChatServer(lambda body, _: "maybe" if body["model"] == "base" else "no") as server:
         base, adapter = (f"{server.url}#{name}" for name in ("base", "adapter"))
         evaluate(EvaluateRecipe(base, ("pope",), adapter=adapter, benchmark=data), tmp_path / "run")
+        evaluate(EvaluateRecipe(adapter, ("pope",), adapter=base, benchmark=data), tmp_path / "lost")
+    lost = Results.read(tmp_path / "lost").differences_by_key()[Key("pope", "accuracy", ALL)]
+    assert (lost.is_form, lost.direction) == (False, "worse"), "an adapter that lost the form is worse"
     results, compared = Results.read(tmp_path / "run"), compare([tmp_path / "run"], margins={"pope": 0.5})
     own = results.differences_by_key()[Key("pope", "accuracy", ALL)]
     assert own.low > 0

@@ -105,10 +105,13 @@ def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: Wri
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"train": {"dpo": {"method": "dop"}}}, "row 'bdhs': There is no training method 'dop'. Did you mean 'dpo'"),
+        (
+            {"train": {"dpo": {"method": "dop"}}},
+            "row 'bdhs': testbed, train: There is no training method 'dop'. Did you",
+        ),
         ({"train": {"dpo": {"trainer": {"learning_rat": 1}}}}, "row 'bdhs': "),
         ({"train": {"dpo": {"method": "online-dpo", "annotator": None}}}, "row 'bdhs': "),
-        ({"data": {"pairs": {"method": "bdsh"}}}, "row 'bdhs': There is no "),
+        ({"data": {"pairs": {"method": "bdsh"}}}, "row 'bdhs': testbed, build-dataset: There is no "),
         ({"data": {"pairs": {"builder": {"rho": 1}}}}, "row 'bdhs': "),
         ({"evaluate": {"dev": {"benchmarks": ["chair"]}, "test": {"benchmarks": ["chiar"]}}}, "row 'base': "),
         ({"evaluate": {"dev": {"benchmarks": ["pope"]}, "test": {}}}, "its grid goes by 'chair chair_i'"),

@@ -121,7 +121,7 @@ def lines_of(results: Results) -> list[Line]:
                 asked,
                 sides[-1].images,
                 sides[-1].unit,
-                any(value.is_form for value in sides),
+                difference.is_form if difference else any(value.is_form for value in sides),
                 difference.pairs if difference else 0,
                 difference.lost if difference else 0,
                 difference.p if difference and difference.p_holm is None else None,
