@@ -138,10 +138,8 @@ def score_interval(found: Changes) -> tuple[float, float]:
         return side * (value - difference) - quantile * error
 
     def end(side: int) -> float:
-        last, first = (
-            -side * (1 - _NEAR),
-            value - side * _NEAR,
-        )  # at the value itself the score is 0, and so may its error
+        last = -side * (1 - _NEAR)
+        first = value - side * _NEAR  # at the value itself the score is 0, and so may its error be
         if side * (first - last) <= 0 or beyond(last, side) <= 0:
             return last
         return float(optimize.brentq(beyond, last, first, (side,)))
