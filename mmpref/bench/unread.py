@@ -37,4 +37,4 @@ def unread(values: Sequence[Value], plans: Sequence[Plan]) -> list[str]:
 def _asks(plan: Plan) -> str:
     """Which setting asks for the form that is read."""
     name = next((name for name in _ASKS if hasattr(plan.settings, name)), "")
-    return f" benchmark.{plan.name}.{name} asks for the form that is read." if name else ""
+    return f" --set benchmark.{plan.name}.{name}=TEXT asks for the form that is read." if name else ""

@@ -45,7 +45,7 @@ def test_most_answers_unread_warns_and_names_the_setting(caplog: pytest.LogCaptu
     [remark] = unread(values, [PLAN])
     assert remark == (
         "amber f1_no: answers that could not be read: 240 of 240 of base, 130 of 240 of adapter. It measures the form "
-        "of answers, not what they say. benchmark.amber.suffix asks for the form that is read."
+        "of answers, not what they say. --set benchmark.amber.suffix=TEXT asks for the form that is read."
     )
     assert f"Warning: {remark}" in caplog.text
 
@@ -55,7 +55,7 @@ def test_some_answers_unread_are_a_remark(caplog: pytest.LogCaptureFixture) -> N
     [remark] = unread(_results({"base": 24, "adapter": 25}).values, [PLAN])
     assert remark == (
         "amber f1_no: answers that could not be read: 25 of 240 of adapter. "
-        "benchmark.amber.suffix asks for the form that is read."
+        "--set benchmark.amber.suffix=TEXT asks for the form that is read."
     )
     assert not caplog.text
     assert unread(_results({"base": 24, "adapter": 0}).values, [PLAN]) == []
