@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from mmpref.study.runner import run
 
     loaded = load(str(plan))
-    outcome = run(loaded, output / "study", minutes=options.minutes, say=_say)
+    outcome = run(loaded, output / "study", jobs=options.jobs, minutes=options.minutes, say=_say)
     print(f"page: {write_page(loaded, output / 'study')}; {outcome.left} of {outcome.runs} runs are left")
     for failure in outcome.failures:
         print(f"failed: {failure.name}: {failure.reason}")
@@ -90,6 +90,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4], help="learning rates of the grid")
     parser.add_argument("--without-pope", action="store_true", help="leave out its 1,200 questions a model")
     parser.add_argument("--threads", type=int, default=int(os.environ["OMP_NUM_THREADS"]), help="of the two stages")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of the study")
     parser.add_argument("--minutes", type=float, help="nothing of the study is begun after so many")
     parser.add_argument("--until", choices=("language", "sight", "study"), default="study", help="the last part")
     return parser.parse_args(arguments)
