@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -57,18 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rates=options.rates,
         pope=not options.without_pope,
     )
-    from mmpref.cli.pages.study import write_page
+    from mmpref.cli.pages.study import markdown, write_page
+    from mmpref.study.conclude import conclude
+    from mmpref.study.measurement import Ledger
     from mmpref.study.plan import load
     from mmpref.study.runner import run
 
-    loaded = load(str(plan))
-    outcome = run(loaded, output / "study", jobs=options.jobs, minutes=options.minutes, say=_say)
-    print(f"page: {write_page(loaded, output / 'study')}; {outcome.left} of {outcome.runs} runs are left")
+    loaded, study = load(str(plan)), output / "study"
+    outcome = run(loaded, study, jobs=options.jobs, minutes=options.minutes, say=_say)
+    print(f"page: {write_page(loaded, study)}; {outcome.left} of {outcome.runs} runs are left")
     for failure in outcome.failures:
         print(f"failed: {failure.name}: {failure.reason}")
-    scenes = follows_language(output / "study", model)
-    (output / "scenes.json").write_text(json.dumps(scenes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps(scenes, indent=2, ensure_ascii=False))
+    ledger = Ledger(study / "ledger")
+    verdicts = markdown(conclude(loaded, Ledger.read(ledger.folder), ledger.failures()))
+    scenes = scenes_as_markdown(follows_language(study, model))
+    (output / "README.md").write_text(f"{verdicts}\n{scenes}", encoding="utf-8")
+    print(scenes)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -259,15 +262,24 @@ def follows_language(study: Path, model: Path, number: int = SCENES) -> list[dic
             found.append(
                 {
                     "image": truth.id,
-                    "there": list(truth.names),
+                    "there": ", ".join(truth.names),
                     "says": record.answer,
                     "word": name,
-                    "usual there": name in truth.usual,
+                    "usual there": "yes" if name in truth.usual else "no",
                     "probability": round(shown, 3),
                     "with the image hidden": round(hidden, 3),
                 }
             )
     return sorted(found, key=lambda one: -one["with the image hidden"])[:number]
+
+
+def scenes_as_markdown(scenes: Sequence[dict[str, Any]]) -> str:
+    """What `follows_language` found, as a section of a page."""
+    from mmpref.hub.cards.markdown import table, text
+
+    columns = ["image", "there", "says", "word", "usual there", "probability", "with the image hidden"]
+    rows = [[text(str(one[column])) for column in columns] for one in scenes]
+    return f"## Its words follow the language, not the picture\n\n{table(columns, rows, texts=range(1, 5))}\n"
 
 
 def _chances(policy: Any, truth: Any, before: str, name: str) -> tuple[float, float]:

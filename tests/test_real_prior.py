@@ -134,3 +134,11 @@ def test_pieces_that_are_not_the_file_are_told(script: ModuleType, tmp_path: Pat
     with pytest.raises(SystemExit, match="0 pieces"):
         script.main(["--output", str(tmp_path / "out"), "--wheels", str(tmp_path)])
     assert not list(tmp_path.glob("out/*.gguf"))
+
+
+def test_a_scene_is_a_row_of_the_page_whatever_is_said(script: ModuleType) -> None:
+    scene = {"image": "test/7", "there": "cup, saw", "says": "a pen | and *more*", "word": "pen"}
+    scene |= {"usual there": "yes", "probability": 0.31, "with the image hidden": 0.62}
+    assert script.scenes_as_markdown([scene]).splitlines()[-1] == (
+        "| test/7 | cup, saw | a pen &#124; and &#42;more&#42; | pen | yes | 0.31 | 0.62 |"
+    )
