@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
+from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score
+from mmpref.bench.parts import with_group_counts
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import Record
 from mmpref.errors import RunError
@@ -37,13 +38,22 @@ def own_metrics(
     return {key: made[key.unjudged.metric, key.part] for key in keys if (key.unjudged.metric, key.part) in made}
 
 
-def score_of(record: Record, parts: Collection[str]) -> Score:
-    """The counts of a record, by the keys that metrics know them by.
+def scores_of(records: Sequence[Record], kept: Collection[str], parts: Collection[str]) -> dict[str, Score]:
+    """The counts of some records by their ids, with those of the groups that are whole among them, by the keys that
+    metrics know them by.
 
     Args:
+        kept: ids of these records.
         parts: of the benchmark; a part's name may hold what stands between it and a count's.
     """
-    return Score("", {_key(name, parts): value for name, value in record.counts.items()})
+    samples = [Sample(one.id, one.image_id, None, (), None, one.groups) for one in records]
+    own = [Score("", one.counts, right=one.right) for one in records]
+    scores = with_group_counts(samples, own, {one.id for one in records if one.id not in kept})
+    return {
+        sample.id: Score("", {_key(str(name), parts): n for name, n in score.counts.items()})
+        for sample, score in zip(samples, scores, strict=True)
+        if sample.id in kept
+    }
 
 
 def _key(name: str, parts: Collection[str]) -> CountKey | str:
