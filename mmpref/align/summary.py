@@ -10,6 +10,7 @@ from mmpref.reasons import listed, log_skips
 from mmpref.run.asked import Asked
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.results_text import rounded
+from mmpref.tables.repeated_pairs import repeated_warnings
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
@@ -80,6 +81,8 @@ def log_pairs(pairs: Pairs) -> None:
     log_skips(len(pairs.dataset), pairs.skipped, first)
     for change, count in pairs.changed.items():
         logger.info("%s: %s.", counted(count, "row"), change.replace("_", " "))
+    for warning in repeated_warnings(pairs.repeated, len(pairs.dataset)):
+        logger.warning("Warning: %s", warning)
 
 
 def log_until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
