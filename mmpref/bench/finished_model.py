@@ -171,8 +171,8 @@ class FinishedModel:
         return self._rescored_with[first.name, benchmark]
 
     def _changes(self, first: FinishedModel, benchmark: str) -> Mapping[Key, Change]:
-        keys = [key for key in self.values if key.benchmark == benchmark]
-        parts = {key.part for key in keys}
+        values = {key: value for key, value in self.values.items() if key.benchmark == benchmark}
+        parts = {key.part for key in values}
         records = first.records(benchmark), self.records(benchmark)
         kept = scored_by_both(*records)
         paired = [scores_of(of, kept, parts) for of in records]
@@ -181,7 +181,7 @@ class FinishedModel:
         ]
         every = [score for scores in (*own, *paired) for score in scores.values()]
         # The settings are this run's, not those of a baseline that a stranger may have published.
-        metrics = own_metrics(self.manifest["recipe"], benchmark, keys, every)
+        metrics = own_metrics(self.manifest["recipe"], benchmark, values, every)
         if any(metric.grouped for metric in metrics.values()) and not all(
             any(one.groups for one in of) for of in records
         ):

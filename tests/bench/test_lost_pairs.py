@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +26,7 @@ from mmpref.hub.cards.samples import samples_card
 from mmpref.hub.cards.verdict import limits, opening, outcome, verdict_tags
 from mmpref.run import verdict
 from mmpref.run.results import Key, Results
+from tests.bench.finished_runs import finished_run
 from tests.judges.server import ChatServer, text_of
 
 from .conftest import png, pope_row, write_rows
@@ -335,6 +337,35 @@ def test_groups_of_several_runs_are_paired_by_what_each_lacks(figures: Evaluate,
         assert test is not None, key
         right, n = _by_hand(WRONG, (len(FIGURES) - 2,), key.part)[key.metric.removesuffix("_yes_no")]
         assert (test.first, test.second) == (pytest.approx(right / n), pytest.approx(right / n)), key
+
+
+def test_runs_of_a_task_of_others_are_paired_without_its_code(tmp_path: Path) -> None:
+    right = np.arange(40) % 3 > 0
+    recipe = {"model": "me/vlm", "benchmarks": ["lmms-eval:nowhere"]}
+    for name, missing, answers in (("one", (0, 1), right), ("two", (5,), np.roll(right, 1))):
+        finished_run(tmp_path / name, {"base": answers}, benchmark="lmms-eval.nowhere", missing=missing, recipe=recipe)
+    found = compare([tmp_path / "one", tmp_path / "two"])
+    assert found.warnings == ()
+    [(_, test)] = found.tests
+    assert test is not None
+    kept = [number for number in range(40) if number not in (0, 1, 5)]
+    assert (test.first, test.second) == pytest.approx((right[kept].mean(), np.roll(right, 1)[kept].mean()))
+    assert (test.pairs, test.lost) == (37, 3)
+
+
+def test_metrics_that_only_the_code_of_others_can_make_are_not_tested(tmp_path: Path) -> None:
+    recipe = {"model": "me/vlm", "benchmarks": ["lmms-eval:nowhere"]}
+    for name, missing in (("one", (0,)), ("two", (5,))):
+        run = finished_run(
+            tmp_path / name, {"base": np.ones(9)}, benchmark="lmms-eval.nowhere", missing=missing, recipe=recipe
+        )
+        results = json.loads((run / "results.json").read_text())
+        results["results"][0]["of"] = None
+        (run / "results.json").write_text(json.dumps(results))
+    found = compare([tmp_path / "one", tmp_path / "two"])
+    assert not any(any(tests) for tests in found.tests)
+    [warning] = found.warnings
+    assert warning.endswith("its metrics are made of all scores by code of others, which a comparison does not run.")
 
 
 def test_runs_of_before_counted_what_each_model_has(evaluated: Evaluate, tmp_path: Path) -> None:
