@@ -127,7 +127,7 @@ def unmoved_reference(every: int, steps: int) -> str | None:
         return None
     return (
         f"The reference never moves: loss.every is {every}, and the training has {counted(steps, 'step')}. This is "
-        "plain DPO; a smaller --set loss.every moves it."
+        f"plain DPO{f'; --set loss.every={steps // 2} moves it' if steps > 1 else ''}."
     )
 
 
@@ -159,7 +159,7 @@ def remarks_on(
     if kl is not None and kl < _BARELY_KL:
         remarks.append(
             f"The {product} barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
-            f"answers, below {_BARELY_KL:g}. More steps or a higher --set trainer.learning_rate move it."
+            f"answers, below {_BARELY_KL:g}. A higher --learning-rate=NUMBER moves it, or more --epochs=NUMBER."
         )
     if (fallen := final.get("chosen_log_ratio", 0.0)) < -_NEGLIGIBLE_RATIO:
         won = fallen - final["rejected_log_ratio"] > _NEGLIGIBLE_RATIO
