@@ -43,9 +43,7 @@ def test_in_python_they_are_arguments(call: object, says: str) -> None:
 
 def test_values_are_those_of_python() -> None:
     def function(blind: str) -> None:
-        hint = (
-            "Say --set a.b=false, --set c=[ROWS], --set d=NUMBER, --set n=4096. `mmpref train --blind x` --other=1."
-        )
+        hint = "Say --set a.b=false, --set c=[ROWS], --set d=NUMBER, --set n=4096. `mmpref train --blind x` --other=1."
         raise UsageError("--blind is wrong.", hint)
 
     with pytest.raises(UsageError) as raised:
