@@ -139,7 +139,7 @@ def cache_first(repo_id: str, commit: str | None) -> Iterator[None]:
         yield
         return
     assert commit is not None
-    snapshot = _snapshot(repo_id, commit)
+    snapshot = snapshot_of(repo_id, commit)
     has_weights, files = _has_weights(snapshot), _files(repo_id, commit)
     if files is None:
         found = "read from the cache" if has_weights else "not cached whole, and waited for"
@@ -236,7 +236,8 @@ def _offline() -> Iterator[None]:
                 os.environ[name] = variable
 
 
-def _snapshot(repo_id: str, commit: str) -> Path:
+def snapshot_of(repo_id: str, commit: str) -> Path:
+    """Where the cache has a model at a commit, if it has it."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 

@@ -340,7 +340,8 @@ def verify_saved_adapter(
         of = began[0] if began and start is not None else ref
         raise RunError(
             f"The {what} saved in {path} does not change the logits of {of}: nothing was learned.",
-            "Check --set trainer.learning_rate, --set trainer.max_steps and the warm-up.",
+            "Train with a higher --learning-rate=NUMBER, more --epochs=NUMBER, or a shorter warm-up: "
+            "--set trainer.warmup_steps=NUMBER",
         )
     facts = {"changes": changes, "differs": differs, "tolerance": tolerance}
     if (mask := batch.get("completion_mask")) is not None:

@@ -42,7 +42,8 @@ class LogCallback(TrainerCallback):
         if not math.isfinite(logs["loss"]):
             raise RunError(
                 f"The loss is {logs['loss']} at step {state.global_step}.",
-                "Lower --set trainer.learning_rate or --set loss.beta, or use another --set dtype.",
+                "Train with a lower --learning-rate=NUMBER, a lower --set loss.beta=NUMBER, or in full precision: "
+                "--set dtype=float32",
             )
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with self._log.appending() as append:

@@ -65,6 +65,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
             "rows": len(pairs.dataset),
             "skipped": pairs.skipped,
             **({"changed": pairs.changed} if pairs.changed else {}),
+            **({"repeated": pairs.repeated} if pairs.repeated else {}),
         },
         **({"skipped_rows": pairs.skips} if pairs.skips else {}),
         "seeds": {"run": run.recipe["seed"]},

@@ -28,6 +28,7 @@ from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.training_images import image_digest
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
+from mmpref.tables.repeated_pairs import RepeatedPairs, pair_keys
 from mmpref.tables.rows import (
     NAME_IMAGES,
     NO_IMAGE,
@@ -73,6 +74,7 @@ class Pairs:
         changed: number of used rows by what was changed in them, such as ``images_moved_first``.
         skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.
         weights: the columns of weights that were asked for (`mmpref.align.weights`), which are in Arrow too.
+        repeated: as `mmpref.tables.repeated_pairs.RepeatedPairs` counts them; none where a method takes no pairs.
     """
 
     dataset: datasets.Dataset
@@ -81,6 +83,7 @@ class Pairs:
     changed: dict[str, int] = field(default_factory=dict)
     skips: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
+    repeated: dict[str, int] = field(default_factory=dict)
 
     def weight_facts(self) -> dict[str, Any]:
         """What the weights of its rows are, for the manifest; nothing where none were asked for."""
@@ -190,6 +193,7 @@ def collect_pairs(
         written["changed"],
         written["skips"],
         tuple(weights),
+        written.get("repeated", {}),
     )
 
 
@@ -217,6 +221,7 @@ def _write(
     methods = [Counter[str]() for _ in tables]
     skips: dict[str, list[dict[str, str]]] = {}
     contexts = weighed_rows = 0
+    repeated, are_pairs = RepeatedPairs(), {"chosen", "rejected"}.issubset(check.needs)
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
@@ -233,6 +238,8 @@ def _write(
                 batch.append({**_arrow_row(row, images, where, texts), **weighed})
                 changed.update(notes)
                 used[index] += 1
+                if are_pairs:
+                    repeated.add(pair_keys(images, row.prompt, row.chosen, row.rejected))
                 contexts += bool(context_of(row.prompt))
                 weighed_rows += any(value != [] for value in weighed.values())
                 methods[index].update([method] if method else [])
@@ -260,6 +267,7 @@ def _write(
         "skips": dict(sorted(skips.items())),
         "contexts": contexts,
         "weighed": weighed_rows,
+        "repeated": repeated.counts(),
     }
 
 

@@ -110,7 +110,7 @@ class Preflight(TrainerCallback):
     def _refusal(self, device: torch.device, error: Exception) -> RunError:
         first, rows = self._longest_rows[0], len(self._longest_rows)
         remedies = [
-            *(["a smaller --set trainer.per_device_train_batch_size"] if rows > 1 else []),
+            *([f"--batch-size={rows // 2}"] if rows > 1 else []),
             *([] if self._trainer.args.gradient_checkpointing else ["--set trainer.gradient_checkpointing=true"]),
             "smaller images",
         ]

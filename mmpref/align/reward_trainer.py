@@ -181,6 +181,7 @@ def verify_saved_reward_model(
     if rewards[0] == rewards[1]:
         raise RunError(
             f"The reward model saved in {path} gives both answers the same: nothing was learned.",
-            "Check --set trainer.learning_rate, --set trainer.max_steps and the warm-up.",
+            "Train with a higher --learning-rate=NUMBER, more --epochs=NUMBER, or a shorter warm-up: "
+            "--set trainer.warmup_steps=NUMBER",
         )
     return {"differs": differs, "tolerance": tolerance}

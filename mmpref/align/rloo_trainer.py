@@ -89,7 +89,7 @@ class NormalizedReward:
             )
             if not float(rewards.std()) > 0:
                 raise UsageError(
-                    f"{name} gives every answer of the data the same reward.", "Name another with --set loss.reward."
+                    f"{name} gives every answer of the data the same reward.", "Name another: --set loss.reward=RUN"
                 )
             write_atomic(path, json.dumps({"mean": float(rewards.mean()), "deviation": float(rewards.std())}) + "\n")
         self.scale: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ _WAIT = 60.0
 """Seconds for the server to come up."""
 _PAUSE = 1.0
 """Seconds between two looks whether it has."""
-_LOCAL = "Leave --set loss.server out: answers are then written by the model that is trained here."
+_LOCAL = "Without --set loss.server=URL#MODEL, the model that is trained here writes the answers."
 
 
 def refuse_server(spec: str, quantization: str | None = None, use_dora: bool = False) -> None:

@@ -10,6 +10,7 @@ from mmpref.reasons import listed, log_skips
 from mmpref.run.asked import Asked
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.results_text import rounded
+from mmpref.tables.repeated_pairs import repeated_warnings
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
@@ -80,6 +81,8 @@ def log_pairs(pairs: Pairs) -> None:
     log_skips(len(pairs.dataset), pairs.skipped, first)
     for change, count in pairs.changed.items():
         logger.info("%s: %s.", counted(count, "row"), change.replace("_", " "))
+    for warning in repeated_warnings(pairs.repeated, len(pairs.dataset)):
+        logger.warning("Warning: %s", warning)
 
 
 def log_until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -124,7 +127,7 @@ def unmoved_reference(every: int, steps: int) -> str | None:
         return None
     return (
         f"The reference never moves: loss.every is {every}, and the training has {counted(steps, 'step')}. This is "
-        "plain DPO; a smaller --set loss.every moves it."
+        f"plain DPO{f'; --set loss.every={steps // 2} moves it' if steps > 1 else ''}."
     )
 
 
@@ -156,7 +159,7 @@ def remarks_on(
     if kl is not None and kl < _BARELY_KL:
         remarks.append(
             f"The {product} barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
-            f"answers, below {_BARELY_KL:g}. More steps or a higher --set trainer.learning_rate move it."
+            f"answers, below {_BARELY_KL:g}. A higher --learning-rate=NUMBER moves it, or more --epochs=NUMBER."
         )
     if (fallen := final.get("chosen_log_ratio", 0.0)) < -_NEGLIGIBLE_RATIO:
         won = fallen - final["rejected_log_ratio"] > _NEGLIGIBLE_RATIO

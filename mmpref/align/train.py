@@ -44,8 +44,8 @@ _EMBEDDERS = f"{SCRATCH}/embedders"
 _ASKED = f"{SCRATCH}/asked"
 """Those of the models that are asked, for a rank or a reward."""
 _SMALLER = (
-    "Free some, and the same command goes on from the last checkpoint; or train with a smaller "
-    "--set trainer.per_device_train_batch_size in another --output."
+    "Free some, and the same command goes on from the last checkpoint; or choose another --output, and a smaller "
+    "--batch-size=NUMBER."
 )
 
 

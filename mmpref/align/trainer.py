@@ -195,7 +195,8 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         if self._empty_batches >= _MAX_EMPTY_BATCHES:
             raise RunError(
                 f"The last {_MAX_EMPTY_BATCHES} batches gave no pair ({_format_counts(counts)} in the last).",
-                "Look at the annotator, --set loss.temperature and --set loss.max_answer_tokens.",
+                "See what the annotator replies. Answers differ more with a higher --set loss.temperature=NUMBER, "
+                "and are longer with a higher --set loss.max_answer_tokens=NUMBER.",
             )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:

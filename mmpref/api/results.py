@@ -272,7 +272,8 @@ class Compared(TableRepr):
         return [f"Warning: {warning}" for warning in self.warnings]
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each metric of each column: value, interval, and its test against the first column."""
+        """A row for each metric of each column: value, interval, and its test against the first column; ``is_form``
+        where that test says nothing of what answers say, since most of those of one model could not be read."""
         import pandas as pd
 
         rows = [
@@ -298,6 +299,7 @@ _TESTED = {
     "test": "test",
     "pairs": "pairs",
     "lost": "lost",
+    "is_form": "is_form",
 }
 """Columns of a comparison's frame, and what of a `Difference` they hold."""
 

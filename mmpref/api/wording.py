@@ -21,9 +21,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 Spelling = Callable[[str, "str | None"], str]
 """From a name (or a dotted key) and perhaps a value to what is written in their place."""
 
-_VALUE = r"(?:=('[^']*'|[\w./#:-]*[\w/#]))?"
+_VALUE = r"(?:=('[^']*'|\[[^\]\s]*\]|[\w./#:-]*[\w/#]))?"
 _SET = re.compile(rf"--set ([\w-]+(?:\.[\w-]+)*){_VALUE}")
 _OPTION = re.compile(rf"--([a-z][a-z-]+){_VALUE}")
+_NUMBER = "NUMBER"
+"""What stands for one."""
 _COMMAND = re.compile(r"(`[^`]*`)")
 """Commands are shown as they are."""
 
@@ -75,6 +77,8 @@ def _set_in_python(key: str, value: str | None) -> str:
 
 def _literal(text: str) -> str:
     value = scalar(text.strip("'"))
+    if value == _NUMBER:
+        return "..."
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
@@ -133,4 +137,4 @@ def _as_option(name: str, value: str | None) -> str:
 
 
 def _as_set(key: str, value: str | None) -> str:
-    return f"--set {key}{'' if value is None else f'={value}'}"
+    return f"--set {key}={'VALUE' if value is None else value}"

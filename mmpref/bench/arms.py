@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.bootstrap import Interval, percentile_interval
-from mmpref.bench.finished_model import FinishedModel, tested_models
+from mmpref.bench.finished_model import FinishedModel, headlines, tested_models
 from mmpref.bench.intervals import Estimate, estimate
-from mmpref.bench.paired import pairs_of
 from mmpref.bench.significance import holm
 from mmpref.errors import InputError
 from mmpref.log import counted
@@ -186,9 +185,8 @@ def _alike(first: FinishedModel, run: _Run, benchmark: str) -> bool:
 def _has_too_few_pairs(run: _Run, benchmark: str) -> bool:
     if run.base is None:
         return False
-    records = run.model.records(benchmark)
-    pairs = pairs_of(run.base.records(benchmark), records, frozenset(one.id for one in records if one.counted))
-    return too_few_pairs(len(pairs.kept), pairs.lost)
+    changes = [run.model.change_from(run.base, key) for key in headlines([run.model]) if key.benchmark == benchmark]
+    return any(change and too_few_pairs(len(change.pairs.kept), change.pairs.lost) for change in changes)
 
 
 def _forms(runs: Iterable[_Run], benchmark: str) -> dict[Key, bool]:

@@ -236,6 +236,7 @@ class Benchmark:
             setting is the published one only where its file is this.
         brings_data: ``opens`` has rows of its own, so that no ``data`` need be named.
         unit: what samples of one ``image_id`` are about, in the plural: what is counted where images are resampled.
+        foreign: its metrics are code of others, which only an evaluation runs: comparisons know what it recorded.
         decided_by: of settings, what else its scores depend on, such as a judge that its code asks by itself: results
             say it, and those with another one are not compared.
     """
@@ -250,6 +251,7 @@ class Benchmark:
     official_files: Mapping[str, str] = field(default_factory=dict)
     brings_data: bool = False
     unit: str = "images"
+    foreign: bool = False
     decided_by: Callable[[Any], Mapping[str, Any]] = lambda _: {}
 
 

@@ -60,7 +60,9 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
     sign, count = -1.0 if value.higher_is_better is False else 1.0, value.of[0]
     differing: list[Disagreement] = []
     for record, other in zip(first.records(key.benchmark), second.records(key.benchmark), strict=True):
-        gain = sign * (other.counts.get(count, 0.0) - record.counts.get(count, 0.0))
+        if not (count in record.counts and count in other.counts):  # a group's may stand at another sample
+            continue
+        gain = sign * (other.counts[count] - record.counts[count])
         if gain and record.answer is not None and other.answer is not None and not (record.missing or other.missing):
             differing.append(
                 Disagreement(record.id, record.prompt, record.reference, record.answer, other.answer, gain)

@@ -250,7 +250,7 @@ class _Evaluation:
             answers = self._answers(plan, counter)
             outcomes, judged = self._outcomes(plan, answers, scorer)
             compared = Compared.of(outcomes)
-            write_outcomes(run.path, outcomes, compared.counted)
+            write_outcomes(run.path, outcomes, compared)
             if recipe.adapter and (share := equal_share(answers)) is not None:
                 equal[plan.label] = share
             judgements += judged

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.bootstrap import Clusters, replicates
-from mmpref.bench.own_metrics import own_metrics, score_of
-from mmpref.bench.paired import Change, change_of, pair, pairs_of
+from mmpref.bench.own_metrics import own_metrics, scores_of
+from mmpref.bench.paired import Change, change_of, pairs_of, scored_by_both
 from mmpref.bench.records import Record, read_records, read_resamples
 from mmpref.errors import InputError, MmprefError, RunError
 from mmpref.run.manifest import read_manifest
@@ -147,7 +147,8 @@ class FinishedModel:
         if value.binary and value.of:
             right = [by_image(of, value.of[0]) for of in records]
             gains = [right[1][image] - count for image, count in right[0].items()]
-        pairs = pairs_of(first.records(key.benchmark), self.records(key.benchmark), kept)
+        over = value.of[1] if value.of else ""
+        pairs = pairs_of(first.records(key.benchmark), self.records(key.benchmark), kept, over)
         return Change(before, after, gains, len({one.image_id for one in records[0]}), pairs)
 
     def unpaired_because(self, first: FinishedModel, benchmark: str) -> str:
@@ -170,23 +171,31 @@ class FinishedModel:
         return self._rescored_with[first.name, benchmark]
 
     def _changes(self, first: FinishedModel, benchmark: str) -> Mapping[Key, Change]:
-        keys = [key for key in self.values if key.benchmark == benchmark]
-        parts = {key.part for key in keys}
-        scores = [
-            {one.id: score_of(one, parts) for one in model.records(benchmark) if not one.missing}
-            for model in (first, self)
+        values = {key: value for key, value in self.values.items() if key.benchmark == benchmark}
+        parts = {key.part for key in values}
+        records = first.records(benchmark), self.records(benchmark)
+        kept = scored_by_both(*records)
+        paired = [scores_of(of, kept, parts) for of in records]
+        own = [
+            scores_of(of, model._counted(benchmark), parts) for model, of in zip((first, self), records, strict=True)
         ]
+        every = [score for scores in (*own, *paired) for score in scores.values()]
         # The settings are this run's, not those of a baseline that a stranger may have published.
-        metrics = own_metrics(self.manifest["recipe"], benchmark, keys, [one for of in scores for one in of.values()])
-        grouped = any(metric.grouped for metric in metrics.values())
-        pairs = pair(first.records(benchmark), self.records(benchmark), grouped)
-        images = {one.id: one.image_id for one in self.records(benchmark) if one.id in pairs.kept}
-        names = {name for of in scores for score in of.values() for name in score.counts}
-        for model, of in zip((first, self), scores, strict=True):
-            model._refuse_other_metrics(metrics, [of[one] for one in model._counted(benchmark)], names)
-        sums = [Clusters.of([*images.values()], [of[one] for one in images], names) for of in scores]
+        metrics = own_metrics(self.manifest["recipe"], benchmark, values, every)
+        if any(metric.grouped for metric in metrics.values()) and not all(
+            any(one.groups for one in of) for of in records
+        ):
+            raise RunError("the records of one do not say which samples count together; evaluate it again.")
+        names = {name for score in every for name in score.counts}
+        for model, scores in zip((first, self), own, strict=True):
+            model._refuse_other_metrics(metrics, [*scores.values()], names)
+        images = [one.image_id for one in records[0] if one.id in kept]
+        before, after = (Clusters.of(images, [*scores.values()], names) for scores in paired)
         seed = self.manifest["seeds"]["bootstrap"]
-        return {key: change_of(metric, sums[0], sums[1], pairs, seed) for key, metric in metrics.items()}
+        return {
+            key: change_of(metric, before, after, pairs_of(*records, kept, str(metric.n)), seed)
+            for key, metric in metrics.items()
+        }
 
     def _refuse_other_metrics(
         self, metrics: Mapping[Key, Metric], scores: Sequence[Score], names: Collection[CountKey | str]

@@ -76,8 +76,8 @@ def refuse_unavailable(task: str, judges: Iterable[Any]) -> None:
                 f"lmms-eval's task {task} asks a judge by itself, {name_of(judge)}, and its key is not set, or nobody "
                 "answers there.",
                 "lmms-eval takes key, URL and model from OPENAI_API_KEY, OPENAI_API_URL and MODEL_VERSION, and the "
-                "kind of server from API_TYPE (of a local one the URL is LLM_JUDGE_URL). To do without a judge, name "
-                "the other tasks.",
+                "kind of server from API_TYPE (azure: AZURE_API_KEY, AZURE_ENDPOINT; local: LLM_JUDGE_URL). "
+                "To do without a judge, name the other tasks.",
             )
 
 

@@ -2,13 +2,14 @@
 
 One rule for the two models of a run and for those of several: a sample is a *pair* where both have a score of it, and
 values, difference, interval and test are all over the pairs. A score that one model has alone says nothing of the
-other. Where few pairs are lost that is a fair test; where many are (`mmpref.run.results_text.too_few_pairs`), which
-are left may hang on the answers themselves, and no verdict is given.
+other. A metric of groups, samples that count together (`mmpref.bench.parts`), loses each group that lacks one; other
+metrics lose no more than that sample. Where few pairs are lost that is a fair test; where many are
+(`mmpref.run.results_text.too_few_pairs`), which are left may hang on the answers themselves, and no verdict is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -36,6 +37,11 @@ class Scored(Protocol):
         """Whether it has no score."""
         ...
 
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """Of each kind of groups (``all/pair``), which one it belongs to (`mmpref.bench.parts.groups_of`)."""
+        ...
+
 
 class Row(NamedTuple):
     """The plainest `Scored`."""
@@ -44,6 +50,7 @@ class Row(NamedTuple):
     image_id: str
     answered: bool
     missing: bool
+    groups: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -59,23 +66,25 @@ class Pairs:
     lost: int
 
 
-def pair(first: Sequence[Scored], second: Sequence[Scored], whole_images: bool) -> Pairs:
-    """The pairs of two models' samples, which are the same ones in the same order.
+def scored_by_both(first: Sequence[Scored], second: Sequence[Scored]) -> frozenset[str]:
+    """Ids of the samples that two models have a score of, of the same ones in the same order."""
+    both = zip(first, second, strict=True)
+    return frozenset(one.id for one, other in both if not (one.missing or other.missing))
+
+
+def pairs_of(first: Sequence[Scored], second: Sequence[Scored], kept: frozenset[str], over: str = "") -> Pairs:
+    """The pairs of a metric.
 
     Args:
-        whole_images: samples of an image count together (`mmpref.bench.parts`), so that one which is missing of one
-            model alone takes all of its image with it.
+        kept: ids of the samples that results are over.
+        over: the count that says over how many (`Metric.n`): where it is of groups, those that lost one of their
+            samples are no pairs.
     """
-    both = list(zip(first, second, strict=True))
-    broken = {one.image_id for one, other in both if whole_images and one.missing != other.missing}
-    kept = [one.id for one, other in both if not (one.missing or other.missing or one.image_id in broken)]
-    return pairs_of(first, second, frozenset(kept))
-
-
-def pairs_of(first: Sequence[Scored], second: Sequence[Scored], kept: frozenset[str]) -> Pairs:
-    """Pairs that are known."""
-    both = zip(first, second, strict=True)
-    return Pairs(kept, sum((one.answered or other.answered) and one.id not in kept for one, other in both))
+    kind = over.removesuffix("/n")
+    tried = [one for one, other in zip(first, second, strict=True) if one.answered or other.answered]
+    broken = {one.groups[kind] for one in tried if kind in one.groups and one.id not in kept}
+    whole = kept - {one.id for one in tried if one.groups.get(kind) in broken}
+    return Pairs(whole, sum(one.id not in whole for one in tried))
 
 
 @dataclass(frozen=True)

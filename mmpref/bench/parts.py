@@ -53,11 +53,17 @@ def group_keys(kind: CountKey | str) -> tuple[CountKey, CountKey]:
     return CountKey(kind.part, f"{kind.name}/right"), CountKey(kind.part, f"{kind.name}/n")
 
 
-def with_group_counts(samples: Sequence[Sample], scores: Sequence[Score], missing: Set[str]) -> list[Score]:
-    """The scores with the counts of their samples' groups.
+def groups_of(sample: Sample) -> dict[str, str]:
+    """Which groups a sample belongs to, by what their counts' names begin with in files (``all/pair``)."""
+    return {str(kind): name for kind, name in sample.groups.items()}
+
+
+def with_group_counts(samples: Sequence[Sample], scores: Sequence[Score], *missing: Set[str]) -> list[Score]:
+    """The scores with the counts of their samples' groups, in the place of those that they had.
 
     Args:
-        missing: ids of samples without an answer; a group with one has its counts there, so that it is missing too.
+        missing: ids of samples that do not count; a group with one has its counts there, so that it does not either. Of
+            several sets the first that has one of a group decides.
     """
     members: dict[tuple[CountKey | str, str], list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
@@ -65,11 +71,12 @@ def with_group_counts(samples: Sequence[Sample], scores: Sequence[Score], missin
             members[group].append(index)
     counts: dict[int, dict[CountKey | str, float]] = defaultdict(dict)
     for (kind, _), indices in members.items():
-        holder = next((index for index in indices if samples[index].id in missing), indices[0])
+        holder = next((index for ids in missing for index in indices if samples[index].id in ids), indices[0])
         right, n = group_keys(kind)
         counts[holder] |= {right: float(all(scores[index].right for index in indices)), n: 1.0}
+    of_groups = {str(key) for kind, _ in members for key in group_keys(kind)}
     for index, score in enumerate(scores):
-        counts[index].update(score.counts)
+        counts[index] |= {key: count for key, count in score.counts.items() if str(key) not in of_groups}
     return [dataclasses.replace(score, counts=counts[index]) for index, score in enumerate(scores)]
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Sample, Score
+from mmpref.bench.parts import groups_of
 from mmpref.run.files import write_atomic
 from mmpref.run.results import RESAMPLES, Key
 
@@ -24,6 +25,7 @@ class Record:
 
     Args:
         missing: it has no score; counted: the run's results are over it: with an adapter, both models have a score.
+        groups: which it belongs to (`mmpref.bench.parts.groups_of`); right: for them.
     """
 
     id: str
@@ -34,6 +36,8 @@ class Record:
     missing: bool
     counted: bool
     counts: Mapping[str, float]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    right: bool = False
 
     @property
     def answered(self) -> bool:
@@ -53,14 +57,15 @@ def write_records(
     counted: Set[str],
     verdicts: Sequence[str | None] | None = None,
 ) -> None:
-    """Write one row a sample, in order: what was asked and answered, what was read in it, and how it counts.
+    """Write one row a sample, in order: what was asked and answered, what was read in it, how it counts, and with which
+    others it does.
 
     Args:
         missing: ids of samples without a score.
         counted: of those that the run's results are over.
         verdicts: of a judge, in its words.
     """
-    rows = []
+    rows, grouped = [], any(sample.groups for sample in samples)
     for number, (sample, answer, score) in enumerate(zip(samples, answers, scores, strict=True)):
         is_missing = sample.id in missing
         counts = {} if is_missing else {str(key): value for key, value in score.counts.items()}
@@ -76,6 +81,8 @@ def write_records(
             "parse_failure": not is_missing and score.parse_failure,
             "counts": json.dumps(counts, sort_keys=True),
         }
+        if grouped:
+            row |= {"groups": json.dumps(groups_of(sample), sort_keys=True), "right": not is_missing and score.right}
         rows.append(row if verdicts is None else {**row, "verdict": verdicts[number]})
     _write(path, rows)
 
@@ -91,6 +98,8 @@ def read_records(run: Path, model: str, benchmark: str) -> list[Record]:
             **{name: row[name] for name in names},
             counted=row.get("counted", not row["missing"]),
             counts=json.loads(row["counts"]),
+            groups=json.loads(row.get("groups", "{}")),
+            right=row.get("right", False),
         )
         for row in (pq.read_table(file).to_pylist() if file.is_file() else [])
     ]

@@ -14,7 +14,8 @@ from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score
 from mmpref.bench.bootstrap import Clusters, percentile_interval, replicates
-from mmpref.bench.paired import Pairs, Row, change_of, pair
+from mmpref.bench.paired import Row, change_of, pairs_of
+from mmpref.bench.parts import groups_of, with_group_counts
 from mmpref.bench.plan import Plan
 from mmpref.bench.recipe import BlindMode
 from mmpref.bench.significance import paired_difference
@@ -54,13 +55,14 @@ class Outcome:
     def without(self, missing: frozenset[str]) -> Outcome:
         """The same with more samples missing, each time that a judge was asked."""
         repeats = [repeat.without(missing) for repeat in self.repeats]
-        return dataclasses.replace(self, missing=self.missing | missing, repeats=repeats)
+        scores = with_group_counts(self.plan.samples, self.scores, self.missing, missing)
+        return dataclasses.replace(self, scores=scores, missing=self.missing | missing, repeats=repeats)
 
     @property
     def rows(self) -> list[Row]:
         """The samples, as they are paired with those of another model."""
         return [
-            Row(sample.id, sample.image_id, reply is not None, sample.id in self.missing)
+            Row(sample.id, sample.image_id, reply is not None, sample.id in self.missing, groups_of(sample))
             for sample, reply in zip(self.plan.samples, self.raw, strict=True)
         ]
 
@@ -87,25 +89,18 @@ class Compared:
 
     Args:
         outcomes: of each model; what is no pair is missing of both.
-        pairs: None of a base alone.
+        counted: ids of these samples.
     """
 
     outcomes: Mapping[str, Outcome]
-    pairs: Pairs | None = None
+    counted: frozenset[str]
 
     @classmethod
     def of(cls, outcomes: Mapping[str, Outcome]) -> Compared:
-        if ADAPTER not in outcomes:
-            return cls(outcomes)
-        plan, (base, adapter) = outcomes[BASE].plan, (outcomes[model].rows for model in (BASE, ADAPTER))
-        pairs = pair(base, adapter, any(sample.groups for sample in plan.samples))
-        lost = frozenset(sample.id for sample in plan.samples) - pairs.kept
-        return cls({model: outcome.without(lost) for model, outcome in outcomes.items()}, pairs)
-
-    @property
-    def counted(self) -> frozenset[str]:
-        """Ids of the samples that the results are over."""
-        return self.pairs.kept if self.pairs else frozenset(sample.id for sample, _ in self.outcomes[BASE].answered)
+        samples = outcomes[BASE].plan.samples
+        lost = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
+        counted = frozenset(sample.id for sample in samples) - lost
+        return cls({model: outcome.without(lost) for model, outcome in outcomes.items()}, counted)
 
     @cached_property
     def clusters(self) -> dict[str, Clusters]:
@@ -122,14 +117,15 @@ class Compared:
         Args:
             values: the metrics of both models, which say what measures the form of answers.
         """
-        if self.pairs is None:
+        if ADAPTER not in self.outcomes:
             return []
+        rows = self.outcomes[BASE].rows, self.outcomes[ADAPTER].rows
         forms = {(value.model, value.key) for value in values if value.is_form}
         plan, base, adapter = self.outcomes[BASE].plan, self.clusters[BASE], self.clusters[ADAPTER]
         return [
             paired_difference(
                 _key(plan, metric),
-                change_of(metric, base, adapter, self.pairs, seed),
+                change_of(metric, base, adapter, pairs_of(*rows, self.counted, str(metric.n)), seed),
                 higher_is_better=metric.higher_is_better,
                 headline=metric.headline,
                 forms=((BASE, _key(plan, metric)) in forms, (ADAPTER, _key(plan, metric)) in forms),

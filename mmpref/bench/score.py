@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mmpref.bench.parts import with_group_counts
 from mmpref.bench.plan import Plan
 from mmpref.bench.records import records_path, write_records
 from mmpref.bench.replies import Replies
-from mmpref.bench.results import Outcome
+from mmpref.bench.results import Compared, Outcome
 from mmpref.log import counted
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
@@ -110,16 +110,13 @@ class Scorer:
         return judge_answers(judge, task, answers, f"{plan.label} ({model})", file, self.progress, repeat)
 
 
-def write_outcomes(run: Path, outcomes: Mapping[str, Outcome], counted: Set[str]) -> None:
-    """Write a record of every sample of each model.
-
-    Args:
-        counted: ids of the samples that the results are over.
-    """
+def write_outcomes(run: Path, outcomes: Mapping[str, Outcome], compared: Compared) -> None:
+    """Write a record of every sample of each model, with its counts in the results."""
     for model, outcome in outcomes.items():
         plan = outcome.plan
         file = records_path(run, model, plan.label)
-        write_records(file, plan.samples, outcome.raw, outcome.scores, outcome.missing, counted, outcome.said)
+        scores = compared.outcomes[model].scores
+        write_records(file, plan.samples, outcome.raw, scores, outcome.missing, compared.counted, outcome.said)
 
 
 def verdict_facts(outcome: Outcome) -> dict[str, Any]:

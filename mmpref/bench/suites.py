@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.errors import UsageError
@@ -20,6 +21,13 @@ its small sets: the images of all 214,354 questions fill a machine's memory, and
 """
 _JUDGED = ("lmms-eval:mathvista_testmini_format",)
 """Those that ask a judge by themselves, which lmms-eval takes from the environment (`mmpref.bench.lmms_eval_judge`)."""
+_OPENAI, _AZURE = ("OPENAI_API_KEY",), ("AZURE_API_KEY", "AZURE_ENDPOINT")
+_KEYS = {"openai": _OPENAI, "async_openai": _OPENAI, "azure": _AZURE, "async_azure": _AZURE}
+"""``API_TYPE`` -> the variables without which lmms-eval's judges of that kind cannot be asked; others need none."""
+_ELSEWHERE = {
+    _OPENAI: "(and OPENAI_API_URL or MODEL_VERSION for another server or model)",
+    _AZURE: "(and MODEL_VERSION for another model)",
+}
 SUITES = {
     "capabilities": "MMMU, MMBench, ScienceQA, RealWorldQA, MathVista, ChartQA, OCRBench, and small sets of VQAv2 and "
     "SEED, of lmms-eval; MathVista's judge takes OPENAI_API_KEY",
@@ -46,15 +54,16 @@ def refuse_no_key(benchmarks: Sequence[str]) -> None:
     """Refuse a member whose judge cannot be asked before the data of all others are loaded.
 
     Raises:
-        UsageError: the key of its judge is not set.
+        UsageError: the key of its judge is not set, or the address of one that has none of its own.
     """
     judged = [name for name in benchmarks if name in _JUDGED]
-    is_openai = os.environ.get("API_TYPE", "openai") == "openai"
-    if not judged or not is_openai or os.environ.get("OPENAI_API_KEY"):
+    needed = _KEYS.get(os.environ.get("API_TYPE", "openai"), ())
+    unset = [name for name in needed if not os.environ.get(name)]
+    if not judged or not unset or Path(".env").is_file():  # which lmms-eval reads
         return
     others = " ".join(f"--benchmark={name}" for name in benchmarks if name not in judged)
     raise UsageError(
-        f"The benchmark {judged[0]} asks a judge by itself, whose key is not set.",
-        "Set OPENAI_API_KEY (and OPENAI_API_URL or MODEL_VERSION for another server or model)"
+        f"The benchmark {judged[0]} asks a judge by itself, for which {' and '.join(unset)} must be set.",
+        f"Set {'it' if len(unset) == 1 else 'them'} {_ELSEWHERE[needed]}"
         + (f", or leave it out: {others}" if others else "."),
     )

@@ -124,5 +124,5 @@ def _refuse_unwatchable(name: str) -> None:
     if benchmark.rewards:
         raise UsageError(
             f"The benchmark {name} asks a reward model: not while training.",
-            "--set loss.held_out measures one at the end.",
+            "Measure one at the end of its training: --set loss.held_out=[PAIRS]",
         )

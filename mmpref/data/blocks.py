@@ -162,7 +162,7 @@ class BlockRunner:
                 # Not one by one: that would succeed, with other bytes than on a machine with more memory.
                 raise RunError(
                     f"The memory of the machine does not suffice: {reason_of(error)}",
-                    "Use a smaller --set builder.batch_size or --set block_size.",
+                    "Use a smaller --set builder.batch_size=NUMBER or --set block_size=NUMBER.",
                 ) from error
             outcomes = self._one_by_one(worker, examples, error)
         else:

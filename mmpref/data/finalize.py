@@ -28,6 +28,7 @@ from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.embedders import embedder_facts
 from mmpref.sampling.settings import sampling_facts
+from mmpref.tables.repeated_pairs import PairKeys, RepeatedPairs, repeated_warnings
 from mmpref.tables.rows import NAME_IMAGES, NO_IMAGE
 from mmpref.types import ModelRef, Skip
 
@@ -132,6 +133,11 @@ def finish(
     report |= {**said, **run.pinned(PILOT).get("report", {}), **({POOL: sizes} if (sizes := run.pinned(POOL)) else {})}
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
+    repeated = RepeatedPairs()
+    for keys in (keys for block in described for keys in block.get("pairs", ())):
+        repeated.add(PairKeys(*keys))
+    report |= {"repeated": counts} if (counts := repeated.counts()) else {}
+    report["warnings"] += repeated_warnings(counts, rows)
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     first = {
         reason: (entry["first"][0]["id"], brief(entry["first"][0]["detail"]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from mmpref.tables.cells import as_number as as_number
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
+from mmpref.tables.repeated_pairs import pair_keys
 from mmpref.tables.rows import PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, context_of
@@ -41,6 +40,7 @@ can be trained on, unless the model's processor refuses its images."""
 NOTES = {
     "columns": "columns are not those of the first row",
     "duplicate": "images, prompt and answers are those of an earlier row",
+    "conflict": "images and prompt are those of an earlier row, chosen and rejected are swapped",
 }
 """Kinds of notes: what is worth knowing of rows, and no reason to leave them out of training."""
 KINDS = {
@@ -157,7 +157,7 @@ class _Collected:
         self.methods: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
-        self.first_rows: dict[bytes, int] = {}
+        self.first_rows: dict[str, int] = {}
         self.repeats, self.near = RepeatedPhrases(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
@@ -196,9 +196,12 @@ class _Collected:
             self.words["chosen"].append(len(words(chosen)))
             self.words["rejected"].append(len(words(rejected)))
             self.differing.append(differing_share(chosen, rejected))
-            earlier = self.first_rows.setdefault(_digest(texts, images), number)
+            keys = pair_keys(images, read.prompt, chosen, rejected)
+            earlier = self.first_rows.setdefault(keys.own, number)
             if earlier != number:
                 note("duplicate", "row", f"same as row {earlier}")
+            elif (opposite := self.first_rows.get(keys.swapped, number)) != number:
+                note("conflict", "row", f"opposite of row {opposite}")
             self.repeats.add(chosen, rejected)
             self.near.add(number, list(texts.values()), images)
         self.usable += not problems
@@ -290,10 +293,3 @@ def _label(cell: Any) -> str:
 
 def _joined(prompt: Sequence[Message]) -> str:
     return "\n".join(message.content for message in prompt)
-
-
-def _digest(texts: Mapping[str, str], images: Sequence[ImageData]) -> bytes:
-    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
-    for image in images:
-        digest.update(hashlib.sha256(image.content).digest())
-    return digest.digest()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.data.row_facts import FACTS, NUMBERS
 from mmpref.data.validation_split import split_keys
 from mmpref.run.files import disk_errors, write_atomic
+from mmpref.tables.repeated_pairs import pair_keys
 from mmpref.tables.weights import SPANS
 from mmpref.types import Pair, Skip, as_dicts
 
@@ -138,6 +139,11 @@ class Blocks:
             "notes": notes or {},
             "skips": skips,
             "changed": changed,
+            "pairs": [
+                pair_keys(pair.example.images, pair.example.prompt, pair.chosen, pair.rejected)
+                for pair in outcomes
+                if isinstance(pair, Pair)
+            ],
         }
         if self._keys:
             examples = [pair.example for pair in outcomes if isinstance(pair, Pair)]

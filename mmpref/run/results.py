@@ -205,7 +205,7 @@ class Difference(_Estimate):
         p_holm: corrected for all headline metrics of the run; None where no claim is made on the metric.
         first, second: what the two models have on the pairs, NaN where it is undefined; images: how many these lie on.
         pairs, lost: of the benchmark's samples, how many both models have a score of, and how many others a model
-            replied to. Runs of before did not record the five.
+            replied to; of a metric of groups, less those whose group lacks one. Runs of before did not record the five.
         is_form: most answers of one of the two could not be read (`Value.is_form`), unless that makes the second worse.
     """
 

@@ -1,25 +1,43 @@
-"""The weights of a base that is a folder. An adapter remembers them: what a folder is called says not what it holds."""
+"""The weights of a base. An adapter remembers those of a folder, since what it is called says not what it holds."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmpref.errors import ModelError
+from mmpref.hub_cache import snapshot_of
+from mmpref.hub_ids import is_commit
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import WEIGHTS
 from mmpref.types import ModelRef
 from mmpref.vlm.revisions import run_of_adapter
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 def folder_weights(model: str) -> dict[str, str]:
     """The SHA-256 of each file with weights of a folder, by its name; nothing of a model of the Hub, which a commit
     tells from others."""
-    folder = Path(resolve_path(model))
-    files = sorted(file for file in folder.iterdir() if file.name.endswith(WEIGHTS)) if folder.is_dir() else []
-    return {file.name: file_digest(file) for file in files if file.is_file()}
+    return {file.name: file_digest(file) for file in _files(Path(resolve_path(model)))}
+
+
+def cached_weights(model: str, commit: str | None) -> dict[str, str]:
+    """The same of a model of the Hub, as far as it is cached; nothing of a folder."""
+    if not is_commit(commit) or Path(resolve_path(model)).exists():
+        return {}
+    # The cache names the files that it links to by their SHA-256, where they are large (LFS).
+    blobs = {file: file.resolve().name for file in _files(snapshot_of(model, str(commit)))}
+    return {file.name: blob if _SHA256.fullmatch(blob) else file_digest(file) for file, blob in blobs.items()}
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if file.name.endswith(WEIGHTS) and file.is_file()]
 
 
 def file_digest(file: Path) -> str:
@@ -45,24 +63,36 @@ def weights_trained_on(adapter: str, commit: str | None) -> Mapping[str, str]:
 
 
 def refuse_other_weights(ref: ModelRef) -> bool:
-    """See that an adapter is put on what it was trained on, where both bases are folders, wherever the adapter is.
+    """See that an adapter that was trained on a folder is put on the same weights, wherever the adapter is.
+
+    It is warned of a base of the Hub that has others: the same model, saved anew, is other bytes.
 
     Args:
-        ref: with the adapter's commit, where it is of the Hub.
+        ref: with the commits of base and adapter, where they are of the Hub.
 
     Returns:
-        Whether that is known to be so.
+        Whether the weights of both are known.
 
     Raises:
-        ModelError: the base has other weights than the adapter was trained on.
+        ModelError: the base is a folder that has other weights than the adapter was trained on.
     """
     assert ref.adapter is not None
     if not (trained_on := weights_trained_on(ref.adapter, ref.adapter_revision)):
         return False
-    here = folder_weights(ref.model)
-    if not (both := sorted(trained_on.keys() & here.keys())):  # a model of the Hub, or sharded otherwise
+    on_hub = cached_weights(ref.model, ref.revision)
+    here = on_hub or folder_weights(ref.model)
+    if not (both := sorted(trained_on.keys() & here.keys())):  # not cached yet, or sharded otherwise
         return False
-    if other := [name for name in both if trained_on[name] != here[name]]:
+    other = [name for name in both if trained_on[name] != here[name]]
+    if other and on_hub:
+        logger.warning(
+            "Warning: the adapter %s was trained on other weights than %s has at %s (%s).",
+            ref.adapter,
+            ref.model,
+            str(ref.revision)[:8],
+            other[0],
+        )
+    elif other:
         raise ModelError(
             f"The adapter {ref.adapter} was trained on other weights than {ref.model} holds now ({other[0]}).",
             "Name the model that it was trained on, or train it again.",

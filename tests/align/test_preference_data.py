@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mmpref.align.preference_data import collect_pairs
+from mmpref.align.summary import log_pairs
 from mmpref.errors import InputError, RunError
 from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.tables.table import Table
@@ -233,3 +234,25 @@ def test_an_image_that_ends_its_process_costs_its_row(tmp_path: Path) -> None:
         found = collect_pairs([table(*rows)], tmp_path, image_token="<image>", looks=looks)
     assert (len(found.dataset), found.skipped) == (2, {"bad-image": 1})
     assert found.skips["bad-image"][0]["detail"] == "decoding it ends the process that does it."
+
+
+def test_pairs_that_repeat_or_contradict_others_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    swapped = row(chosen=row()["rejected"], rejected=row()["chosen"])
+    for name, rows, repeated in (
+        ("some", [row(), row(), swapped], {"duplicates": 1, "conflicts": 3}),
+        ("none", [row(), row(prompt="And what is that?")], {}),
+    ):
+        (tmp_path / name).mkdir()
+        for _ in range(2):  # what a second call reads is the same
+            pairs = collect_pairs([table(*rows)], tmp_path / name, image_token="<image>")
+            assert pairs.repeated == repeated
+        caplog.clear()
+        with caplog.at_level("WARNING", "mmpref"):
+            log_pairs(pairs)
+        assert ("1 of 3 pairs repeat an earlier one" in caplog.text) is bool(repeated)
+        assert ("3 of 3 pairs contradict another one" in caplog.text) is bool(repeated)
+
+
+def test_answers_alone_are_no_pairs_that_could_repeat_others(tmp_path: Path) -> None:
+    rows = [{name: cell for name, cell in row().items() if name != "rejected"}] * 2
+    assert collect_pairs([table(*rows)], tmp_path, image_token="<image>", needs=("chosen",)).repeated == {}

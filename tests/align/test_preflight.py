@@ -124,4 +124,4 @@ def test_too_little_memory_is_told_with_the_row(
     assert f"The longest is {uneven} (train), row {LONG}, of " in said[0]
     assert "2 longest rows" in said[0]
     assert "can't allocate memory" in said[0]
-    assert "per_device_train_batch_size or --set trainer.gradient_checkpointing=true or smaller images" in said[0]
+    assert "Try --batch-size=1 or --set trainer.gradient_checkpointing=true or smaller images" in said[0]

@@ -205,7 +205,7 @@ def test_without_a_way_to_send_weights_nothing_is_begun(
     assert exited.value.code == 2
     told = capsys.readouterr().err
     assert "cannot be sent to http://127.0.0.1:9/v1#me/vlm before every step" in told
-    assert "Leave --set loss.server out" in told
+    assert "Without --set loss.server=URL#MODEL," in told
     assert not (tmp_path / "run").exists()
 
 

@@ -315,7 +315,7 @@ def test_a_killed_worker_and_too_little_memory_are_said_and_the_run_goes_on_late
     with pytest.raises(RunError, match=r"prepares batches ended.*goes on from the last checkpoint"):
         train(beside, tmp_path / "run", on_progress=lambda done, total: kill(done, total) if done == 2 else None)
     with pytest.raises(
-        RunError, match=r"The memory does not suffice for the training: .*memory.*smaller --set trainer\.per_"
+        RunError, match=r"The memory does not suffice for the training: .*memory.*smaller --batch-size="
     ):
         train(beside, tmp_path / "run", on_progress=allocate)
     assert not (tmp_path / "run/run.json").exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,6 +21,7 @@ from mmpref.tables.table import TABLES
 from tests import bare, forked
 from tests.align.conftest import preferences
 from tests.api.conftest import SMALL
+from tests.bench.finished_runs import finished_run
 
 __all__ = ["preferences"]  # the fixture
 
@@ -110,6 +113,17 @@ def test_a_publication_is_shown() -> None:
         "repo",
         "repo",
     ]
+
+
+def test_a_comparisons_frame_says_which_tests_are_of_the_form_of_answers(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", {"base": np.zeros(60), "adapter": np.ones(60)})
+    content = json.loads((run / "results.json").read_text())
+    for parse_failures, is_form in ((60, True), (0, False)):
+        for row in content["results"]:
+            row |= {"answers": 60, "parse_failures": parse_failures}
+        (run / "results.json").write_text(json.dumps(content))
+        frame = mmpref.compare(run).to_pandas()
+        assert frame["is_form"].tolist() == [None, is_form]
 
 
 @pytest.mark.long

@@ -43,13 +43,14 @@ def test_in_python_they_are_arguments(call: object, says: str) -> None:
 
 def test_values_are_those_of_python() -> None:
     def function(blind: str) -> None:
-        hint = "Say --set a.b=false or --set n=4096. `mmpref train --blind x` --other=1."
+        hint = "Say --set a.b=false, --set c=[ROWS], --set d=NUMBER, --set n=4096. `mmpref train --blind x` --other=1."
         raise UsageError("--blind is wrong.", hint)
 
     with pytest.raises(UsageError) as raised:
         in_python(function)("x")
     assert str(raised.value) == (
-        'blind= is wrong. Say set={"a.b": False} or set={"n": 4096}. `mmpref train --blind x` --other=1.'
+        'blind= is wrong. Say set={"a.b": False}, set={"c": [\'ROWS\']}, set={"d": ...}, set={"n": 4096}. '
+        "`mmpref train --blind x` --other=1."
     )
     assert inspect.unwrap(mmpref.train).__module__ == "mmpref.api.train"
 
@@ -66,7 +67,7 @@ def test_in_a_recipe_they_are_keys() -> None:
 def test_a_command_without_the_option_has_a_setting() -> None:
     with pytest.raises(UsageError) as raised, rewording(*on_command_line("train", {"annotator"})):
         raise UsageError("No such model.", "Name another with --similarity-model, or an --annotator.")
-    assert raised.value.hint == "Name another with --set loss.bdhs.similarity_model, or an --annotator."
+    assert raised.value.hint == "Name another with --set loss.bdhs.similarity_model=VALUE, or an --annotator."
 
 
 KEY = r"(?<![\w./{`])(?:builder|benchmark|loss|lora|trainer|watch)\.[\w{}:.-]*\w"
@@ -91,12 +92,25 @@ def _messages(file: Path) -> Iterator[tuple[str, str]]:
     """Every text of a module with the pattern of what must be typed there as it is said."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and _is_docstring(node)}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in docstrings:
+        if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in docstrings | parts:
             yield _text(node), rf"{KEY}=[\w{{]"
         if isinstance(node, ast.Call) and (getattr(node.func, "id", "")).endswith("Error"):
             for hint in node.args[1:]:
                 yield _text(hint), KEY
+
+
+def test_a_setting_is_said_with_its_value() -> None:
+    """What stands behind ``--set`` can be typed as it is said."""
+    package, whole = Path(mmpref.__file__).parent, r"\{\}(?![\w.=])|[\w{}.:-]+=[\w{'\[]"
+    said = [
+        (str(file.relative_to(package)), text[match.start() :][:60])
+        for file in sorted(package.rglob("*.py"))
+        for text, _ in _messages(file)
+        for match in re.finditer(rf"{TYPED}(?=[\w{{])(?!{whole})", text)
+    ]
+    assert not said
 
 
 def test_what_is_to_be_set_is_said_as_it_is_typed() -> None:

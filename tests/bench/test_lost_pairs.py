@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.finished_model import read_finished
-from mmpref.bench.paired import Row, pair
+from mmpref.bench.paired import Row, pairs_of
 from mmpref.bench.power import spreads
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import records_path
@@ -25,6 +26,7 @@ from mmpref.hub.cards.samples import samples_card
 from mmpref.hub.cards.verdict import limits, opening, outcome, verdict_tags
 from mmpref.run import verdict
 from mmpref.run.results import Key, Results
+from tests.bench.finished_runs import finished_run
 from tests.judges.server import ChatServer, text_of
 
 from .conftest import png, pope_row, write_rows
@@ -228,15 +230,142 @@ def test_the_index_of_a_card_says_how_many_questions_a_part_has(evaluated: Evalu
     }
 
 
-def test_samples_that_count_together_are_paired_by_whole_images() -> None:
-    """A group's counts stand at one of its samples, which may be another one in each model."""
-
+def test_a_metric_of_groups_loses_those_that_lack_one() -> None:
     def rows(*missing: int) -> list[Row]:
-        return [Row(str(number), str(number // 2), number != 5, number in missing) for number in range(6)]
+        groups = [{"all/pair": str(number // 2)} if number < 8 else {} for number in range(9)]
+        return [Row(str(n), "one", n not in (5, 6), n in missing, groups[n]) for n in range(9)]
 
-    alone, together = (pair(rows(2, 5), rows(5), whole) for whole in (False, True))
-    assert (alone.kept, alone.lost) == ({"0", "1", "3", "4"}, 1)
-    assert (together.kept, together.lost) == ({"0", "1", "4"}, 2), "5 nobody answered: it is no pair that was lost"
+    kept = frozenset("01347" + "8")
+    alone, pairs, images = (pairs_of(rows(2, 5, 6), rows(5, 6), kept, f"all/{name}n") for name in ("", "pair/", "im/"))
+    assert (alone.kept, alone.lost) == (kept, 1), "5 and 6 nobody answered: they are no pairs that were lost"
+    assert (pairs.kept, pairs.lost) == ({"0", "1", "4", "7", "8"}, 2)
+    assert images == alone
+
+
+FIGURES = [("VD", "1", figure, question) for figure in range(3) for question in range(3)]
+FIGURES += [("VS", "2", figure, question) for figure in range(3) for question in range(2)]
+"""HallusionBench's questions: two sets; the first figure of VS is none, and counts in qAcc alone."""
+LOST = 1
+"""The question that the adapter comes to no answer to: the second one about the first figure of VD."""
+
+
+def _groups(number: int) -> dict[str, object]:
+    kind, _, figure, question = FIGURES[number]
+    own = {"aAcc": number, "qAcc": (kind, question)}
+    return own if (kind, figure) == ("VS", 0) else {**own, "fAcc": (kind, figure)}
+
+
+def _by_hand(wrong: Collection[int], lost: Collection[int], part: str = "all") -> dict[str, tuple[int, int]]:
+    """How many groups of each metric are right, and how many there are, without those that lack a question."""
+    found = {}
+    for name in ("aAcc", "fAcc", "qAcc"):
+        groups: dict[object, list[int]] = {}
+        for number, (kind, *_) in enumerate(FIGURES):
+            if part in ("all", kind) and name in _groups(number):
+                groups.setdefault(_groups(number)[name], []).append(number)
+        whole = [members for members in groups.values() if not {*members} & {*lost}]
+        found[name] = (sum(not {*members} & {*wrong} for members in whole), len(whole))
+    return found
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> Iterator[Evaluate]:
+    """As `evaluated`, of HallusionBench: base is wrong on the first and the last question, its adapter on neither."""
+    rows = [
+        {
+            "category": kind,
+            "subcategory": "chart",
+            "set_id": group,
+            "figure_id": str(figure),
+            "question_id": str(question),
+            "question": f"Is there a thing {number}, or none?",
+            "visual_input": "1",
+            "gt_answer": "1",
+            "image": {"bytes": png("red"), "path": None},
+        }
+        for number, (kind, group, figure, question) in enumerate(FIGURES)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "figures.parquet")
+    block = {"data": str(tmp_path / "figures.parquet"), "non_image_split": None, "max_new_tokens": 4}
+
+    def answer(body: Any, _: int) -> str:
+        number = text_of(body).split("thing ")[1].split(",")[0]
+        name, *lost = body["model"].split("-")
+        if number in lost:
+            return "<think>"
+        return "no" if name == "base" and int(number) in (0, len(FIGURES) - 1) else "yes"
+
+    with ChatServer(answer) as server:
+
+        def run(output: Path, base_lost: Collection[int], adapter_lost: Collection[int] | None) -> dict[str, Any]:
+            base, adapter = (
+                None if lost is None else f"{server.url}#{'-'.join([name, *map(str, lost)])}"
+                for name, lost in (("base", base_lost), ("adapter", adapter_lost))
+            )
+            recipe = EvaluateRecipe(
+                str(base), ("hallusionbench",), adapter=adapter, benchmark={"hallusionbench": block}
+            )
+            return evaluate(recipe, output)
+
+        yield run
+
+
+WRONG = (0, len(FIGURES) - 1)
+
+
+def test_a_question_without_an_answer_takes_no_more_than_its_groups(figures: Evaluate, tmp_path: Path) -> None:
+    figures(tmp_path / "run", (), (LOST,))
+    results = Results.read(tmp_path / "run")
+    changes = results.differences_by_key()
+    for model, wrong in (("base", WRONG), ("adapter", ())):
+        for key, value in results.by_key(model).items():
+            right, n = _by_hand(wrong, (LOST,), key.part)[key.metric.removesuffix("_yes_no")]
+            assert (value.value, value.n) == (pytest.approx(right / n), n), (model, key)
+    lost = {key.metric.removesuffix("_yes_no"): change.lost for key, change in changes.items() if key.part == "all"}
+    assert lost == {"aAcc": 1, "fAcc": 3, "qAcc": 3}, "all questions of the groups that lack one"
+    assert {key.part for key, change in changes.items() if change.value} == {"all", "VS", "VD"}
+
+
+def test_groups_of_several_runs_are_paired_by_what_each_lacks(figures: Evaluate, tmp_path: Path) -> None:
+    figures(tmp_path / "both", (), (LOST,))
+    figures(tmp_path / "base", (), None)
+    figures(tmp_path / "other", (len(FIGURES) - 2,), None)
+    found = compare([tmp_path / "base", tmp_path / "both", tmp_path / "other"])
+    assert found.warnings == ()
+    assert found.models[-1] == "other: base"
+    for (key, _), (*_, test) in zip(found.rows, found.tests, strict=True):
+        assert test is not None, key
+        right, n = _by_hand(WRONG, (len(FIGURES) - 2,), key.part)[key.metric.removesuffix("_yes_no")]
+        assert (test.first, test.second) == (pytest.approx(right / n), pytest.approx(right / n)), key
+
+
+def test_runs_of_a_task_of_others_are_paired_without_its_code(tmp_path: Path) -> None:
+    right = np.arange(40) % 3 > 0
+    recipe = {"model": "me/vlm", "benchmarks": ["lmms-eval:nowhere"]}
+    for name, missing, answers in (("one", (0, 1), right), ("two", (5,), np.roll(right, 1))):
+        finished_run(tmp_path / name, {"base": answers}, benchmark="lmms-eval.nowhere", missing=missing, recipe=recipe)
+    found = compare([tmp_path / "one", tmp_path / "two"])
+    assert found.warnings == ()
+    [(_, test)] = found.tests
+    assert test is not None
+    kept = [number for number in range(40) if number not in (0, 1, 5)]
+    assert (test.first, test.second) == pytest.approx((right[kept].mean(), np.roll(right, 1)[kept].mean()))
+    assert (test.pairs, test.lost) == (37, 3)
+
+
+def test_metrics_that_only_the_code_of_others_can_make_are_not_tested(tmp_path: Path) -> None:
+    recipe = {"model": "me/vlm", "benchmarks": ["lmms-eval:nowhere"]}
+    for name, missing in (("one", (0,)), ("two", (5,))):
+        run = finished_run(
+            tmp_path / name, {"base": np.ones(9)}, benchmark="lmms-eval.nowhere", missing=missing, recipe=recipe
+        )
+        results = json.loads((run / "results.json").read_text())
+        results["results"][0]["of"] = None
+        (run / "results.json").write_text(json.dumps(results))
+    found = compare([tmp_path / "one", tmp_path / "two"])
+    assert not any(any(tests) for tests in found.tests)
+    [warning] = found.warnings
+    assert warning.endswith("its metrics are made of all scores by code of others, which a comparison does not run.")
 
 
 def test_runs_of_before_counted_what_each_model_has(evaluated: Evaluate, tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def test_a_problem_has_its_row_and_column(
     assert (place["row"], place["column"]) == (1, column)
 
 
+def test_a_row_that_says_the_opposite_of_an_earlier_one_is_noted(tmp_path: Path, png: bytes) -> None:
+    row = _row(png)
+    report = _report(tmp_path, [row, row, {**row, "chosen": row["rejected"], "rejected": row["chosen"]}])
+    assert report["usable"] == 3
+    assert report["notes"]["conflict"] == {
+        "count": 1,
+        "first": [{"row": 2, "column": "row", "detail": "opposite of row 0"}],
+    }
+
+
 def test_rows_that_are_trained_on_all_the_same_are_noted(tmp_path: Path, png: bytes) -> None:
     (tmp_path / "a.png").write_bytes(png)
     row = {**_row(png), "images": ["a.png"]}

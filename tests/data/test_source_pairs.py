@@ -238,7 +238,7 @@ def test_lengths_that_differ_are_warned_of_everywhere(
     longer, shorter = "Rejected answers are 4.0% longer", "Answers in rejected_policy are 10.0% shorter"
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert report["length_bias"]["ratio"] == manifest["length_ratio"] == 1.04
-    assert [warning.partition(" than")[0] for warning in report["warnings"]] == [longer, shorter]
+    assert [warning.partition(" than")[0] for warning in report["warnings"][:2]] == [longer, shorter]
     assert dict(summary_rows(manifest))["length of rejected answers over chosen ones, in words"] == "1.040"
     card = (tmp_path / "run/README.md").read_text()
     for said in (longer, shorter):
@@ -250,7 +250,28 @@ def test_lengths_that_differ_are_warned_of_everywhere(
         source=pairs(tmp_path / "in", "b", png, **{**more, "rejected": "v " * 51, "rejected_policy": None}),
     )
     assert "longer" not in caplog.text
-    assert "Lengths differ" not in (tmp_path / "even/README.md").read_text()
+    assert "DPO then also" not in (tmp_path / "even/README.md").read_text()
+
+
+def test_pairs_that_repeat_or_contradict_others_are_told_of_everywhere(
+    tmp_path: Path, png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x.png").write_bytes(png)
+    answers = [("A cup.", "A fork."), ("A cup.", "A fork."), ("A fork.", "A cup."), ("A cup.", "A spoon.")]
+    rows = [{"image": "x.png", "prompt": "What is it?", "chosen": one, "rejected": other} for one, other in answers]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with caplog.at_level("WARNING", "mmpref"):
+        build(tmp_path / "run", source=str(tmp_path / "a.json"))
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    card = (tmp_path / "run/README.md").read_text()
+    assert report["repeated"] == {"duplicates": 1, "conflicts": 3}
+    for said in ("1 of 4 pairs repeat an earlier one", "3 of 4 pairs contradict another one"):
+        assert f"Warning: {said}" in caplog.text
+        assert said in card
+    (tmp_path / "a.json").write_text(json.dumps(rows[2:]))
+    build(tmp_path / "none", source=str(tmp_path / "a.json"))
+    assert "repeated" not in json.loads((tmp_path / "none/report.json").read_text())
+    assert "repeat an earlier" not in (tmp_path / "none/README.md").read_text()
 
 
 def test_answers_that_a_model_wrote_are_held_to_its_special_tokens(png: bytes) -> None:

@@ -62,6 +62,42 @@ def test_an_adapter_of_the_hub_is_refused_on_other_weights(
     assert said["own"] == ""
 
 
+CHECKED = """
+import logging, sys
+from pathlib import Path
+from huggingface_hub import snapshot_download
+from mmpref.types import ModelRef
+from mmpref.vlm.adapters import check_adapter
+
+logging.basicConfig(level="WARNING", format="%(message)s")
+adapter, *bases = sys.argv[1:]
+for base in bases:
+    commit = Path(snapshot_download(base)).name
+    print(f"-- {base}", file=sys.stderr)
+    check_adapter(ModelRef(base, commit, adapter))
+"""
+
+
+def test_an_adapter_of_a_folder_is_compared_with_a_base_of_the_hub(
+    hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    base, run, names = tmp_path / "vlm", tmp_path / "run", [f"{hub.name}/same-vlm", f"{hub.name}/other-vlm"]
+    shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), base)
+    manifest = adapter_run(run, str(base), None) | {"model_weights": folder_weights(str(base))}
+    (run / "run.json").write_text(json.dumps(manifest))
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    for name in names:
+        api.create_repo(name)
+        api.upload_folder(repo_id=name, folder_path=base)
+        _change_a_weight(base / "model.safetensors")
+    done = bare.python(CHECKED, str(run), *names, environment=hub_env)
+    assert done.returncode == 0, done.stderr
+    same, other = done.stderr.split(f"-- {names[0]}")[1].split(f"-- {names[1]}")
+    assert "was trained on" not in same
+    assert f"Warning: the adapter {run} was trained on other weights than {names[1]} has at " in other
+    assert "(model.safetensors)" in other
+
+
 def _change_a_weight(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1

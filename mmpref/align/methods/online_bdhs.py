@@ -31,7 +31,7 @@ class Settings(AveragedSettings):
         if self.bdhs.rho_th == AUTO:
             raise UsageError(
                 "rho_th auto is for build-dataset, which has rows to try it on.",
-                "Build with --rho-th=auto, and give what it chose as --set loss.bdhs.visible_tokens.",
+                "Build with --rho-th=auto, and give what it chose: --set loss.bdhs.visible_tokens=NUMBER.",
             )
 
 

@@ -243,6 +243,7 @@ def member(name: str | None) -> Benchmark:
         task=lambda settings: LmmsEvalTask(name, settings),
         opens=lambda settings: LmmsEvalTask(name, settings).table(),
         brings_data=True,
+        foreign=True,
         decided_by=lambda settings: LmmsEvalTask(name, settings).decided_by(),
     )
 

@@ -71,7 +71,8 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
             "",
             f"What {evaluated} answered to questions that are scored by the rules of benchmarks, a row a question: "
             "prompt, reference, raw answer, what the scorer read in it (`parsed`), how it counts (`counts`, JSON), "
-            "whether it has no score (`missing`), and whether the results are over it (`counted`: none is missing)."
+            "whether it has no score (`missing`), and whether the results are over it (`counted`: none is missing); "
+            "where questions are right together or not, which ones (`groups`, JSON), and by itself (`right`)."
             f"{licence}",
             "",
             table(("configuration", "data", "questions", "missing"), rows),
