@@ -10,6 +10,8 @@ from typing import Any, Literal
 import pytest
 
 from mmpref.align.recipe import TrainRecipe
+from mmpref.api.options import recipe
+from mmpref.api.planned import recipe_of_pairs
 from mmpref.api.results import run_path
 from mmpref.cli.train import command as train_command
 from mmpref.data.builder import BUILDERS
@@ -140,6 +142,19 @@ def test_a_recipe_goes_over_the_one_that_it_extends(tmp_path: Path) -> None:
     (tmp_path / "below.yaml").write_text("extends: mine.yaml\n")
     with pytest.raises(InputError, match="extends itself"):
         resolve.load(str(tmp_path / "mine.yaml"))
+
+
+def test_a_recipe_of_another_method_leaves_out_what_the_one_below_says_of_its_own(tmp_path: Path) -> None:
+    """As an option does: `--recipe testbed --method candidates` is such a recipe."""
+    (tmp_path / "mine.yaml").write_text(
+        "extends: testbed\nbuild-dataset: {method: candidates, builder: {samples: 3}}\n"
+    )
+    (tmp_path / "over.yaml").write_text("extends: mine.yaml\nbuild-dataset: {builder: {temperature: 0.7}}\n")
+    options = {"method": "candidates", "builder": {"samples": 3, "temperature": 0.7}}
+    assert recipe(str(tmp_path / "over.yaml"), "build-dataset") == recipe("testbed", "build-dataset", **options)
+    trained = TrainRecipe(model="pkg:mmpref.testbed/model")
+    assert recipe_of_pairs(trained, str(tmp_path / "over.yaml")).builder["samples"] == 3
+    assert "rho_th" not in recipe_of_pairs(trained, str(tmp_path / "over.yaml")).builder
 
 
 @pytest.mark.parametrize(("size", "words"), [("13b", "vicuna-13b"), ("34b", "34b")])

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _LOADING = ("revision", "dtype", "quantization", "device_map", "trust_remote_code")
 """Options that say how a model is loaded."""
-_LOADED: WeakKeyDictionary[Policy, tuple[dict[str, Any], list[tuple[int, int]]]] = WeakKeyDictionary()
-"""Of policies that `load_policy` has loaded: by which options, and the state of their weights then."""
+_LOADED: WeakKeyDictionary[Policy, tuple[dict[str, Any], Any]] = WeakKeyDictionary()
+"""Of policies that `load_policy` has loaded: by which options, and their state then (`_state`)."""
 
 
 def load_policy(
@@ -73,7 +73,7 @@ def load_policy(
     with process_restored(), library_bars():
         policy = load(ModelRef(name, revision, adapter, adapter_revision), device=device, **how)  # type: ignore[arg-type]
     adapted = {"adapter": adapter, "adapter_revision": adapter_revision} if adapter else {}
-    _LOADED[policy] = {"model": name, "revision": revision, **how, **adapted}, _weights(policy.model)
+    _LOADED[policy] = {"model": name, "revision": revision, **how, **adapted}, _state(policy)
     return policy
 
 
@@ -106,8 +106,8 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
     """The options with a name in place of a loaded model. Within it the loader gives that model out for the name;
     afterwards modes and gradients are as they were.
 
-    A policy of `load_policy` goes by the name that it was loaded by, as long as nobody has changed its weights; any
-    other model by a hash of its configuration and weights.
+    A policy of `load_policy` goes by the name that it was loaded by, as long as nobody has changed it; any other model
+    by a hash of all that decides its answers.
 
     Args:
         adapters: whether ``adapter`` is an option too.
@@ -140,8 +140,8 @@ def _name_and_policy(model: Any, adapters: bool) -> tuple[dict[str, Any], Policy
     from mmpref.vlm.policy import Policy
 
     if isinstance(model, Policy) and model in _LOADED:
-        settings, weights = _LOADED[model]
-        if weights == _weights(model.model) and (adapters or not model.ref.adapter):
+        settings, state = _LOADED[model]
+        if state == _state(model) and (adapters or not model.ref.adapter):
             return settings, model
     base, processor = (model.base_model, model.processor) if isinstance(model, Policy) else model
     whole = model.model if isinstance(model, Policy) else base
@@ -176,22 +176,51 @@ def _refuse_attention(model: Any) -> None:
         raise UsageError(f"The loaded model attends by {used!r}.", "Load it with attn_implementation='sdpa'.")
 
 
-def _weights(model: Any) -> list[tuple[int, int]]:
-    """Where each parameter lies and how often it was changed in place."""
-    return [(parameter.data_ptr(), parameter._version) for parameter in model.parameters()]
+def _state(policy: Policy) -> Any:
+    """Where each parameter lies, how often it was changed in place, and all else that decides answers."""
+    weights = [(parameter.data_ptr(), parameter._version) for parameter in policy.model.parameters()]
+    return weights, _settings(policy.model, policy.processor)
 
 
 def _fingerprint(model: Any, processor: Any) -> str:
-    """16 hexadecimal digits over configuration, weights and prompt format: the same model has them in any process."""
+    """16 hexadecimal digits over all that decides answers: the same model has them in any process."""
     import torch
 
-    config = {
-        key: value for key, value in model.config.to_dict().items() if key not in ("_name_or_path", "name_or_path")
-    }
-    template = getattr(processor, "chat_template", None)
-    digest = hashlib.sha256(json.dumps([config, template], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(_settings(model, processor).encode())
     for name, tensor in sorted(model.state_dict().items()):
         content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(content)
     return digest.hexdigest()[:16]
+
+
+def _settings(model: Any, processor: Any) -> str:
+    """What decides a model's answers beside its weights, as JSON: its configuration and how it generates, which
+    adapters are on and how strongly, and what makes pixels, tokens and prompts."""
+    said = {
+        "config": {key: value for key, value in model.config.to_dict().items() if not key.endswith("name_or_path")},
+        "generation": model.generation_config.to_dict(),
+        "adapters": _adapters(model),
+        "processor": processor.to_dict() if hasattr(processor, "to_dict") else None,
+        "template": getattr(processor, "chat_template", None),
+        "tokenizer": _tokenizer(getattr(processor, "tokenizer", None)),
+    }
+    return json.dumps(said, sort_keys=True, default=str)
+
+
+def _tokenizer(tokenizer: Any) -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return str(tokenizer)
+    # How the last call cut and padded stays in it, and says nothing of the next one.
+    return {key: value for key, value in json.loads(backend.to_str()).items() if key not in ("truncation", "padding")}
+
+
+def _adapters(model: Any) -> list[Any]:
+    """Of each layer that PEFT has adapted: its name, whether its adapters are off, which of them are on, which are
+    merged, and their scales."""
+    return [
+        [name, layer.disable_adapters, layer.active_adapters, layer.merged_adapters, getattr(layer, "scaling", None)]
+        for name, layer in model.named_modules()
+        if hasattr(layer, "merged_adapters")
+    ]

@@ -67,14 +67,14 @@ def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
         UsageError: the recipe of that name names no source, or the training's says what columns of one's own data are
             called.
     """
-    from mmpref.data.recipe import BuildRecipe
+    from mmpref.data.recipe import BuildRecipe, section_for_method
 
     if recipe.columns:
         raise UsageError(
             "--columns says what your own preference data call their columns, and none are named.",
             "Name them with --dataset.",
         )
-    section = resolve.section(name, "build-dataset")
+    section = resolve.section(name, "build-dataset", section_for_method)
     section = resolve.for_method(BuildRecipe, section, section)
     if not section.get("source"):
         raise UsageError(

@@ -49,10 +49,11 @@ def load(name_or_path: str) -> dict[str, Any]:
         UsageError: no recipe of that name and no such file.
         InputError: not YAML, not a mapping, a section of no command, or it extends itself.
     """
-    return _load(name_or_path, ())
+    return in_layers(*_layers(name_or_path, ()))
 
 
-def _load(name_or_path: str, extending: tuple[Path, ...]) -> dict[str, Any]:
+def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, Any]]:
+    """The recipe, behind those that it goes over."""
     known = package_files(GROUP, ".yaml")
     path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
@@ -73,15 +74,24 @@ def _load(name_or_path: str, extending: tuple[Path, ...]) -> dict[str, Any]:
         if not isinstance(section, Mapping | None):
             raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
     if below is None:
-        return content
+        return [content]
     said = {command: section for command, section in content.items() if section is not None}
     name = str(below) if str(below) in known else str(path.parent / Path(str(below)).expanduser())
-    return in_layers(_load(name, (*extending, path.resolve())), said)
+    return [*_layers(name, (*extending, path.resolve())), said]
 
 
-def section(name: str | None, command: str) -> Mapping[str, Any]:
-    """A command's section of a recipe; empty where it has none, or there is no recipe."""
-    return (load(name).get(command) or {}) if name else {}
+def section(name: str | None, command: str, fit: Fit | None = None) -> dict[str, Any]:
+    """A command's section of a recipe; empty where it has none, or there is no recipe.
+
+    Args:
+        fit: as `resolve` takes it: of a recipe that this one extends it adapts the section to what stands over it.
+    """
+    merged: dict[str, Any] = {}
+    for layer in _layers(name, ()) if name else []:
+        over = layer.get(command) or {}
+        below = fit(merged, merge(merged, over)) if fit and merged else merged
+        merged = in_layers(below, over)
+    return merged
 
 
 def parsed(text: str) -> Any:
@@ -209,17 +219,17 @@ def resolve(
     )
     overrides = nested(overrides or {})
     if isinstance(recipe, cls):
-        name, section = "the one given", _without_empty(cls, as_plain(recipe))
+        name, own = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
         name = os.fspath(recipe)
-        section = load(name).get(command) or {}
+        own = section(name, command, fit)
     else:
         raise UsageError(
             f"The recipe is a {type(recipe).__name__}, which is none of {command}.",
             "Give a name, a file or its recipe.",
         )
-    section = for_method(cls, section, {**section, **given, **overrides})
-    fitting = fit(section, merge(section, given, overrides)) if fit else section
+    own = for_method(cls, own, {**own, **given, **overrides})
+    fitting = fit(own, merge(own, given, overrides)) if fit else own
     values = in_layers(fitting, given, overrides)
     if partial:
         values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}

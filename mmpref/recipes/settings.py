@@ -127,6 +127,10 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], sect
         Empty where nothing is near.
     """
     by_key = {setting.key: setting.name for setting in known}
+    # An option may stand for a setting that this section has with another method only.
+    aliases = {
+        alias: key for alias, key in aliases.items() if key in by_key or not (section and key.startswith(section))
+    }
     same = [key for key, last in by_key.items() if last == name or key == name]
     if not same and name in aliases:
         same = [aliases[name]]

@@ -108,7 +108,7 @@ def policy_of(model: Any, processor: Any, ref: ModelRef) -> Policy:
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise _no_images(ref, config)
     family = find_family(config.model_type, str(ref))
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     _set_prompt_format(base, processor, family, ref)
     policy = Policy(model, processor, family, ref)
     run_smoke_test(policy)

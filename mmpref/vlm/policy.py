@@ -42,7 +42,7 @@ class Policy:
         self, model: Any, processor: Any, family: Family, ref: ModelRef, placement: Placement | None = None
     ) -> None:
         self.model = model
-        self.base_model: Any = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.base_model: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.processor = processor
         self.prompter = PromptPreprocessor(processor)
         self.tokenizer: Any = processor.tokenizer

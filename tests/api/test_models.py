@@ -6,13 +6,15 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import mmpref
 from mmpref.api.models import named_model
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.load import load_policy as load
@@ -105,6 +107,80 @@ def test_the_same_weights_have_one_name(pair: tuple[Any, Any]) -> None:
         with named_model({"model": model}) as settings:
             names.append(settings["model"])
     assert names[0] == names[1]
+
+
+def name_of(model: Any) -> str:
+    with named_model({"model": model}) as settings:
+        return str(settings["model"])
+
+
+@pytest.fixture
+def adapted(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    model = get_peft_model(pair[0], LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    return model, pair[1]
+
+
+def test_what_decides_answers_beside_the_weights_is_in_the_name(adapted: tuple[Any, Any]) -> None:
+    model, processor = adapted
+    begun = name_of(adapted)
+    processor.tokenizer(["a", "a b"], padding=True)  # which it remembers
+    assert name_of(adapted) == begun
+    names = [begun]
+    with model.disable_adapter():
+        names.append(name_of(adapted))
+    layer = next(layer for layer in model.modules() if getattr(layer, "scaling", None))
+    layer.set_scale("default", 3.0)
+    names.append(name_of(adapted))
+    model.add_adapter("second", LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    names.append(name_of(adapted))
+    model.set_adapter("second")
+    names.append(name_of(adapted))
+    processor.image_processor.image_mean = [0.1, 0.1, 0.1]
+    names.append(name_of(adapted))
+    model.generation_config.repetition_penalty = 1.5
+    names.append(name_of(adapted))
+    processor.tokenizer.add_tokens(["zebra"])
+    names.append(name_of(adapted))
+    assert len(set(names)) == len(names)
+
+
+def test_a_policy_whose_adapter_is_off_does_not_go_by_its_name(adapted: tuple[Any, Any], in_tmp: Path) -> None:
+    adapted[0].save_pretrained("adapter")
+    policy = mmpref.load_policy(TESTBED, adapter="adapter")
+    with named_model({"model": policy}, adapters=True) as settings:
+        assert (settings["model"], settings["adapter"]) == (TESTBED, "adapter")
+    with policy.model.disable_adapter(), named_model({"model": policy}, adapters=True) as settings:
+        assert settings["model"].startswith("memory:")
+
+
+def test_an_evaluation_of_the_model_in_another_state_is_another_run(adapted: tuple[Any, Any], in_tmp: Path) -> None:
+    def answers(**options: Any) -> list[str]:
+        run = mmpref.evaluate(model=adapted, recipe="testbed", benchmark="chair", limit=4, **options)
+        return pq.read_table(run.path / "samples" / "base-chair.parquet")["answer"].to_pylist()
+
+    on = answers(output="run")
+    with adapted[0].disable_adapter():
+        assert answers() != on
+        with pytest.raises(RunError, match="run belongs to another recipe"):
+            answers(output="run")
+
+
+def test_a_transformers_model_with_an_adapter_in_it_is_taken(
+    adapted: tuple[Any, Any], photos: list[dict[str, Any]], in_tmp: Path
+) -> None:
+    """`get_base_model` of PEFT gives such a one, and so does transformers' own `load_adapter`."""
+    adapted[0].save_pretrained("adapter")
+    loaded = AutoModelForImageTextToText.from_pretrained(resolve_path(TESTBED), dtype=torch.float32)
+    loaded.load_adapter("adapter")
+    rows = [
+        {"image": row["image"], "prompt": row["question"], "chosen": row["answer"], "rejected": "A cup."}
+        for row in photos
+    ]
+    margins = [
+        mmpref.inspect(rows, model=(model, adapted[1])).report["under_model"]["margin"]
+        for model in (adapted[0], adapted[0].get_base_model(), loaded)
+    ]
+    assert margins[0] == margins[1] == margins[2]
 
 
 def test_what_cannot_be_done_with_a_loaded_model_is_said(pair: tuple[Any, Any]) -> None:

@@ -210,6 +210,11 @@ def test_rows_in_memory_get_names() -> None:
         ("train", {"trainer": {"max_steps": "ten"}}, "must be a whole number"),
         ("train", {"set": {"loss.bta": 1}}, "no setting 'bta'"),
         ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'builder.rho_th'"),
+        (
+            "build-dataset",
+            {"method": "mismatched", "builder": {"rho_th": 0.5}},
+            "no setting 'rho_th'. There are: builder.same_prompt",
+        ),
         ("evaluate", {"benchmark": {"pope": {"dta": "x"}}}, "no setting 'dta'"),
         (
             "evaluate",
