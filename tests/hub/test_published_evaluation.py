@@ -51,7 +51,7 @@ def test_records_of_a_dataset(hub: HubAccount, runs: tuple[Path, Path], monkeypa
         compare(ours, baseline=f"{address}#other")
     for given in ({"runs": [ours, address]}, {"runs": [ours], "arms": {"theirs": [address]}}):
         with pytest.raises(UsageError, match="stands for no folder of a run") as refused:
-            compare(*given.pop("runs"), **given)  # type: ignore[arg-type, misc]
+            compare(*given.pop("runs"), **given)  # type: ignore[arg-type]
         assert refused.value.hint.endswith(f"--baseline={address}.")
 
 
