@@ -180,6 +180,14 @@ def compare(
         raise UsageError("There is nothing to compare.", "Give what evaluate gave, or folders of finished evaluations.")
     from mmpref.bench.compare import compare as set_side_by_side
     from mmpref.bench.no_worse import parse_margins
+    from mmpref.hub.published_evaluation import ADDRESS
+
+    for run in (*runs, *(one for of in (arms or {}).values() for one in of)):
+        if str(run).startswith(ADDRESS):
+            raise UsageError(
+                f"{run} is the address of a published evaluation, which stands for no folder of a run.",
+                f"Others are tested against it by --baseline={run}.",
+            )
 
     compared = set_side_by_side(
         [Path(run).expanduser() for run in runs],

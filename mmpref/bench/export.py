@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,29 @@ def save(results: Results, folder: Path) -> list[Path]:
         content[value.metric if value.part == ALL else f"{value.metric}/{value.part}"] = value.as_dict()["value"]
         content |= dataclasses.asdict(results.models[value.model])
         content |= {"dataset": value.data.get("id"), "dataset_revision": value.data.get("revision")}
-    with disk_errors(folder):
+    with disk_errors(folder), _quiet_git():
         return [
             Path(evaluate.save(folder / f"{model}-{benchmark}.json", **content))
             for (model, benchmark), content in contents.items()
         ]
+
+
+@contextlib.contextmanager
+def _quiet_git() -> Iterator[None]:
+    """`evaluate.save` notes git's commit: outside of a repository git would say "fatal" on stderr, and without git it
+    would fail."""
+    from evaluate import saving
+
+    theirs, saving._git_commit_hash = saving._git_commit_hash, _commit
+    try:
+        yield
+    finally:
+        saving._git_commit_hash = theirs
+
+
+def _commit() -> str | None:
+    try:
+        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None

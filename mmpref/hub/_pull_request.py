@@ -55,14 +55,7 @@ def _fill(remote: Remote, content: Content, pull: Discussion) -> None:
         part = _first(plan)
         operations = remote.operations(part, ref, create_pr=False)
         try:
-            remote.api.create_commit(
-                remote.repo_id,
-                operations,
-                commit_message=content.commit_message,
-                repo_type=remote.repo_type,
-                revision=ref,
-                parent_commit=part.head,
-            )
+            remote.commit(operations, content.commit_message, part.head, revision=ref)
             logger.info("%d files to go", len(plan) - len(part))
         except CALL_ERRORS as error:
             failures += 1

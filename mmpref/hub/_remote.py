@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import (
+    CommitInfo,
     CommitOperationAdd,
     CommitOperationCopy,
     CommitOperationDelete,
@@ -237,6 +239,24 @@ class Remote:
                 )
             out.append(operation)
         return out + [CommitOperationDelete(path, is_folder=False) for path in plan.delete]
+
+    def commit(self, operations: Sequence[Operation], message: str, parent: str, **options: Any) -> CommitInfo:
+        """One commit on a parent. The client's doubt about data files in a model repository is not shown: an
+        evaluation's records are meant to be there.
+
+        Args:
+            options: as of `HfApi.create_commit`.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+            return self.api.create_commit(
+                self.repo_id,
+                operations,
+                commit_message=message,
+                repo_type=self.repo_type,
+                parent_commit=parent,
+                **options,
+            )
 
     def _preupload(self, operation: CommitOperationAdd, revision: str, create_pr: bool) -> None:
         # The content stays attached: a commit that is tried again needs it.

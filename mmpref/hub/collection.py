@@ -13,9 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from mmpref.errors import HubError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, usual_token
-from mmpref.hub.published import Published, published_at
+from mmpref.hub.published import Published, published_dataset
 from mmpref.hub.target import is_public
-from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.hub.training_data import as_published, trained_on
 from mmpref.log import logger
 
 LONGEST_TITLE = 60
@@ -66,24 +66,11 @@ def chain_of(
         return [Item(published.repo_id, "dataset", _NOTES["records"])]
     if command == "evaluate":
         own = Item(published.repo_id, "model", f"{model}, with its results")
-        records = _dataset_at(published_at(path, "dataset"), endpoint)
-        return [own, *([Item(records, "dataset", _NOTES["records"])] if records else [])]
+        records = published_dataset(path, endpoint)
+        return [own, *([Item(records[0], "dataset", _NOTES["records"])] if records else [])]
     own = Item(published.repo_id, published.repo_type, model if command == "train" else _NOTES[command])
-    found = [_on_hub(entry, endpoint) for entry in manifest.get("datasets", ())]
-    pairs = [Item(name, "dataset", _NOTES["build-dataset"]) for name in dict.fromkeys(found) if name]
+    pairs = [Item(name, "dataset", _NOTES["build-dataset"]) for name in trained_on(as_published(manifest, endpoint))]
     return [*pairs, own, *([Item(demo, "space", _NOTES["demo"])] if demo else [])]
-
-
-def _on_hub(entry: Mapping[str, Any], endpoint: str) -> str | None:
-    """The repository of training data: theirs, or the one that their run was published to."""
-    if is_commit(entry.get("revision")) and is_hub_id(entry["id"]):
-        return str(entry["id"])
-    return _dataset_at(published_at(Path(entry["id"]), "dataset"), endpoint)
-
-
-def _dataset_at(url: str | None, endpoint: str) -> str | None:
-    prefix = f"{endpoint}/datasets/"
-    return url.removeprefix(prefix) if url and url.startswith(prefix) else None
 
 
 def check_collection(

@@ -33,10 +33,6 @@ def refuse_other_model(path: Path, manifest: Mapping[str, Any], repo_id: str, ap
             one where nobody can see that it was evaluated.
     """
     adapter: Mapping[str, Any] = manifest.get("adapter") or {}
-    if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
-        raise UsageError(
-            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id={adapter['id']}."
-        )
     try:
         files = _weights(api, repo_id)
     except RepositoryNotFoundError as error:
@@ -67,6 +63,11 @@ def _refuse_other_adapter(
             "Evaluate what is published, or the training run's folder.",
         )
     if adapter.get("weights") not in {_sha256(file, repo_id, api) for file in files}:
+        if is_commit(adapter.get("revision")) and is_hub_id(adapter["id"]) and adapter["id"] != repo_id:
+            raise UsageError(
+                f"{path} evaluated the adapter {adapter['id']}, whose weights are not those of {repo_id}.",
+                f"Use --hub-model-id={adapter['id']}.",
+            )
         raise UsageError(
             f"{path} evaluated other weights than those of {repo_id}.",
             "Publish the training run that was evaluated, or evaluate what is published.",

@@ -105,14 +105,7 @@ def _find_or_commit(remote: Remote, content: Content, create_pr: bool) -> Publis
             return _publish_many(remote, content, create_pr)
         operations = remote.operations(plan, "main", create_pr)
         try:
-            commit = remote.api.create_commit(
-                remote.repo_id,
-                operations,
-                commit_message=content.commit_message,
-                repo_type=remote.repo_type,
-                create_pr=create_pr,
-                parent_commit=plan.head,
-            )
+            commit = remote.commit(operations, content.commit_message, plan.head, create_pr=create_pr)
             return _result(remote, commit.oid, True, commit.pr_url)
         except CALL_ERRORS as error:
             if failure_of(error) == "fatal":

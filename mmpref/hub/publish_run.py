@@ -25,6 +25,7 @@ from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import RECORD, Published, entries_of
 from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.hub.target import find_target
+from mmpref.hub.training_data import as_published, warn_of_private
 from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
@@ -111,6 +112,9 @@ def publish_run(
     is_evaluation = manifest["command"] == "evaluate" and not samples_only
     target = find_target(hub_id, kind, default_name=named, private=private, token=token, endpoint=endpoint)
     repo_id = target.repo_id
+    manifest = as_published(manifest, api.endpoint)
+    if not target.private:
+        warn_of_private(manifest, api)
     with scratch("publish") as stage:
         with disk_errors(stage):
             if is_evaluation:
@@ -158,7 +162,7 @@ def write_run(
     refuse_folder(path, folder)
     kept = kept_run(path)
     path, chain = kept, path if kept != path else None
-    manifest, _ = _checked_manifest(path, license, accept_license)
+    manifest = as_published(_checked_manifest(path, license, accept_license)[0], constants.ENDPOINT)
     for one in filter(None, (repo_id, base_hub_id)):
         check_repo_id(one)
     with scratch("publish") as stage, disk_errors(folder, "Choose another --to-folder."), _whole(folder) as beside:

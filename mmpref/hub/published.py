@@ -54,9 +54,22 @@ def entries_of(path: Path) -> list[dict[str, Any]]:
 
 def published_at(path: Path, repo_type: Literal["dataset", "model"]) -> str | None:
     """Address of the repository that a run went to last; None where it did not, or only as a pull request."""
+    entry = _last(path, repo_type)
+    return str(entry["url"]) if entry else None
+
+
+def published_dataset(path: Path, endpoint: str) -> tuple[str, str] | None:
+    """Repository and commit of the dataset that a run went to last, where that is at this Hub."""
+    entry, prefix = _last(path, "dataset"), f"{endpoint}/datasets/"
+    if entry is None or not str(entry["url"]).startswith(prefix):
+        return None
+    return str(entry["url"]).removeprefix(prefix), str(entry.get("commit"))
+
+
+def _last(path: Path, repo_type: Literal["dataset", "model"]) -> dict[str, Any] | None:
     try:
         entries = entries_of(path)
     except (OSError, ValueError):
         return None
-    urls = [str(entry.get("url")) for entry in entries if not entry.get("pull_request_url")]
-    return next((url for url in reversed(urls) if ("/datasets/" in url) == (repo_type == "dataset")), None)
+    there = [entry for entry in reversed(entries) if entry.get("url") and not entry.get("pull_request_url")]
+    return next((one for one in there if ("/datasets/" in str(one["url"])) == (repo_type == "dataset")), None)

@@ -1,7 +1,8 @@
 """An evaluation that was published, by its address: fetched at a commit, to be compared with.
 
-``hf://datasets/OWNER/NAME[@REVISION]`` are the records of ``mmpref publish --samples``, ``hf://OWNER/NAME[@REVISION]``
-those beside a model (``--push-samples``), which keeps each evaluation in a folder of its own.
+``hf://datasets/OWNER/NAME[@REVISION]`` are the records of ``mmpref publish RUN --hub-dataset-id``,
+``hf://OWNER/NAME[@REVISION]`` those beside a model (``--push-samples``), which keeps each evaluation in a folder of its
+own.
 """
 
 from __future__ import annotations

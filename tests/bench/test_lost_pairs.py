@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import ModelCardData
 
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
@@ -220,13 +221,19 @@ def test_the_card_of_the_records_says_what_each_model_lacks(evaluated: Evaluate,
 
 def test_the_index_of_a_card_says_how_many_questions_a_part_has(evaluated: Evaluate, tmp_path: Path) -> None:
     evaluated(tmp_path / "run", {0}, {4})
-    facts = {
-        entry["dataset"]["split"]: entry["dataset"]["args"]
-        for entry in model_index("m", Results.read(tmp_path / "run"))[0]["results"]
-    }
+    index = model_index("m", Results.read(tmp_path / "run"))
+    facts = {entry["dataset"]["split"]: entry["dataset"]["args"] for entry in index[0]["results"]}
     assert {part: args["questions"] for part, args in facts.items()} == {
         "all": 60,
         **dict.fromkeys(("random", "popular", "adversarial"), 20),
+    }
+    read = ModelCardData(**{"model-index": index}).eval_results
+    over = {entry.dataset_split: entry.metric_args for entry in read or () if entry.metric_type == "accuracy"}
+    assert over == {
+        "all": {"n": 58, "missing": 2},
+        "random": {"n": 19, "missing": 1},
+        "popular": {"n": 19, "missing": 1},
+        "adversarial": {"n": 20},
     }
 
 

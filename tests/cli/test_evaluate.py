@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from mmpref.bench.export import save
 from mmpref.cli.format import print_results
 from mmpref.cli.main import program
 from mmpref.registry import resolve_path
 from mmpref.run.results import Results
+from tests.hub.runs import evaluation
 
 
 def _content(missing: int = 0) -> dict[str, Any]:
@@ -113,6 +115,18 @@ def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
     assert file.name == "base-pope.json"
     assert {"_timestamp", "_evaluate_version", "_git_commit_hash", "_python_version"} <= found.keys()
     assert found["model"] == "pkg:mmpref.testbed/model"
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_results_are_saved_outside_of_a_git_repository_in_silence(
+    has_git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if not has_git:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    files = save(Results.from_dict(evaluation()), tmp_path / "saved")
+    assert capfd.readouterr().err == ""
+    assert [json.loads(file.read_text())["_git_commit_hash"] for file in files] == [None, None]
 
 
 def test_an_adapter_that_barely_moved_is_told(tmp_path: Path) -> None:

@@ -200,3 +200,16 @@ def test_a_datasets_title_begins_with_a_capital_but_where_a_name_is_spelled_othe
 ) -> None:
     card = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", method=method))
     assert f"# {title} preference pairs from sft-set\n" in card
+
+
+def test_what_was_counted_while_the_pairs_were_made_is_in_the_card(tmp_path: Path) -> None:
+    """Of a method that asks nobody too; with an annotator it stands in the annotator's table."""
+    counts = {"objects_listed": 1200, "objects_unknown": 31, "samples_cut_off": 0}
+    alone = dataset_card(tmp_path / "alone", dataset_run(tmp_path / "alone", notes=counts))
+    asked = dataset_card(tmp_path / "asked", dataset_run(tmp_path / "asked", annotator={"name": "judge", **counts}))
+    for card, title in ((alone, "counted while it was made"), (asked, "asked and answered")):
+        of_table = card.partition(f"| {title} | count |")[2].partition("\n\n")[0]
+        assert "| objects that rows list | 1,200 |" in of_table
+        assert "| listed objects that no line of the table of synonyms has | 31 |" in of_table
+        assert "cut off" not in of_table
+    assert "counted while" not in dataset_card(tmp_path / "none", dataset_run(tmp_path / "none"))

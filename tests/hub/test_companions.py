@@ -91,6 +91,41 @@ def test_an_adapter_brings_the_published_data_that_it_was_trained_on(hub: HubAcc
     assert [name for _, name, _ in items(hub, done.collection)] == ["bdhs", "vlm"]
 
 
+def test_a_folder_of_pairs_that_was_published_is_named_by_its_repository(hub: HubAccount, tmp_path: Path) -> None:
+    """In the card's metadata, table and command, in the manifest and in the collection."""
+    dataset_run(tmp_path / "pairs")
+    pairs = publish(hub, tmp_path / "pairs", "bdhs")
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    where, never = str(tmp_path / "pairs"), str(tmp_path / "never")
+    manifest["recipe"] |= {"dataset": [where, never]}
+    manifest["datasets"] = [
+        {"id": one, "revision": None, "fingerprint": "sha256:1", "rows": 3} for one in (where, never)
+    ]
+    (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
+    done = publish(hub, tmp_path / "adapter", "vlm", collection=TITLE)
+    files = {name: hub.hub.read("model", f"{hub.name}/vlm", name) for name in ("README.md", "run.json")}
+    card, repo = files["README.md"].decode(), f"{hub.name}/bdhs"
+    assert metadata(files["README.md"])["datasets"] == [repo]
+    assert f"--dataset hf://datasets/{repo}@{pairs.commit} \\\n  --dataset /path/to/never \\\n" in card
+    assert f"| <code>{repo}</code> | <code>{pairs.commit}</code> | 3 |" in card
+    assert json.loads(files["run.json"])["recipe"]["dataset"] == [repo, "/path/to/never"]
+    assert [name for _, name, _ in items(hub, done.collection)] == ["bdhs", "vlm"]
+
+
+def test_a_public_card_that_names_private_data_is_warned_of(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset_run(tmp_path / "pairs")
+    done = publish(hub, tmp_path / "pairs", "bdhs", private=True)
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    manifest["datasets"] = [{"id": done.repo_id, "revision": done.commit, "fingerprint": done.commit, "rows": 3}]
+    (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
+    publish(hub, tmp_path / "adapter", "closed", private=True)
+    assert "private or gone" not in caplog.text
+    publish(hub, tmp_path / "adapter", "open")
+    assert f"the card names the dataset {done.repo_id}, which is private or gone" in caplog.text
+
+
 def test_a_collection_of_what_is_private_is_private(hub: HubAccount, tmp_path: Path) -> None:
     dataset_run(tmp_path / "pairs")
     done = publish(hub, tmp_path / "pairs", "pairs", collection=TITLE, private=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import warnings
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> N
     assert not push(hub, dataset).changed
 
 
+def test_words_that_the_owner_adds_after_the_first_push_go_along_too(hub: HubAccount, dataset: Path) -> None:
+    push(hub, dataset)
+    card = dataset / "README.md"
+    card.write_text(f"{card.read_text()}\n## Mine\n\nKeep me.\n")
+    assert push(hub, dataset).changed
+    assert "Keep me." in published_files(hub, "dataset")["README.md"].decode()
+    assert not push(hub, dataset).changed
+
+
 def test_the_owners_words_stay_without_the_cards_metadata(hub: HubAccount, dataset: Path) -> None:
     card = dataset / "README.md"
     _, head, body = card.read_text().split("---\n", 2)
@@ -200,7 +210,9 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     assert metadata(card)["base_model"] == BASE
     assert not push(hub, tmp_path / "evaluation").changed
     assert not push(hub, tmp_path / "adapter").changed
-    push(hub, tmp_path / "evaluation", push_samples=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "It seems that you are about to commit a data file")
+        push(hub, tmp_path / "evaluation", push_samples=True)
     folder = f"evaluation/{RECIPE_HASH[:8]}"
     assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= published_files(hub, "model").keys()
 
@@ -311,9 +323,16 @@ def test_weights_that_are_not_in_lfs_are_compared_too(hub: HubAccount, tmp_path:
 
 
 def test_results_of_another_adapter_are_refused(hub: HubAccount, tmp_path: Path) -> None:
-    evaluation_run(tmp_path / "evaluation", {"id": "me/other", "revision": COMMIT})
-    with pytest.raises(UsageError, match="me/other"):
-        push(hub, tmp_path / "evaluation")
+    """Of another repository it is another one where its weights are others."""
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    push(hub, tmp_path / "adapter")
+    elsewhere = {**adapter_facts(tmp_path / "adapter"), "id": "me/other", "revision": COMMIT}
+    evaluation_run(tmp_path / "other", {**elsewhere, "weights": "0" * 64})
+    with pytest.raises(UsageError, match="the adapter me/other, whose weights are not those of") as refused:
+        push(hub, tmp_path / "other")
+    assert refused.value.hint == "Use --hub-model-id=me/other."
+    evaluation_run(tmp_path / "same", elsewhere)
+    assert push(hub, tmp_path / "same").changed
 
 
 def test_a_token_in_a_file_stops_the_push(hub: HubAccount, dataset: Path) -> None:

@@ -49,6 +49,10 @@ def test_records_of_a_dataset(hub: HubAccount, runs: tuple[Path, Path], monkeypa
     assert compare(ours, baseline=f"{address}#base").comparison.models[0].endswith("base")
     with pytest.raises(UsageError, match="names no model"):
         compare(ours, baseline=f"{address}#other")
+    for given in ({"runs": [ours, address]}, {"runs": [ours], "arms": {"theirs": [address]}}):
+        with pytest.raises(UsageError, match="stands for no folder of a run") as refused:
+            compare(*given.pop("runs"), **given)  # type: ignore[arg-type]
+        assert refused.value.hint.endswith(f"--baseline={address}.")
 
 
 def test_an_older_commit_is_what_it_was(

@@ -176,6 +176,7 @@ def card_and_pictures(
         bibtex=bibtex(cited),
         painted=bool(manifest.get("painted")),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
+        noted=counts_table(manifest.get("notes") or {}, "counted while it was made"),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),
         columns=[(code(name), _column_text(name, facts.contexts, making)) for name in facts.columns],

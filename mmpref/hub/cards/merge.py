@@ -142,17 +142,22 @@ def find_block(body: str) -> str | None:
 
 
 def merge_own_text(remote: str | None, ours: str) -> str:
-    """Our card with foreign metadata keys of the remote one and the owner's text outside of our markers."""
+    """Our card with foreign metadata keys of the remote one and the owner's text outside of our markers, or with
+    that of ours where the remote one has none."""
     merged = merge_cards(remote, ours)
     if remote is None:
         return merged
     front, body = split_card(merged)
     theirs, block = split_card(remote)[1], MAIN_BLOCK.search(body)
-    if block is None or not MAIN_BLOCK.search(theirs):
+    if block is None or not MAIN_BLOCK.search(theirs) or not _own_text(theirs):
         return merged
     updated = MAIN_BLOCK.sub(lambda _: block.group(), theirs, count=1)
     results = find_block(body)
     return join_card([front], put_block(updated, results) if results else updated)
+
+
+def _own_text(body: str) -> str:
+    return _RESULTS_BLOCK.sub("", MAIN_BLOCK.sub("", body)).strip()
 
 
 def merge_dataset_card(remote: str | None, ours: str) -> str:

@@ -35,6 +35,7 @@ from mmpref.hub.cards.reproduce_command import command_of, used_settings
 from mmpref.hub.cards.results_table import lines_of, results_block
 from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.hub.private import portable, public
+from mmpref.hub.training_data import trained_on
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
 from mmpref.log import counted
@@ -113,7 +114,7 @@ def model_card(
     if base:
         fields["base_model"] = base
         fields["base_model_relation"] = "finetune" if whole else "adapter"
-    if ids := _datasets_on_hub(manifest.get("datasets", [])):
+    if ids := trained_on(manifest):
         fields["datasets"] = ids
     if co2 := emissions(manifest):
         fields["co2_eq_emissions"] = co2
@@ -178,11 +179,6 @@ def model_card(
         limits=limits(lines, bool(kept or held_out)),
         results=results_block(lines),
     )
-
-
-def _datasets_on_hub(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
-    ids = [entry["id"] for entry in datasets if is_commit(entry.get("revision")) and is_hub_id(entry["id"])]
-    return list(dict.fromkeys(ids))
 
 
 def _control_methods(datasets: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -23,7 +23,8 @@ _SETTING = 200
 
 
 def model_index(name: str, results: Results) -> list[dict[str, Any]]:
-    """The adapter's results (or the base's, where there is no adapter) in the Hub's form."""
+    """The adapter's results (or the base's, where there is no adapter) in the Hub's form, each with its `n` and how
+    many samples have no score."""
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
@@ -35,6 +36,7 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
             metric_type=value.metric,
             metric_name=f"{value.benchmark} {value.metric}",
             metric_value=value.value,
+            metric_args={"n": value.n, **({"missing": value.missing} if value.missing else {})},
         )
         for value in own_values(results)
     ]

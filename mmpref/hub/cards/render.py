@@ -27,6 +27,8 @@ _COUNTED = {
     "used": "pairs that were used",
     "same": "answers that are the same",
     "tie": "ties",
+    "objects_listed": "objects that rows list",
+    "objects_unknown": "listed objects that no line of the table of synonyms has",
     "unwrapped": "answers taken out of a fence, of quotation marks, or from behind words that announce them",
 }
 """What is counted, where its key alone would not say."""

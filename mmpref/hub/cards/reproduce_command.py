@@ -30,17 +30,22 @@ def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
         recipe["adapter_revision"] = adapter["revision"]
     source = manifest.get("source") or {}
     if "sources" in source:
-        recipe["source"] = [
-            f"hf://datasets/{entry['id']}@{entry['revision']}"
-            if is_commit(entry.get("revision")) and is_hub_id(entry["id"])
-            else entry["id"]
-            for entry in source["sources"]
-        ]
+        recipe["source"] = [_pinned(entry) for entry in source["sources"]]
     elif is_commit(source.get("revision")):
         recipe |= {"source": source["id"], "source_revision": source["revision"]}
+    if recipe.get("dataset"):
+        pins = {entry["id"]: _pinned(entry) for entry in manifest.get("datasets") or ()}
+        recipe["dataset"] = [pins.get(name, name) for name in recipe["dataset"]]
     commits = {entry["id"]: entry["revision"] for key in ("embedders", "asked") for entry in manifest.get(key) or ()}
     named = ("annotator", "builder", "loss")
     return recipe | {key: _at(recipe[key], commits) for key in named if recipe.get(key)}
+
+
+def _pinned(table: Mapping[str, Any]) -> str:
+    """A table's name, of the Hub's with the commit that was read."""
+    if is_commit(table.get("revision")) and is_hub_id(table["id"]):
+        return f"hf://datasets/{table['id']}@{table['revision']}"
+    return str(table["id"])
 
 
 def _at(settings: Any, commits: Mapping[str, str]) -> Any:

@@ -31,8 +31,10 @@ def load_rewards(base: str, repo: str, quantization: str | None = None) -> str:
     """A reward model, with mmpref, since its head is no part of transformers."""
     option = f", quantization={json.dumps(quantization)}" if quantization else ""
     return (
+        "from PIL import Image\n\n"
         "from mmpref.types import Message, ModelRef\n"
         "from mmpref.vlm.reward_model import RewardModel\n\n"
+        'image = Image.open("photo.jpg")  # one of yours\n'
         f"model = RewardModel.load(ModelRef({json.dumps(base)}, adapter={json.dumps(repo)}){option})\n"
         'values = model.score([image], [Message("user", "Describe the image.")], ["A cat.", "A dog."])'
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
@@ -18,6 +19,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import PeriodicEvaluator
 from mmpref.errors import InputError, ModelError, UsageError
+from mmpref.hub.cards.snippets import load_rewards
 from mmpref.images import decode
 from mmpref.recipes import resolve
 from mmpref.tables.open import open_table
@@ -198,3 +200,11 @@ def test_pictures_are_read_wherever_training_reads_them(tmp_path: Path) -> None:
     assert [sample.image.content for sample in samples if sample.image] == [png("red")] * 4
     assert {sample.messages for sample in samples} == {(Message("user", "What?"),)}
     assert {(sample.reference["chosen"], sample.reference["rejected"]) for sample in samples} == {("a", "b")}
+
+
+def test_the_code_of_the_card_gives_values(reward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 96), "red").save("photo.jpg")
+    said: dict[str, Any] = {}
+    exec(load_rewards(MODEL, str(reward)), said)
+    assert len(set(said["values"])) == 2

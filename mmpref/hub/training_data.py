@@ -1,0 +1,56 @@
+"""The data that an adapter was trained on, as others find them: where their run was published, and who sees that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from mmpref.hub._calls import CALL_ERRORS
+from mmpref.hub.published import published_dataset
+from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.log import logger
+
+
+def trained_on(manifest: Mapping[str, Any]) -> list[str]:
+    """The Hub's datasets that a training read, each once."""
+    entries = [entry for entry in manifest.get("datasets", ()) if is_commit(entry.get("revision"))]
+    return list(dict.fromkeys(entry["id"] for entry in entries if is_hub_id(entry["id"])))
+
+
+def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+    """The manifest of a training, where a folder of data that was published since is its repository at that commit.
+
+    Args:
+        endpoint: of the Hub.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    for entry in manifest.get("datasets", ()):
+        if not is_commit(entry.get("revision")) and (found := published_dataset(Path(entry["id"]), endpoint)):
+            known[entry["id"]] = found
+    if not known:
+        return dict(manifest)
+    entries = [
+        {**entry, **dict(zip(("id", "revision"), known[entry["id"]], strict=True))} if entry["id"] in known else entry
+        for entry in manifest["datasets"]
+    ]
+    names = [known[name][0] if name in known else name for name in manifest["recipe"].get("dataset") or ()]
+    return {**manifest, "datasets": entries, "recipe": {**manifest["recipe"], "dataset": names}}
+
+
+def warn_of_private(manifest: Mapping[str, Any], api: HfApi) -> None:
+    """Say which training data the card of a public model names that others cannot see."""
+    for name in trained_on(manifest):
+        try:
+            api.dataset_info(name, token=False)
+        except RepositoryNotFoundError:
+            logger.warning(
+                "Warning: the card names the dataset %s, which is private or gone: others read its name, and cannot "
+                "train on it. Make it public, or the model private.",
+                name,
+            )
+        except CALL_ERRORS:
+            return
