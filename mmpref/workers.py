@@ -159,7 +159,7 @@ def _start(work: Callable[[Any], Any]) -> None:
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that is interrupted ends its workers
     atexit.register(gc.freeze)  # no last look for garbage, which the process that waits for its end would wait for
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _keep_memory()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
@@ -173,8 +173,13 @@ def _keep_memory() -> None:
             ctypes.CDLL(None).mallopt(option, value)
 
 
-def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for tasks for ever."""
+def end_with_parent() -> None:
+    """From now on this process ends when the one that started it does. One whose parent was killed would work on,
+    beside whoever does the same work again, and then wait for tasks for ever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

@@ -23,6 +23,7 @@ from mmpref.study.bases import Bases
 from mmpref.study.measurement import Failure
 from mmpref.study.plan_types import KlPrompts, Plan
 from mmpref.study.schedule import Schedule, Unit, select
+from mmpref.workers import end_with_parent
 
 Say = Callable[[str], None]
 OnProgress = Callable[[int, int], None]
@@ -146,7 +147,7 @@ def _executor(jobs: int) -> Iterator[Callable[..., Future[work.Measured | None]]
         yield _at_once
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with _environment({"OMP_NUM_THREADS": "1"}), ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with _environment({"OMP_NUM_THREADS": "1"}), ProcessPoolExecutor(jobs, context, end_with_parent) as pool:
         try:
             yield lambda *arguments: pool.submit(perform, *arguments)
         except BaseException:

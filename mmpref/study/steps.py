@@ -23,6 +23,7 @@ from mmpref.run.manifest import MANIFEST
 from mmpref.study.bases import Start
 from mmpref.study.plan_types import Plan, Row
 from mmpref.study.references import reference_of
+from mmpref.vlm.base_weights import file_digest
 
 PAIRS = "pairs"
 """What a measurement has for its split that is of pairs alone."""
@@ -36,8 +37,6 @@ _OPTIONS = {
 """Keys of a section that the commands have an option for; the rest goes by ``--set``."""
 _FILES = ("source", "dataset", "data", "synonyms")
 """Settings that may name a file of the user's, which can change under the same name."""
-_CONTENT = 64_000_000
-"""Bytes of a file from which only its size counts."""
 
 Points = Mapping[str, Mapping[str, Any]]
 """By row: what its grid has chosen."""
@@ -293,11 +292,8 @@ def content_identity(reference: str) -> str:
     except UsageError:
         return reference
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    facts = [
-        (path.name, size, hashlib.sha256(path.read_bytes()).hexdigest() if size < _CONTENT else "")
-        for path, size in ((path, path.stat().st_size) for path in files)
-        if "__pycache__" not in path.parts
-    ]
+    kept = (path for path in files if "__pycache__" not in path.parts)
+    facts = [(path.name, path.stat().st_size, file_digest(path)) for path in kept]
     return f"{reference if reference.startswith('pkg:') else root.name}@{digest(facts)}" if facts else reference
 
 

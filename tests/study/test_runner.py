@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mmpref.errors import RunError, UsageError
@@ -89,6 +93,39 @@ def test_two_sessions_of_one_study_do_not_get_in_each_others_way(write_plan: Wri
 
     with pytest.raises(RunError, match="Another process is working in"):
         runner.run(made, tmp_path / "study", say=second)
+
+
+def test_no_process_of_a_study_works_on_when_it_is_killed(write_plan: WritePlan, tmp_path: Path) -> None:
+    path = write_plan(bases={"seeds": [0, 1], "trained_by": "asleep:train"}, rows={"base": {}})
+    begun = tmp_path / "begun"
+    (tmp_path / "asleep.py").write_text(
+        f"import pathlib, time\ndef train(**_):\n    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(300)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "mmpref",
+        "reproduce",
+        str(path),
+        "--jobs",
+        "2",
+        "--output",
+        str(tmp_path / "study"),
+    ]
+    paths = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    with open(tmp_path / "log", "wb") as log:
+        study = psutil.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=log, stderr=log)
+    until = time.monotonic() + 120
+    while not begun.exists() and time.monotonic() < until and study.poll() is None:
+        time.sleep(0.1)
+    assert begun.exists(), (tmp_path / "log").read_text()
+    workers = study.children(recursive=True)
+    study.kill()
+    study.wait()
+    left = psutil.wait_procs(workers, timeout=30)[1]
+    for process in left:
+        process.kill()
+    assert not left
 
 
 def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: WritePlan, tmp_path: Path) -> None:
