@@ -77,7 +77,7 @@ def train_recipe(
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
     """
-    from mmpref.align.recipe import TrainRecipe
+    from mmpref.align.recipe import TrainRecipe, section_for_method
 
     named, overrides = _named(options, NAMES["train"], set), _with_watched(nested(set or {}))
     resolved = resolve(
@@ -86,7 +86,7 @@ def train_recipe(
         recipe,
         named,
         overrides,
-        lambda section, _: _with_watched(section),
+        lambda section, values: _with_watched(section_for_method(section, values)),
         partial,
         partial_of(advise, "train"),
     )
@@ -103,7 +103,8 @@ def _with_watched(settings: Mapping[str, Any]) -> dict[str, Any]:
     benchmark = settings.get("benchmark")
     if not isinstance(benchmark, Mapping):
         return dict(settings) if benchmark is not None else rest
-    return merge({"watch": {"benchmark": _with_specs(benchmark)}}, rest)
+    # Of a recipe that extends another ``rest`` may have what the one below says, already under its own key.
+    return merge(rest, {"watch": {"benchmark": _with_specs(benchmark)}})
 
 
 def evaluate_recipe(
