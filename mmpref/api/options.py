@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.api.settings import NAMES, advise
-from mmpref.errors import InputError, UsageError
+from mmpref.errors import InputError, UsageError, brief
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import PAPER, TESTBED, merge, nested, resolve
 from mmpref.registry import suggest
@@ -190,6 +190,17 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
     return made
 
 
+def as_path(option: str, value: NameOrPath, hint: str = "Give its path.") -> Path:
+    """A file or folder that an option names.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{option} is {brief(repr(value))}, which is no path.", hint)
+    return Path(value).expanduser()
+
+
 def template(path: NameOrPath, option: str) -> str:
     """The text of a file that an option names.
 
@@ -199,7 +210,7 @@ def template(path: NameOrPath, option: str) -> str:
     from mmpref.text_files import read_text
 
     try:
-        return read_text(Path(path).expanduser())
+        return read_text(as_path(option, path))
     except InputError as error:
         raise UsageError(f"{option}: {error.message}", error.hint) from error
 
