@@ -157,6 +157,27 @@ def test_a_recipe_of_another_method_leaves_out_what_the_one_below_says_of_its_ow
     assert "rho_th" not in recipe_of_pairs(trained, str(tmp_path / "over.yaml")).builder
 
 
+def test_another_training_method_leaves_out_the_loss_settings_of_the_recipes_own(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "extends: testbed\ntrain: {method: online-dpo, annotator: a/b, loss: {beta: 0.3, temperature: 0.7}}\n"
+    )
+    (tmp_path / "over.yaml").write_text("extends: own.yaml\ntrain: {method: simpo}\n")
+    for name, options in (("own.yaml", {"method": "simpo"}), ("over.yaml", {})):
+        made = recipe(str(tmp_path / name), "train", **options)
+        assert isinstance(made, TrainRecipe)
+        assert (made.method, made.annotator, made.loss) == ("simpo", None, {"beta": 0.3})
+    with pytest.raises(UsageError, match="no setting 'temperature'"):
+        recipe(str(tmp_path / "own.yaml"), "train", method="simpo", set={"loss.temperature": 0.5})
+
+
+def test_what_a_training_watches_is_said_by_the_last_recipe(tmp_path: Path) -> None:
+    (tmp_path / "below.yaml").write_text("train: {watch: {benchmarks: [pope]}, benchmark: {pope: {suffix: a}}}\n")
+    (tmp_path / "over.yaml").write_text("extends: below.yaml\ntrain: {benchmark: {pope: {suffix: b}}}\n")
+    made = recipe(str(tmp_path / "over.yaml"), "train")
+    assert isinstance(made, TrainRecipe)
+    assert made.watch.benchmark["pope"] == {"suffix": "b"}
+
+
 @pytest.mark.parametrize(("size", "words"), [("13b", "vicuna-13b"), ("34b", "34b")])
 def test_the_other_sizes_of_llava_differ_in_the_model_alone(size: str, words: str) -> None:
     large, small = resolve.load(f"llava-1.6-{size}"), resolve.load("llava-1.6-7b")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmpref.align.method import METHODS, Method
@@ -183,6 +183,23 @@ class TrainRecipe:
     def in_full(self) -> bool:
         """Whether weights themselves are trained, and no adapter."""
         return self.tuning == "full"
+
+
+def section_for_method(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section for another method than its own: what is meant for its own is left out.
+
+    Args:
+        section: the recipe's settings, as a file has them.
+        values: the same, with what was chosen instead (such as ``method``) on top.
+    """
+    own, chosen = (METHODS.current_name(one.get("method", TrainRecipe.method)) for one in (section, values))
+    adapted, method = dict(section), METHODS.get(chosen)
+    if chosen != own:
+        known = {setting.name for setting in fields(method.settings)}
+        adapted["loss"] = {key: value for key, value in (section.get("loss") or {}).items() if key in known}
+        if not method.needs_annotator:
+            adapted.pop("annotator", None)
+    return adapted
 
 
 def refuse(recipe: TrainRecipe, method: Method) -> None:

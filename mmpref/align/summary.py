@@ -159,7 +159,7 @@ def remarks_on(
     if kl is not None and kl < _BARELY_KL:
         remarks.append(
             f"The {product} barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
-            f"answers, below {_BARELY_KL:g}. A higher --learning-rate=NUMBER moves it, or more --epochs=NUMBER."
+            f"answers, below {_BARELY_KL:g}. A higher --learning-rate=NUMBER or more --epochs=NUMBER move it."
         )
     if (fallen := final.get("chosen_log_ratio", 0.0)) < -_NEGLIGIBLE_RATIO:
         won = fallen - final["rejected_log_ratio"] > _NEGLIGIBLE_RATIO

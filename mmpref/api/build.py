@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
-from mmpref.api.options import NameOrPath, build_recipe
+from mmpref.api.options import NameOrPath, as_path, build_recipe
 from mmpref.api.planned import planned_build
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import BuiltDataset, run_path
@@ -164,7 +164,7 @@ def run_build(
     from mmpref.data.builder import BUILDERS
     from mmpref.hub.cards.dataset import write_dataset_card
 
-    folder = Path(output).expanduser() if output else None
+    folder = as_path("--output", output) if output else None
     refuse_absent(recipe)
     if not is_finished(planned_build(recipe, folder).path):
         look_up(recipe)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
-from mmpref.api.options import NameOrPath, evaluate_recipe
+from mmpref.api.options import NameOrPath, as_path, evaluate_recipe
 from mmpref.api.planned import planned_evaluation
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Compared, Evaluation, run_path
@@ -125,7 +125,7 @@ def run_evaluate(
     from mmpref.bench.export import save as export
     from mmpref.distributed import process_index
 
-    folder = Path(output).expanduser() if output else None
+    folder = as_path("--output", output) if output else None
     refuse_absent(recipe)
     if not is_finished(planned_evaluation(recipe, folder).path):
         look_up(recipe)
@@ -141,7 +141,7 @@ def run_evaluate(
         )
     results = Results.from_dict(manifest or {"results": []})
     if save and manifest:
-        export(results, Path(save).expanduser())
+        export(results, as_path("--save", save))
     return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest, results)
 
 
@@ -189,13 +189,19 @@ def compare(
                 f"Others are tested against it by --baseline={run}.",
             )
 
+    paths = _paths(runs)
     compared = set_side_by_side(
-        [Path(run).expanduser() for run in runs],
-        baseline=_baseline(str(baseline), [Path(run).expanduser() for run in runs]) if baseline is not None else None,
+        paths,
+        baseline=_baseline(str(baseline), paths) if baseline is not None else None,
         margins=parse_margins(margin),
-        arms={name: [Path(run).expanduser() for run in of] for name, of in (arms or {}).items()},
+        arms={name: _paths(of) for name, of in (arms or {}).items()},
     )
     return Compared(compared)
+
+
+def _paths(runs: Sequence[NameOrPath]) -> list[Path]:
+    hint = "Give what evaluate gave, or folders of finished evaluations, several one by one: compare(*runs)."
+    return [as_path("A run to compare", run, hint) for run in runs]
 
 
 def _baseline(where: str, runs: Sequence[Path]) -> FinishedModel:

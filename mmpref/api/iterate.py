@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.api.chain import chain_of
-from mmpref.api.options import NameOrPath
+from mmpref.api.options import NameOrPath, as_path
 from mmpref.api.results import Iterated
 from mmpref.api.rounds import check_chain, folder_of, is_done, run_chain
 from mmpref.run.results import Results
@@ -84,7 +83,7 @@ def iterate(
         "seed": seed,
     }
     chain = chain_of(os.fspath(name), options, set or {})
-    folder = folder_of(chain, Path(output).expanduser() if output else None)
+    folder = folder_of(chain, as_path("--output", output) if output else None)
     if not is_done(chain, folder):
         check_chain(chain)
     manifest = run_chain(chain, folder, write_card=write_chain_card, progress=progress)

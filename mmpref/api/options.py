@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.api.settings import NAMES, advise
-from mmpref.errors import InputError, UsageError
+from mmpref.errors import InputError, UsageError, brief
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import PAPER, TESTBED, merge, nested, resolve
 from mmpref.registry import suggest
@@ -77,7 +77,7 @@ def train_recipe(
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
     """
-    from mmpref.align.recipe import TrainRecipe
+    from mmpref.align.recipe import TrainRecipe, section_for_method
 
     named, overrides = _named(options, NAMES["train"], set), _with_watched(nested(set or {}))
     resolved = resolve(
@@ -86,7 +86,7 @@ def train_recipe(
         recipe,
         named,
         overrides,
-        lambda section, _: _with_watched(section),
+        lambda section, values: _with_watched(section_for_method(section, values)),
         partial,
         partial_of(advise, "train"),
     )
@@ -103,7 +103,8 @@ def _with_watched(settings: Mapping[str, Any]) -> dict[str, Any]:
     benchmark = settings.get("benchmark")
     if not isinstance(benchmark, Mapping):
         return dict(settings) if benchmark is not None else rest
-    return merge({"watch": {"benchmark": _with_specs(benchmark)}}, rest)
+    # Of a recipe that extends another ``rest`` may have what the one below says, already under its own key.
+    return merge(rest, {"watch": {"benchmark": _with_specs(benchmark)}})
 
 
 def evaluate_recipe(
@@ -189,6 +190,17 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
     return made
 
 
+def as_path(option: str, value: NameOrPath, hint: str = "Give its path.") -> Path:
+    """A file or folder that an option names.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{option} is {brief(repr(value))}, which is no path.", hint)
+    return Path(value).expanduser()
+
+
 def template(path: NameOrPath, option: str) -> str:
     """The text of a file that an option names.
 
@@ -198,7 +210,7 @@ def template(path: NameOrPath, option: str) -> str:
     from mmpref.text_files import read_text
 
     try:
-        return read_text(Path(path).expanduser())
+        return read_text(as_path(option, path))
     except InputError as error:
         raise UsageError(f"{option}: {error.message}", error.hint) from error
 

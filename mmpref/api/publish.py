@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.api.options import NameOrPath
+from mmpref.api.options import NameOrPath, as_path
 from mmpref.api.results import Publication, Staged
 from mmpref.errors import UsageError
 from mmpref.hub_ids import repo_id
@@ -75,7 +75,7 @@ def publish(
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
 
-    path = Path(run).expanduser()
+    path = as_path("The run", run)
     if not (hub_dataset_id or hub_model_id or trusted_resource()):
         raise UsageError(NO_ID.format(run=run), f"Name it: hub_{kind_of(path)}_id='NAMESPACE/NAME'.")
     kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
@@ -148,7 +148,7 @@ def stage(
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
 
-    path, into = Path(run).expanduser(), Path(folder).expanduser()
+    path, into = as_path("The run", run), as_path("The folder", folder)
     kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
     if not name:
         raise UsageError(NO_ID.format(run=run), f"Name it: --hub-{kind_of(path)}-id=NAMESPACE/NAME")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.build import run_build
 from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import refuse_loaded
-from mmpref.api.options import NameOrPath, recipe_name, train_recipe
+from mmpref.api.options import NameOrPath, as_path, recipe_name, train_recipe
 from mmpref.api.planned import planned_build, planned_train, recipe_of_pairs
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import TrainedAdapter, run_path
@@ -148,7 +147,7 @@ def run_train(
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
-    recipe, folder = with_watched(recipe, name), Path(output).expanduser() if output else None
+    recipe, folder = with_watched(recipe, name), as_path("--output", output) if output else None
     pairs = None if recipe.dataset else recipe_of_pairs(recipe, name)
     if pairs and num_processes() > 1:
         raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")

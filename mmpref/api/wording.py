@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mmpref.api.settings import NAMES, OTHER_NAMES
-from mmpref.errors import MmprefError
+from mmpref.errors import MmprefError, UsageError
+from mmpref.log import logger
 from mmpref.recipes.resolve import scalar
+from mmpref.registry import suggest
 
 F = TypeVar("F", bound=Callable[..., Any])
 Spelling = Callable[[str, "str | None"], str]
@@ -41,22 +44,32 @@ def reworded(text: str, option: Spelling, setting: Spelling) -> str:
 
 @contextmanager
 def rewording(option: Spelling, setting: Spelling) -> Iterator[None]:
-    """Reword what is raised within.
+    """Reword what is logged and raised within.
 
     Raises:
         MmprefError: the same error.
     """
+
+    def logged(record: logging.LogRecord) -> bool:
+        record.msg, record.args = reworded(record.getMessage(), option, setting), ()
+        return True
+
+    logger.filters.insert(0, logged)  # as of errors, the words of who is within go first
     try:
         yield
     except MmprefError as error:
         error.message, error.hint = (reworded(text, option, setting) for text in (error.message, error.hint))
         error.args = (error.message,)
         raise
+    finally:
+        logger.removeFilter(logged)
 
 
 def in_python(function: F) -> F:
-    """The function, whose errors name its arguments in the place of options."""
+    """The function, whose messages name its arguments in the place of options, and which suggests one for a keyword
+    that it lacks."""
     arguments = inspect.signature(function).parameters
+    takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
 
     def option(name: str, value: str | None) -> str:
         if name not in arguments:
@@ -65,6 +78,9 @@ def in_python(function: F) -> F:
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
+        for name in () if takes_any else kwargs:
+            if name not in arguments:
+                raise UsageError(f"{function.__name__} has no argument {name!r}.", suggest(name, [*arguments]))
         with rewording(option, _set_in_python):
             return function(*args, **kwargs)
 

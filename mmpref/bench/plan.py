@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample, Task
+from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.bench.repeats import remarks_on_repeats
-from mmpref.errors import HubError, InputError, UsageError
+from mmpref.errors import HubError, InputError, MmprefError, UsageError, is_out_of_memory, reason_of
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.registry import resolve_path
+from mmpref.tables.cells import columns_of
 from mmpref.tables.columns import FIRST_ROWS, refuse_unread, unread_parts, with_columns
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Row, Table
@@ -111,7 +112,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
     columns = getattr(built, "columns", None) or {}
     table = _located(table, getattr(built, "image_root", None), columns)
-    samples = task.samples(table, limit)
+    samples = _samples(name, task, table, limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
     _tell_missing(name, table, samples)
@@ -123,7 +124,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     remarks = (*getattr(task, "remarks", ()), *remarks_on_repeats(name, samples))
     for remark in remarks:
         logger.warning("Warning: %s", remark)
-    return Plan(name, label, built, task, table, samples, _unread(benchmark, built, table, columns), remarks)
+    return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks)
 
 
 def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], limit: int | None) -> list[Plan]:
@@ -150,17 +151,47 @@ def _names_of(plans: Sequence[Plan]) -> str:
     return " and ".join(f"{plan.table.spec}, the data of {plan.name}," for plan in plans).rstrip(",")
 
 
-def _unread(benchmark: Benchmark, settings: Any, table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
+def _samples(name: str, task: Task, table: Table, limit: int | None) -> list[Sample]:
+    """The questions of a benchmark, whose reading of rows may be a plugin's.
+
+    Raises:
+        InputError: it fails, whatever it raises.
+    """
+    last: list[tuple[int, Row]] = []
+
+    def rows() -> Iterator[Row]:
+        for number, row in enumerate(table):
+            last[:] = [(number, row)]
+            yield row
+        last.clear()  # it may have been any of them
+
+    try:
+        return task.samples(dataclasses.replace(table, rows=rows), limit)
+    except MmprefError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        where, why = f"{table.spec} ({table.split})", f"{type(error).__name__}: {reason_of(error).rstrip('.')}"
+        if not last:
+            raise InputError(f"The benchmark {name} cannot read {where}: {why}.") from error
+        [(number, row)] = last
+        if isinstance(error, KeyError) and error.args and error.args[0] not in row:
+            why = f"it has no column {error.args[0]!r}"
+        raise InputError(
+            f"The benchmark {name} cannot read {where}, row {number}: {why}; its columns are {columns_of(row)}."
+        ) from error
+
+
+def _unread(name: str, settings: Any, table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
     """Those of the named parts that make no difference to what is asked about the first rows."""
     if not columns:
         return ()
     called = {_OF_A_QUESTION.get(part, part): part for part in columns}
 
     def ask(rows: Sequence[Row]) -> Sequence[Sample]:
-        samples: Sequence[Sample] = benchmark.task(settings).samples(
-            dataclasses.replace(table, rows=lambda: iter(rows)), None
-        )
-        return samples
+        task = BENCHMARKS.get(name).task(settings)
+        return _samples(name, task, dataclasses.replace(table, rows=lambda: iter(rows)), None)
 
     with errors_only():
         unread = unread_parts([*islice(table, FIRST_ROWS)], called, ask)

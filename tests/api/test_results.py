@@ -58,6 +58,13 @@ def test_what_a_result_does_not_have_is_said(built: BuiltDataset) -> None:
         Evaluation(built.path, {}).to_pandas("base")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="nothing to compare"):
         mmpref.compare()
+    with pytest.raises(UsageError, match=r"\['runs/a'\], which is no path\. .* one by one: compare\(\*runs\)"):
+        mmpref.compare(["runs/a"])
+    for function in (mmpref.build_dataset, mmpref.train, mmpref.evaluate):
+        with pytest.raises(UsageError, match="output= is 3, which is no path"):
+            function(recipe="testbed", output=3)
+    with pytest.raises(UsageError, match="output= is 3, which is no path"):
+        mmpref.iterate("testbed", output=3)
 
 
 def test_a_comparison_shows_its_warnings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mmpref
+from mmpref.align.summary import remarks_on
 from mmpref.api.wording import in_python, in_recipe, on_command_line, reworded, rewording
 from mmpref.errors import UsageError
 
@@ -53,6 +55,37 @@ def test_values_are_those_of_python() -> None:
         "`mmpref train --blind x` --other=1."
     )
     assert inspect.unwrap(mmpref.train).__module__ == "mmpref.api.train"
+
+
+def test_notes_are_in_the_same_words(caplog: pytest.LogCaptureFixture) -> None:
+    def train(learning_rate: float, epochs: int) -> None:
+        remarks_on({}, kl=1e-5)
+
+    def iterate(epochs: int) -> None:
+        with rewording(*in_recipe("train")):
+            remarks_on({}, kl=1e-5)
+
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        in_python(train)(1e-6, 1)
+        in_python(iterate)(1)
+        remarks_on({}, kl=1e-5)
+    said = [message.partition("below 0.001. ")[2] for message in caplog.messages]
+    assert said == [
+        "A higher learning_rate=... or more epochs=... move it.",
+        "A higher `trainer.learning_rate: NUMBER` or more `trainer.num_train_epochs: NUMBER` move it.",
+        "A higher --learning-rate=NUMBER or more --epochs=NUMBER move it.",
+    ]
+
+
+def test_a_keyword_that_there_is_not_is_suggested() -> None:
+    for function, keyword, meant in (
+        (mmpref.build_dataset, "limitt", "limit"),
+        (mmpref.train, "lr", "learning_rate"),
+        (mmpref.evaluate, "outptu", "output"),
+    ):
+        with pytest.raises(UsageError, match=rf"{function.__name__} has no argument '{keyword}'. Did you .* '{meant}'"):
+            function(**{keyword: 1})
+    assert list(inspect.signature(mmpref.compare).parameters) == ["runs", "baseline", "arms", "margin"]
 
 
 def test_in_a_recipe_they_are_keys() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mmpref import registry
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
 from mmpref.bench.cells import choice_cell, decoded_image, image_key, list_cell, optional_text, text_cell
 from mmpref.bench.plan import load_plan
@@ -285,3 +286,53 @@ def test_nan_in_parquet_is_no_text(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "test.parquet", [{**pope_row(0, None), "question": NAN}])
     with pytest.raises(InputError, match="row 0 has no value in column 'question'"):
         run("pope", {"data": str(file)}, tmp_path / "run")
+
+
+_PLUGIN = """
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Sample
+from mmpref.types import Message
+
+
+class Task:
+    max_new_tokens = 4
+
+    def __init__(self, settings):
+        pass
+
+    def samples(self, table, limit):
+        return [
+            Sample(str(n), str(n), None, (Message("user", row["question"].strip()),), row["objects"])
+            for n, row in enumerate(table)
+        ]
+
+
+BENCHMARK = Benchmark(BenchmarkSettings, (), Task)
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"question": "What?"}, "row 1: it has no column 'objects'; its columns are question"),
+        (
+            {"question": 5, "objects": ["cup"]},
+            "row 1: AttributeError: 'int' object has no attribute 'strip'; its columns are question, objects",
+        ),
+    ],
+)
+def test_whatever_a_plugin_stumbles_over_is_told_with_its_row(
+    row: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, info = tmp_path / "stumbling_plugin", tmp_path / "stumbling_plugin-1.dist-info"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "mine.py").write_text(f'"""Mine."""\n{_PLUGIN}')
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stumbling-plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[mmpref.benchmarks]\nmine = stumbling_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_modules", registry._modules.__wrapped__)
+    file = write_rows(tmp_path / "rows.jsonl", [{"question": "What?", "objects": ["cup"]}, row])
+    with pytest.raises(InputError) as raised:
+        load_plan("mine", "mine", {"data": str(file)}, None)
+    assert str(raised.value) == f"The benchmark mine cannot read {file} (test), {says}."
