@@ -339,7 +339,7 @@ def test_groups_of_several_runs_are_paired_by_what_each_lacks(figures: Evaluate,
     figures(tmp_path / "other", (len(FIGURES) - 2,), None)
     found = compare([tmp_path / "base", tmp_path / "both", tmp_path / "other"])
     assert found.warnings == ()
-    assert found.models[-1] == "other: base"
+    assert found.models == ("both, base: base", "both: adapter", "other: base"), "one base, whatever an adapter lacks"
     for (key, _), (*_, test) in zip(found.rows, found.tests, strict=True):
         assert test is not None, key
         right, n = _by_hand(WRONG, (len(FIGURES) - 2,), key.part)[key.metric.removesuffix("_yes_no")]
