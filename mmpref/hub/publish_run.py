@@ -7,13 +7,13 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants
 
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import MmprefError, RunError, UsageError
 from mmpref.hub._local_files import CARD, LocalFile
 from mmpref.hub._remote import Content
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
@@ -31,6 +31,7 @@ from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.run.scratch import scratch
+from mmpref.tables.open import open_table
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -136,7 +137,7 @@ def publish_run(
             token=token,
             endpoint=endpoint,
         )
-    _record(path, published, accepted)
+    _record(path, manifest, published, accepted)
     return published
 
 
@@ -237,17 +238,20 @@ def _stage(
     return stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
 
 
-def _record(path: Path, published: Published, accepted_licences: Sequence[str]) -> None:
+def _record(path: Path, manifest: Mapping[str, Any], published: Published, accepted_licences: Sequence[str]) -> None:
     """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
     file = path / STATE / RECORD
     entry = {key: getattr(published, key) for key in ("url", "commit", "tag", "pull_request_url")}
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
     try:
+        if manifest["command"] == "build-dataset":
+            splits = manifest.get("splits") or [manifest["recipe"]["split"]]
+            entry["fingerprints"] = [open_table(str(path), split).fingerprint for split in splits]
         entries = entries_of(path)
         target = (published.url, published.pull_request_url)
         others = [other for other in entries if (other["url"], other["pull_request_url"]) != target]
         if entry not in entries:
             write_atomic(file, json.dumps([*others, entry], indent=2) + "\n")
-    except (RunError, OSError, ValueError, TypeError, KeyError) as error:
+    except (MmprefError, OSError, ValueError, TypeError, KeyError) as error:
         logger.warning("Warning: the commit could not be recorded in %s: %s", file, error)
