@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants
 
-from mmpref.errors import MmprefError, RunError, UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.hub._local_files import CARD, LocalFile
 from mmpref.hub._remote import Content
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
@@ -28,10 +29,9 @@ from mmpref.hub.target import find_target
 from mmpref.hub.training_data import as_published, warn_of_private
 from mmpref.licence import with_licence
 from mmpref.log import logger
-from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.files import content_address, disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.run.scratch import scratch
-from mmpref.tables.open import open_table
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -127,8 +127,10 @@ def publish_run(
                     content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
+        if not is_evaluation:
+            content = dataclasses.replace(content, run=manifest["recipe_hash"], replace=replace)
         published = publish_folder(
-            content if is_evaluation else dataclasses.replace(content, run=manifest["recipe_hash"], replace=replace),
+            content,
             repo_id,
             kind,
             private=private,
@@ -137,7 +139,8 @@ def publish_run(
             token=token,
             endpoint=endpoint,
         )
-    _record(path, manifest, published, accepted)
+        fingerprints = _fingerprints(content) if manifest["command"] == "build-dataset" else []
+    _record(path, published, accepted, fingerprints)
     return published
 
 
@@ -238,20 +241,28 @@ def _stage(
     return stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
 
 
-def _record(path: Path, manifest: Mapping[str, Any], published: Published, accepted_licences: Sequence[str]) -> None:
+def _fingerprints(pairs: Content) -> list[str]:
+    """The `mmpref.tables.table.Table.fingerprint` that the run's folder has in training, of each split."""
+    files = sorted(pairs.files.values(), key=lambda file: file.path)
+    return [
+        content_address((file.path, file.sha256) for file in files if fnmatch.fnmatchcase(file.path, pattern))
+        for pattern in pairs.guarded
+    ]
+
+
+def _record(path: Path, published: Published, accepted_licences: Sequence[str], fingerprints: Sequence[str]) -> None:
     """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
     file = path / STATE / RECORD
     entry = {key: getattr(published, key) for key in ("url", "commit", "tag", "pull_request_url")}
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
+    if fingerprints:
+        entry["fingerprints"] = fingerprints
     try:
-        if manifest["command"] == "build-dataset":
-            splits = manifest.get("splits") or [manifest["recipe"]["split"]]
-            entry["fingerprints"] = [open_table(str(path), split).fingerprint for split in splits]
         entries = entries_of(path)
         target = (published.url, published.pull_request_url)
         others = [other for other in entries if (other["url"], other["pull_request_url"]) != target]
         if entry not in entries:
             write_atomic(file, json.dumps([*others, entry], indent=2) + "\n")
-    except (MmprefError, OSError, ValueError, TypeError, KeyError) as error:
+    except (RunError, OSError, ValueError, TypeError, KeyError) as error:
         logger.warning("Warning: the commit could not be recorded in %s: %s", file, error)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from mmpref.run.manifest import STATE
 
 RECORD = "published.json"
-"""State: where the run was published (address, commit, tag, and of pairs the `Table.fingerprint` of each split), an entry
-for each repository and pull request."""
+"""State: where the run was published, an entry for each repository and pull request: address, commit, tag, and of pairs
+the `Table.fingerprint` of each split."""
 
 
 @dataclass(frozen=True)
