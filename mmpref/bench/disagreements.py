@@ -57,12 +57,12 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
     value = first.values[key]
     if not value.of or not first.is_asked_like(second, key.benchmark):
         return Disagreements()
-    sign, count = -1.0 if value.higher_is_better is False else 1.0, value.of[0]
+    sign, (count, over) = -1.0 if value.higher_is_better is False else 1.0, value.of
     differing: list[Disagreement] = []
     for record, other in zip(first.records(key.benchmark), second.records(key.benchmark), strict=True):
-        if not (count in record.counts and count in other.counts):  # a group's may stand at another sample
+        if (over in record.counts) != (over in other.counts):  # a group's counts may stand at another sample
             continue
-        gain = sign * (other.counts[count] - record.counts[count])
+        gain = sign * (other.counts.get(count, 0.0) - record.counts.get(count, 0.0))
         if gain and record.answer is not None and other.answer is not None and not (record.missing or other.missing):
             differing.append(
                 Disagreement(record.id, record.prompt, record.reference, record.answer, other.answer, gain)

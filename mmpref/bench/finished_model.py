@@ -102,8 +102,15 @@ class FinishedModel:
         if not all(self.records(benchmark) for benchmark in self.benchmarks):
             return json.dumps([value.as_dict() for value in self.values.values()], sort_keys=True)
         asked = [(key, value.settings_hash, value.data) for key, value in self.values.items()]
-        records = [[asdict(replace(one, counted=False)) for one in self.records(name)] for name in self.benchmarks]
+        records = [[asdict(one) for one in self._unpaired(name)] for name in self.benchmarks]
         return json.dumps([self.manifest.get("seeds"), asked, records], sort_keys=True)
+
+    def _unpaired(self, benchmark: str) -> list[Record]:
+        """The records without what a model beside it lacks, which decides where counts of groups stand."""
+        records = self.records(benchmark)
+        scores = scores_of(records, {one.id for one in records if not one.missing}, ())
+        counts = {name: {str(key): n for key, n in score.counts.items()} for name, score in scores.items()}
+        return [replace(one, counted=False, counts=counts.get(one.id, {}), groups={}, right=False) for one in records]
 
     def is_asked_like(self, other: FinishedModel, benchmark: str) -> bool:
         """Whether both were asked the same samples under the same conditions, and kept what they answered."""

@@ -77,14 +77,18 @@ def pairs_of(first: Sequence[Scored], second: Sequence[Scored], kept: frozenset[
 
     Args:
         kept: ids of the samples that results are over.
-        over: the count that says over how many (`Metric.n`): where it is of groups, those that lost one of their
-            samples are no pairs.
+        over: the count that says over how many (`Metric.n`): where it is of groups, those that lack one of their
+            samples are no pairs. They are lost where a model replied to the one that they lack.
     """
     kind = over.removesuffix("/n")
     tried = [one for one, other in zip(first, second, strict=True) if one.answered or other.answered]
-    broken = {one.groups[kind] for one in tried if kind in one.groups and one.id not in kept}
-    whole = kept - {one.id for one in tried if one.groups.get(kind) in broken}
-    return Pairs(whole, sum(one.id not in whole for one in tried))
+
+    def broken(samples: Sequence[Scored]) -> set[str]:
+        return {one.groups[kind] for one in samples if kind in one.groups and one.id not in kept}
+
+    lacking, lost = broken(first), broken(tried)
+    whole = kept - {one.id for one in tried if one.groups.get(kind) in lacking}
+    return Pairs(whole, sum(one.id not in kept or one.groups.get(kind) in lost for one in tried))
 
 
 @dataclass(frozen=True)

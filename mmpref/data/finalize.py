@@ -118,7 +118,11 @@ def finish(
     Raises:
         InputError: no pair at all, or none for one of the splits.
     """
-    described = [blocks.describe(number) for number in range(count)]
+    described, repeated = [], RepeatedPairs()
+    for number in range(count):
+        described.append(block := blocks.describe(number))
+        for keys in block.pop("pairs", ()):  # of all blocks at once they would fill the memory
+            repeated.add(PairKeys(*keys))
     skips = [*left_out, *(Skip(**skip) for block in described for skip in block["skips"])]
     rows = sum(block["rows"] for block in described)
     notes = _summed(block.get("notes", {}) for block in described)
@@ -133,9 +137,6 @@ def finish(
     report |= {**said, **run.pinned(PILOT).get("report", {}), **({POOL: sizes} if (sizes := run.pinned(POOL)) else {})}
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
-    repeated = RepeatedPairs()
-    for keys in (keys for block in described for keys in block.get("pairs", ())):
-        repeated.add(PairKeys(*keys))
     report |= {"repeated": counts} if (counts := repeated.counts()) else {}
     report["warnings"] += repeated_warnings(counts, rows)
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")

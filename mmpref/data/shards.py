@@ -151,7 +151,7 @@ class Blocks:
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:
-        """Rows, bytes, skips, and which of the optional columns there are."""
+        """Rows, bytes, skips, what its pairs are known by, and which of the optional columns there are."""
         described: dict[str, Any] = json.loads(self._files(number)[1].read_text(encoding="utf-8"))
         return described
 

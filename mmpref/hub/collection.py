@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from mmpref.errors import HubError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, usual_token
-from mmpref.hub.published import Published, published_dataset
+from mmpref.hub.published import Published, published_at
 from mmpref.hub.target import is_public
 from mmpref.hub.training_data import as_published, trained_on
 from mmpref.log import logger
@@ -66,8 +66,9 @@ def chain_of(
         return [Item(published.repo_id, "dataset", _NOTES["records"])]
     if command == "evaluate":
         own = Item(published.repo_id, "model", f"{model}, with its results")
-        records = published_dataset(path, endpoint)
-        return [own, *([Item(records[0], "dataset", _NOTES["records"])] if records else [])]
+        url, prefix = published_at(path, "dataset") or "", f"{endpoint}/datasets/"
+        records = [url.removeprefix(prefix)] if url.startswith(prefix) else []
+        return [own, *(Item(name, "dataset", _NOTES["records"]) for name in records)]
     own = Item(published.repo_id, published.repo_type, model if command == "train" else _NOTES[command])
     pairs = [Item(name, "dataset", _NOTES["build-dataset"]) for name in trained_on(as_published(manifest, endpoint))]
     return [*pairs, own, *([Item(demo, "space", _NOTES["demo"])] if demo else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from mmpref.hub.target import find_target
 from mmpref.hub.training_data import as_published, warn_of_private
 from mmpref.licence import with_licence
 from mmpref.log import logger
-from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.files import content_address, disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.run.scratch import scratch
 
@@ -126,8 +127,10 @@ def publish_run(
                     content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
+        if not is_evaluation:
+            content = dataclasses.replace(content, run=manifest["recipe_hash"], replace=replace)
         published = publish_folder(
-            content if is_evaluation else dataclasses.replace(content, run=manifest["recipe_hash"], replace=replace),
+            content,
             repo_id,
             kind,
             private=private,
@@ -136,7 +139,8 @@ def publish_run(
             token=token,
             endpoint=endpoint,
         )
-    _record(path, published, accepted)
+        fingerprints = _fingerprints(content) if manifest["command"] == "build-dataset" else []
+    _record(path, published, accepted, fingerprints)
     return published
 
 
@@ -237,12 +241,23 @@ def _stage(
     return stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
 
 
-def _record(path: Path, published: Published, accepted_licences: Sequence[str]) -> None:
+def _fingerprints(pairs: Content) -> list[str]:
+    """The `mmpref.tables.table.Table.fingerprint` that the run's folder has in training, of each split."""
+    files = sorted(pairs.files.values(), key=lambda file: file.path)
+    return [
+        content_address((file.path, file.sha256) for file in files if fnmatch.fnmatchcase(file.path, pattern))
+        for pattern in pairs.guarded
+    ]
+
+
+def _record(path: Path, published: Published, accepted_licences: Sequence[str], fingerprints: Sequence[str]) -> None:
     """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
     file = path / STATE / RECORD
     entry = {key: getattr(published, key) for key in ("url", "commit", "tag", "pull_request_url")}
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
+    if fingerprints:
+        entry["fingerprints"] = fingerprints
     try:
         entries = entries_of(path)
         target = (published.url, published.pull_request_url)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from mmpref.run.manifest import STATE
 
 RECORD = "published.json"
-"""State: where the run was published (address, commit, tag), an entry for each repository and pull request."""
+"""State: where the run was published, an entry for each repository and pull request: address, commit, tag, and of pairs
+the `Table.fingerprint` of each split."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,26 @@ def entries_of(path: Path) -> list[dict[str, Any]]:
 
 def published_at(path: Path, repo_type: Literal["dataset", "model"]) -> str | None:
     """Address of the repository that a run went to last; None where it did not, or only as a pull request."""
-    entry = _last(path, repo_type)
-    return str(entry["url"]) if entry else None
+    urls = (str(entry["url"]) for entry in _latest_first(path))
+    return next((url for url in urls if ("/datasets/" in url) == (repo_type == "dataset")), None)
 
 
-def published_dataset(path: Path, endpoint: str) -> tuple[str, str] | None:
-    """Repository and commit of the dataset that a run went to last, where that is at this Hub."""
-    entry, prefix = _last(path, "dataset"), f"{endpoint}/datasets/"
-    if entry is None or not str(entry["url"]).startswith(prefix):
-        return None
-    return str(entry["url"]).removeprefix(prefix), str(entry.get("commit"))
+def published_dataset(path: Path, endpoint: str, fingerprint: str) -> tuple[str, str] | None:
+    """Repository and commit of this Hub that hold these pairs, where a run went there last with them.
+
+    Args:
+        fingerprint: theirs; the folder may have been published with other pairs.
+    """
+    prefix = f"{endpoint}/datasets/"
+    for entry in _latest_first(path):
+        if str(entry["url"]).startswith(prefix) and fingerprint in entry.get("fingerprints", ()):
+            return str(entry["url"]).removeprefix(prefix), str(entry["commit"])
+    return None
 
 
-def _last(path: Path, repo_type: Literal["dataset", "model"]) -> dict[str, Any] | None:
+def _latest_first(path: Path) -> list[dict[str, Any]]:
     try:
         entries = entries_of(path)
     except (OSError, ValueError):
-        return None
-    there = [entry for entry in reversed(entries) if entry.get("url") and not entry.get("pull_request_url")]
-    return next((one for one in there if ("/datasets/" in str(one["url"])) == (repo_type == "dataset")), None)
+        return []
+    return [entry for entry in reversed(entries) if entry.get("url") and not entry.get("pull_request_url")]

@@ -22,14 +22,17 @@ def trained_on(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
-    """The manifest of a training, where a folder of data that was published since is its repository at that commit.
+    """The manifest of a training, where a folder of pairs that was published is its repository at that commit: of the
+    same pairs, whatever became of the folder before or after the training.
 
     Args:
         endpoint: of the Hub.
     """
     known: dict[str, tuple[str, str]] = {}
     for entry in manifest.get("datasets", ()):
-        if not is_commit(entry.get("revision")) and (found := published_dataset(Path(entry["id"]), endpoint)):
+        if is_commit(entry.get("revision")):
+            continue
+        if found := published_dataset(Path(entry["id"]), endpoint, str(entry.get("fingerprint"))):
             known[entry["id"]] = found
     if not known:
         return dict(manifest)

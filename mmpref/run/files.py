@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -130,3 +131,9 @@ class JsonLines:
         content = self.path.read_bytes() if self.path.is_file() else b""
         if content and not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
+
+
+def content_address(digests: Iterable[tuple[str, str]]) -> str:
+    """``sha256:...`` over files' relative paths and the SHA-256 (hex) of each."""
+    digest = hashlib.sha256("".join(f"{path}\0{content}\n" for path, content in digests).encode())
+    return f"sha256:{digest.hexdigest()}"

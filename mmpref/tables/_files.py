@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mmpref.errors import InputError, brief, reason_of
+from mmpref.run.files import content_address
 from mmpref.tables import _coco, _index
 from mmpref.tables._tar import read_tar
 from mmpref.text_files import open_text
@@ -266,15 +267,15 @@ def content_hash(files: Iterable[Path], root: Path) -> str:
     Raises:
         InputError: a file that cannot be read.
     """
-    digest = hashlib.sha256()
+    digests = []
     for file in files:
         try:
             with open(file, "rb") as opened:
                 content = hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}.") from error
-        digest.update(f"{file.relative_to(root)}\0{content}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
+        digests.append((str(file.relative_to(root)), content))
+    return content_address(digests)
 
 
 _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,12 +43,12 @@ class RepeatedPairs:
     """
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self._seen: dict[str, int] = {}
         self.duplicates = self.conflicts = 0
 
     def add(self, pair: PairKeys) -> None:
-        known, opposite = self._seen[pair.own], self._seen[pair.swapped]
-        self._seen[pair.own] += 1
+        known, opposite = self._seen.get(pair.own, 0), self._seen.get(pair.swapped, 0)
+        self._seen[pair.own] = known + 1
         self.duplicates += bool(known)
         if opposite and pair.own != pair.swapped:
             self.conflicts += 1 if known else 1 + opposite

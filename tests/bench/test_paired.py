@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmpref.bench.compare import compare
@@ -17,6 +20,7 @@ from mmpref.bench.significance import holm
 from mmpref.run.results import Key
 
 from .conftest import MODEL
+from .finished_runs import finished_run
 
 SETTINGS = {
     "pope": {"data": "testbed-pope", "suffix": "", "max_new_tokens": 8},
@@ -89,6 +93,18 @@ def test_wins_and_losses_are_those_of_the_records(runs: tuple[Path, dict[str, An
         assert len(found.lost) == min(3, found.losses)
         assert all(turn.gain < 0 and turn.images and turn.first != turn.second for turn in found.lost)
         assert all(turn.gain > 0 and turn.images for turn in found.won)
+
+
+def test_a_count_that_is_left_out_is_none(tmp_path: Path) -> None:
+    """As a benchmark of another package may write what its metrics take for 0."""
+    run = finished_run(tmp_path / "run", {"base": np.array([0.0, 1.0, 1.0]), "adapter": np.array([1.0, 1.0, 0.0])})
+    for file in (run / "samples").iterdir():
+        rows = pq.read_table(file).to_pylist()
+        for row in rows:
+            row["counts"] = json.dumps({name: count for name, count in json.loads(row["counts"]).items() if count})
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    found = disagreements(*read_finished([run]), Key("pope", "accuracy", "all"), limit=0)
+    assert (found.wins, found.losses) == (1, 1)
 
 
 def test_changed_data_show_no_images(runs: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -129,6 +129,24 @@ def test_results_are_saved_outside_of_a_git_repository_in_silence(
     assert [json.loads(file.read_text())["_git_commit_hash"] for file in files] == [None, None]
 
 
+def test_results_are_saved_by_a_version_of_evaluate_that_asks_git_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluate import saving
+
+    def write(file: Path, **content: Any) -> Path:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content))
+        return file
+
+    write.__module__ = saving.__name__
+    monkeypatch.setattr("evaluate.save", write)
+    monkeypatch.delattr(saving, "_git_commit_hash")
+    files = save(Results.from_dict(evaluation()), tmp_path / "saved")
+    assert {json.loads(file.read_text())["model"] for file in files} == {"llava-hf/llava-v1.6-vicuna-7b-hf"}
+    assert not hasattr(saving, "_git_commit_hash")
+
+
 def test_an_adapter_that_barely_moved_is_told(tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText

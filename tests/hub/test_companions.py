@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
@@ -20,6 +22,7 @@ from mmpref.hub.published import Published
 from mmpref.hub.space import GRADIO, app_text, publish_space
 from mmpref.hub.target import Target, find_target
 from mmpref.run.manifest import read_manifest
+from mmpref.tables.open import open_table
 from tests import bare
 from tests.hub.pushed import adapter_facts, metadata, published_files, push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
@@ -52,14 +55,11 @@ def items(hub: HubAccount, url: str) -> list[tuple[str, str, str | None]]:
 
 
 def test_a_chain_is_gathered_in_one_collection(hub: HubAccount, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pairs, adapter, evaluation = tmp_path / "pairs", tmp_path / "adapter", tmp_path / "evaluation"
     dataset_run(pairs)
     first = publish(hub, pairs, "pairs", collection=TITLE)
     manifest = adapter_run(adapter, BASE, COMMIT)
-    manifest["datasets"] = [{"id": str(pairs), "revision": None, "fingerprint": "sha256:1", "rows": 3}]
+    manifest["datasets"] = [{**open_table(str(pairs), "train").facts(), "rows": 3}]
     (adapter / "run.json").write_text(json.dumps(manifest))
     second = publish(hub, adapter, "vlm", collection=TITLE)
     evaluation_run(evaluation, adapter_facts(adapter))
@@ -99,7 +99,8 @@ def test_a_folder_of_pairs_that_was_published_is_named_by_its_repository(hub: Hu
     where, never = str(tmp_path / "pairs"), str(tmp_path / "never")
     manifest["recipe"] |= {"dataset": [where, never]}
     manifest["datasets"] = [
-        {"id": one, "revision": None, "fingerprint": "sha256:1", "rows": 3} for one in (where, never)
+        {**open_table(where, "train").facts(), "rows": 3},
+        {"id": never, "revision": None, "fingerprint": "sha256:1", "rows": 3},
     ]
     (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
     done = publish(hub, tmp_path / "adapter", "vlm", collection=TITLE)
@@ -110,6 +111,31 @@ def test_a_folder_of_pairs_that_was_published_is_named_by_its_repository(hub: Hu
     assert f"| <code>{repo}</code> | <code>{pairs.commit}</code> | 3 |" in card
     assert json.loads(files["run.json"])["recipe"]["dataset"] == [repo, "/path/to/never"]
     assert [name for _, name, _ in items(hub, done.collection)] == ["bdhs", "vlm"]
+
+
+@pytest.mark.parametrize("trained_on_published", [True, False])
+def test_pairs_that_were_published_are_not_named_where_others_were_trained_on(
+    hub: HubAccount, tmp_path: Path, trained_on_published: bool
+) -> None:
+    """The folder was changed after the training and published anew, or before it and was not."""
+    pairs = tmp_path / "pairs"
+    dataset_run(pairs)
+    facts = [open_table(str(pairs), "train").facts()]
+    publish(hub, pairs, "bdhs")
+    [file] = (pairs / "data").iterdir()
+    pq.write_table(pq.read_table(file).slice(1), file)
+    facts.append(open_table(str(pairs), "train").facts())
+    if trained_on_published:
+        publish(hub, pairs, "bdhs")
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    manifest["recipe"] |= {"dataset": [str(pairs)]}
+    manifest["datasets"] = [{**facts[0 if trained_on_published else 1], "rows": 3}]
+    (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
+    done = publish(hub, tmp_path / "adapter", "vlm", collection=TITLE)
+    card = hub.hub.read("model", f"{hub.name}/vlm", "README.md").decode()
+    assert "--dataset /path/to/pairs \\\n" in card
+    assert f"{hub.name}/bdhs" not in card
+    assert [name for _, name, _ in items(hub, done.collection)] == ["vlm"]
 
 
 def test_a_public_card_that_names_private_data_is_warned_of(

@@ -16,6 +16,7 @@ from PIL import Image
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
+from mmpref.tables.open import open_table
 from tests import bare
 from tests.hub.pushed import adapter_facts, metadata, names_nothing_of, pairs_run, published_files, push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
@@ -65,7 +66,8 @@ def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) 
         {"url": done.url, "commit": done.commit, "tag": done.tag, "pull_request_url": done.pull_request_url}
         for done in (first, second, asked)
     ]
-    assert json.loads(record.read_text()) == wanted
+    fingerprints = [open_table(str(dataset), "train").fingerprint]
+    assert json.loads(record.read_text()) == [{**entry, "fingerprints": fingerprints} for entry in wanted]
     assert wanted[0]["tag"]
     assert wanted[2]["pull_request_url"]
     written = record.read_bytes()
