@@ -90,7 +90,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=256, help="rows that pairs are made of")
     parser.add_argument("--images", type=int, default=100, help="of each evaluation with CHAIR")
     parser.add_argument("--seeds", type=int, default=2, help="of each arm")
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4], help="learning rates of the grid")
+    parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 6e-5, 1e-4], help="learning rates of the grid")
     parser.add_argument("--without-pope", action="store_true", help="leave out its 1,200 questions a model")
     parser.add_argument("--threads", type=int, default=int(os.environ["OMP_NUM_THREADS"]), help="of the two stages")
     parser.add_argument("--jobs", type=int, default=1, help="processes of the study")
@@ -180,7 +180,10 @@ def write_plan(
     arms = {"bdhs": "dpo", "mismatched": "dpo", "same-kind": "dpo", "shuffled": "dpo"}
     plan = {
         "title": "Does BDHS pay where the bias is a real language model's?",
-        "note": "Gemma 3 270M, which was given the testbed's eyes; one base, so that intervals speak of it alone.",
+        "note": (
+            "The plan that scripts/real_prior.py writes: Gemma 3 270M, which was given the testbed's eyes; one base, "
+            "so that intervals speak of it alone."
+        ),
         "recipe": str(output / "recipe.yaml"),
         "seeds": seeds,
         "measure": ["test", *(["pope"] if pope else [])],

@@ -48,7 +48,7 @@ class Lengths:
 
     align: int = 600
     projector: int = 150
-    language: int = 450
+    language: int = 1350
     scenes: int = 4000
     batch: int = 2
 
