@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -24,9 +25,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 Spelling = Callable[[str, "str | None"], str]
 """From a name (or a dotted key) and perhaps a value to what is written in their place."""
 
-_VALUE = r"(?:=('[^']*'|\[[^\]\s]*\]|[\w./#:-]*[\w/#]))?"
+_VALUE = r"(?:=('[^']*'|\w+=[\w./-]*\w|\[[^\]\s]*\]|[\w./#:-]*[\w/#]))?"
 _SET = re.compile(rf"--set ([\w-]+(?:\.[\w-]+)*){_VALUE}")
 _OPTION = re.compile(rf"--([a-z][a-z-]+){_VALUE}")
+_PAIRS = ("columns",)
+"""Options whose values are a name and what it stands for: ``--columns=answer=caption``."""
 _NUMBER = "NUMBER"
 """What stands for one."""
 _COMMAND = re.compile(r"(`[^`]*`)")
@@ -74,6 +77,8 @@ def in_python(function: F) -> F:
     def option(name: str, value: str | None) -> str:
         if name not in arguments:
             return _as_option(name, value)
+        if name in _PAIRS and value and "=" in value:
+            return f"{name}={json.dumps(_pair(value))}"
         return f"{name}={'' if value is None else _literal(value)}"
 
     @functools.wraps(function)
@@ -85,6 +90,11 @@ def in_python(function: F) -> F:
             return function(*args, **kwargs)
 
     return called  # type: ignore[return-value]
+
+
+def _pair(value: str) -> dict[str, str]:
+    name, _, of = value.strip("'").partition("=")
+    return {name: of}
 
 
 def _set_in_python(key: str, value: str | None) -> str:
@@ -102,6 +112,9 @@ def in_recipe(command: str) -> tuple[Spelling, Spelling]:
     """Of a command's section in a recipe file: keys."""
 
     def key(name: str, value: str | None) -> str:
+        if name in _PAIRS and value and "=" in value:
+            [(first, second)] = _pair(value).items()
+            value = f"{{{first}: {second}}}"
         return f"`{name}`" if value is None else f"`{name}: {value}`"
 
     def option(name: str, value: str | None) -> str:

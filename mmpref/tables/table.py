@@ -208,7 +208,7 @@ class TableReader:
         column = next((str(name) for name in first if known_name(name) == column), column)
         logger.warning(
             "%s: %s a question or an answer, and text in the column %s, which is not read beside these columns. To "
-            "read it as the answer of every row: --columns %s --default-prompt %s",
+            "read it as the answer of every row: --columns=%s --default-prompt=%s",
             self.where,
             counted(rows, "row lacks", "rows lack"),
             brief(column, 60),

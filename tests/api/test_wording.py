@@ -88,6 +88,25 @@ def test_a_keyword_that_there_is_not_is_suggested() -> None:
     assert list(inspect.signature(mmpref.compare).parameters) == ["runs", "baseline", "arms", "margin"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "python", "recipe"),
+    [
+        ("--columns=answer=Caption", 'columns={"answer": "Caption"}', "`columns: {answer: Caption}`"),
+        ("--columns='answer=My text'", 'columns={"answer": "My text"}', "`columns: {answer: My text}`"),
+        ("--columns, such as", "columns=, such as", "`columns`, such as"),
+    ],
+)
+def test_a_column_and_its_name_are_a_mapping(typed: str, python: str, recipe: str) -> None:
+    @in_python
+    def function(columns: object = None) -> None:
+        raise UsageError(typed)
+
+    with pytest.raises(UsageError) as error:
+        function()
+    assert error.value.message == python
+    assert reworded(typed, *in_recipe("build-dataset")) == recipe
+
+
 def test_in_a_recipe_they_are_keys() -> None:
     words = in_recipe("train")
     text = "Name it with --annotator, --best=pope/accuracy, --learning-rate or --set trainer.pad_token=TOKEN."

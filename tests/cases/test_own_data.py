@@ -459,24 +459,24 @@ def test_a_suffix_stands_apart_from_the_question(benchmark: str, suffix: str, as
     assert plan.samples[0].messages[0].content == asked
 
 
-@pytest.mark.parametrize("options", [{}, {"default_prompt": "Name it."}])
+@pytest.mark.parametrize("options", [(), ("--default-prompt", "Name it.")])
 @pytest.mark.parametrize("caption", ["Caption", "description"])
 def test_captions_beside_questions_that_some_rows_lack(
-    caption: str, options: dict[str, str], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    caption: str, options: tuple[str, ...], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     some, none = ["What is it?", "Where?", "", ""], ["A dog.", "Here.", "", ""]
     columns = {"Image Path": NAMES, caption: CAPTIONS, "Question": some, "Answer": none}
     table = write_csv(photos / "photos.csv", columns)
-    built = mmpref.build_dataset(method="mismatched", source=table, output=tmp_path / "run", progress=False, **options)
-    assert sum(built.manifest["counts"]["skipped"].values()) == 2
+    build = ["build-dataset", "--method", "mismatched", "--source", table]
+    built = done(*build, *options, "--output", tmp_path / "run")
+    assert sum(built["counts"]["skipped"].values()) == 2
     [said] = [line for line in caplog.messages if "is not read" in line]
     assert "2 rows lack a question or an answer" in said
     words = shlex.split(said.partition("every row: ")[2])
-    assert words[0] == "--columns"
-    assert words[1].lower() == f"answer={caption.lower()}"
-    assert options or words[1] == f"answer={caption}"
+    assert words[0].lower() == f"--columns=answer={caption.lower()}"
+    assert options or words[0] == f"--columns=answer={caption}"
     caplog.clear()
-    found = done("build-dataset", "--method", "mismatched", "--source", table, *words, "--output", tmp_path / "advised")
+    found = done(*build, *words, "--output", tmp_path / "advised")
     assert found["counts"]["skipped"] == {}
     assert [row["chosen"][0]["content"] for row in pairs_of(tmp_path / "advised")] == list(CAPTIONS)
     assert not [line for line in caplog.messages if "is not read" in line]

@@ -148,7 +148,7 @@ def test_an_adapter_is_published_by_the_rule_of_its_data(
     with caplog.at_level(logging.WARNING, "mmpref"):
         publish_run(path, f"{hub.name}/dpo", **where)
     assert "me/set-1 states no licence" in caplog.text
-    assert "me/set-0" not in caplog.text
+    assert "me/set-0 states" not in caplog.text
     assert "| <code>mit</code> |\n" in card()
     assert "| <code>unknown</code> |\n" in card()
     assert "nobody states" in card()
