@@ -78,7 +78,7 @@ def in_python(function: F) -> F:
         if name not in arguments:
             return _as_option(name, value)
         if name in _PAIRS and value and "=" in value:
-            return f"{name}={json.dumps(_pair(value))}"
+            return f"{name}={json.dumps(_pair(value), ensure_ascii=False)}"
         return f"{name}={'' if value is None else _literal(value)}"
 
     @functools.wraps(function)

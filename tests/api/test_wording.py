@@ -92,7 +92,7 @@ def test_a_keyword_that_there_is_not_is_suggested() -> None:
     ("typed", "python", "recipe"),
     [
         ("--columns=answer=Caption", 'columns={"answer": "Caption"}', "`columns: {answer: Caption}`"),
-        ("--columns='answer=My text'", 'columns={"answer": "My text"}', "`columns: {answer: My text}`"),
+        ("--columns='answer=Größe 1'", 'columns={"answer": "Größe 1"}', "`columns: {answer: Größe 1}`"),
         ("--columns, such as", "columns=, such as", "`columns`, such as"),
     ],
 )
