@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -148,7 +149,7 @@ def run_evaluate(
 def compare(
     *runs: NameOrPath,
     baseline: NameOrPath | None = None,
-    arms: Mapping[str, Sequence[NameOrPath]] | None = None,
+    arms: Mapping[str, NameOrPath | Sequence[NameOrPath]] | None = None,
     margin: float | Mapping[str, float] | Sequence[str] | None = None,
 ) -> Compared:
     """Set evaluation runs side by side, with intervals and, where they answered the same, with tests; ``mmpref
@@ -182,7 +183,8 @@ def compare(
     from mmpref.bench.no_worse import parse_margins
     from mmpref.hub.published_evaluation import ADDRESS
 
-    for run in (*runs, *(one for of in (arms or {}).values() for one in of)):
+    several = {name: [of] if isinstance(of, str | os.PathLike) else of for name, of in (arms or {}).items()}
+    for run in (*runs, *(one for of in several.values() for one in of)):
         if str(run).startswith(ADDRESS):
             raise UsageError(
                 f"{run} is the address of a published evaluation, which stands for no folder of a run.",
@@ -194,7 +196,7 @@ def compare(
         paths,
         baseline=_baseline(str(baseline), paths) if baseline is not None else None,
         margins=parse_margins(margin),
-        arms={name: _paths(of) for name, of in (arms or {}).items()},
+        arms={name: _paths(of) for name, of in several.items()},
     )
     return Compared(compared)
 

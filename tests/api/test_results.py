@@ -133,6 +133,12 @@ def test_a_comparisons_frame_says_which_tests_are_of_the_form_of_answers(tmp_pat
         assert frame["is_form"].tolist() == [None, is_form]
 
 
+def test_an_arm_of_a_comparison_may_be_one_run(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", {"base": np.zeros(60), "adapter": np.ones(60)})
+    one, listed = (mmpref.compare(arms={"dpo": runs}).comparison.arms for runs in (str(run), [run]))
+    assert one == listed != ()
+
+
 @pytest.mark.long
 def test_an_adapter_has_its_log_and_watches_benchmarks(preferences: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {
