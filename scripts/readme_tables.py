@@ -6,6 +6,7 @@
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
 * controls: model_cards/study/ledger, where `mmpref reproduce study` has written it
+* diagnosis: scripts/check_diagnosis.json, which `python scripts/check_diagnosis.py --json` wrote
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.run.results import Key
+from mmpref.run.results_text import interval_text
 from mmpref.study import plan
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.measurement import Ledger
@@ -184,6 +186,22 @@ def on_each_base(effect: Effect | None, sign: str) -> str:
     return ", ".join(f"{mean:{sign}.3f}" for mean in means)
 
 
+def diagnosis() -> str:
+    found = json.loads((ROOT / "scripts/check_diagnosis.json").read_text(encoding="utf-8"))
+    rows = [
+        [
+            f"`{one['study']}` {one['base']}",
+            *(interval_text(*one[name].values(), signed=True, digits=2) for name in ("gist", "text")),
+            interval_text(*one["gist_share"].values(), digits=2),
+            one["conclusion"],
+            *(f"{one[name]:+.3f}" for name in ("bdhs", "lead")),
+        ]
+        for one in found
+    ]
+    head = ["model", "gist adds, nats", "text adds, nats", "gist's share", "they follow", "CHAIR_i: BDHS less base"]
+    return table([*head, "BDHS less mismatched"], rows)
+
+
 def near_duplicates() -> str:
     found = json.loads((ROOT / "scripts/check_near_duplicates.json").read_text(encoding="utf-8"))
     changes = list(next(iter(found["kinds"].values()))["missed"])
@@ -205,7 +223,7 @@ def blocks() -> dict[str, dict[str, str]]:
     """What stands between marks, by file and name."""
     return {
         "README.md": {"controls": controls(everywhere=True)},
-        "docs/studies.md": {"controls": controls()},
+        "docs/studies.md": {"controls": controls(), "diagnosis": diagnosis()},
         "docs/data.md": {"near duplicates": near_duplicates()},
         "docs/training.md": {"training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING)},
         "docs/evaluation.md": {"evaluation": measured("bench_eval.json", "batched `generate`", EVALUATION)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from mmpref.api.models import named_model
@@ -19,7 +20,6 @@ from mmpref.recipes.resolve import TESTBED, load
 from mmpref.run.results_text import interval_text
 
 if TYPE_CHECKING:
-    from mmpref.bench.bootstrap import Interval
     from mmpref.bench.hallucination_sources import Sources
     from mmpref.tables.table import Table
     from mmpref.types import Example
@@ -75,7 +75,7 @@ class Diagnosis(TableRepr):
         return ("text before", "image", "share", "log-probability"), rows
 
     def remarks(self) -> Sequence[str]:
-        from mmpref.bench.hallucination_sources import UNTESTED
+        from mmpref.bench.hallucination_sources import TESTED
 
         found = self.sources
         counts = (
@@ -87,17 +87,16 @@ class Diagnosis(TableRepr):
             hint = "give more rows, or a table of the words that this model uses (--synonyms)"
             return [counts, f"No answer names any of {self.vocabulary}: {hint}."]
         left_out = [f"Not measured: {count} {reason}." for reason, count in found.left_out.items()]
-        return [counts, *left_out, *_differences(found), found.words, UNTESTED]
+        return [counts, *left_out, *_added(found), found.words, TESTED]
 
 
-def _differences(found: Sources) -> Iterator[str]:
-    names: dict[str, Interval | None] = {
-        "Text replaced minus image hidden (above 0: the image; below: the text)": found.difference,
-        "A few image tokens minus none, text replaced (above 0: the gist)": found.gist,
-    }
-    for name, value in names.items():
-        if value is not None:
-            yield f"{name}: {interval_text(*value, signed=True, digits=2)}."
+def _added(found: Sources) -> Iterator[str]:
+    if found.gist is None or found.text is None:
+        return
+    gist, text = (interval_text(*value, signed=True, digits=2) for value in (found.gist, found.text))
+    share = found.gist_share
+    shared = "" if share is None or isnan(share.value) else f" The gist's share: {interval_text(*share, digits=2)}."
+    yield f"The gist makes them likelier by {gist} nats, the text before by {text}.{shared}"
 
 
 def diagnose(

@@ -1,23 +1,23 @@
 """Where a model's hallucinations come from: the image's gist, or the text before them.
 
-Measured are hallucinated words of the model's own greedy answers, behind the first sentence, by two questions of the
-same words:
+Measured are hallucinated words of the model's own greedy answers, behind the first sentence: how likely the model takes
+them, in nats, where the image is hidden and the text before is another row's, and how much likelier it takes them with
+a few image tokens (**the gist**), with its own **text before**, and with both. What both add is shared out between them
+by the mean over the two orders in which they can be added (Shapley's value, which sums to the whole). Where neither
+adds anything and the rest of the image does, its details are misread.
 
-* with the image seen and **the text before replaced** by another row's, does the model still say the word? What
-  survives comes from the image;
-* with the text kept and **the image hidden**, does it? What survives comes from the text.
+Which words the model would still *say* stands beside it, and concludes nothing: a bias that makes ten things of a place
+likely in equal parts brings each back one time in ten, and what the image shows well outdoes any bias.
 
-The conclusion is drawn from the paired difference of these two shares. Where the image decides, a third question tells
-what of it: with a few image tokens seen (the gist) and the text replaced, does the word come more often than with none?
-
-Why it should matter: BDHS hides image tokens, and so provokes what the rest of the image suggests. Where hallucinations
-follow the text before, any mismatched caption teaches as much ("do not follow that text"); where they follow the
-image's gist, mismatched captions never touch that path. This is reasoning (`UNTESTED`): no model of either kind was
-aligned to see whether it comes true. What a reference leaves out of an image is seen there, and speaks for the image.
+Why it should matter: BDHS hides image tokens, and so provokes what the gist and the text before suggest. Where
+hallucinations follow the image's gist, mismatched captions never touch that path; where they follow the text before,
+one would think that any mismatched caption teaches as much ("do not follow that text"), which was not seen. What came
+of it on the testbed says `TESTED`. What a reference leaves out of an image is seen there, and speaks for the image.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,16 +31,26 @@ from mmpref.sampling.bias_probe import IMAGES, TEXTS, Image, Probed, Text
 if TYPE_CHECKING:
     import numpy as np
 
-Conclusion = Literal["gist", "image", "text", "cannot be told"]
-UNTESTED = "What this says of BDHS is reasoning: it has not been tested by aligning models of both kinds."
+Conclusion = Literal["gist", "both", "image", "text", "cannot be told"]
+TESTED = (
+    "Tried on eight models of the testbed: where they follow both, BDHS lowered hallucination on each of five, and more"
+    " than mismatched captions did; where they follow the text, on one of three, and it raised it on one. Of large"
+    " models nothing is known."
+)
 FEWEST, FEWEST_ROWS = 20, 10
 """Mentions, and rows that they are in, below which nothing is concluded."""
+MOST = 2 / 3
+"""Share of what gist and text add from which on one of them is what the words follow: twice the other's."""
 _SEED = 0
 CONCLUSIONS: dict[Conclusion, str] = {
-    "gist": "They follow the image's gist: BDHS, which shows just that, should pay, and more than mismatched captions.",
-    "image": "They follow the image, but a few of its tokens do not bring them: its details are misread. BDHS"
-    " should pay where enough tokens stay visible to bring them (--visible-tokens), mismatched captions hardly.",
-    "text": "They follow the text before: any mismatched caption as the rejected answer should do as well as BDHS.",
+    "gist": "They follow the image's gist, twice as much as the text before or more: BDHS, which shows just that,"
+    " should pay, and more than mismatched captions.",
+    "both": "They follow the image's gist and the text before: BDHS, which shows both, should pay.",
+    "image": "They follow the image, but neither a few of its tokens nor the text before bring them: its details are"
+    " misread. BDHS should pay where enough tokens stay visible to bring them (--visible-tokens), mismatched captions"
+    " hardly.",
+    "text": "They follow the text before, twice as much as the image's gist or more: BDHS may pay or not, and may harm."
+    " Try it beside mismatched captions.",
     "cannot be told": "Whether they follow the image's gist or the text before cannot be told.",
 }
 
@@ -72,8 +82,10 @@ class Sources:
         measured_rows: how many rows they are in.
         left_out: why the others were not, by reason.
         cells: one for each context; empty where nothing was measured.
-        difference: surviving with the text replaced minus surviving with the image hidden, of the same words.
-        gist: surviving with a few image tokens minus surviving with none, the text replaced.
+        gist: what a few image tokens add to a word's log-probability, the mean in nats.
+        text: what the text before adds, likewise.
+        rest: what the rest of the image adds to the few tokens, the text replaced.
+        gist_share: of what gist and text add; NaN where neither adds anything.
         gist_tokens: how many tokens these few are.
         examples: words that survive, for a look: row id, sentence, word, and where it survives.
     """
@@ -85,8 +97,10 @@ class Sources:
     measured_rows: int
     left_out: Mapping[str, int]
     cells: tuple[Cell, ...]
-    difference: Interval | None
     gist: Interval | None
+    text: Interval | None
+    rest: Interval | None
+    gist_share: Interval | None
     gist_tokens: int
     examples: tuple[Mapping[str, Any], ...] = ()
 
@@ -97,14 +111,16 @@ class Sources:
 
     @property
     def conclusion(self) -> Conclusion:
-        """By the difference's 95 % interval."""
-        if self.is_small or self.difference is None or self.gist is None:
+        """By 95 % intervals."""
+        if self.is_small or not (self.gist and self.text and self.rest and self.gist_share):
             return "cannot be told"
-        if self.difference.high < 0:
+        if self.gist.low <= 0 and self.text.low <= 0:
+            return "image" if self.rest.low > 0 else "cannot be told"
+        if self.gist_share.low > MOST:
+            return "gist"
+        if self.gist_share.high < 1 - MOST:
             return "text"
-        if self.difference.low > 0:
-            return "gist" if self.gist.low > 0 else "image"
-        return "cannot be told"
+        return "both" if self.gist.low > 0 and self.text.low > 0 else "cannot be told"
 
     @property
     def words(self) -> str:
@@ -132,8 +148,10 @@ class Sources:
                 }
                 for cell in self.cells
             ],
-            "text_replaced_minus_image_hidden": _plain(self.difference),
-            "gist_minus_hidden": _plain(self.gist),
+            "gist": _plain(self.gist),
+            "text": _plain(self.text),
+            "rest_of_image": _plain(self.rest),
+            "gist_share": _plain(self.gist_share),
             "conclusion": self.conclusion,
             "in_words": self.words,
             "examples": [dict(example) for example in self.examples],
@@ -162,24 +180,21 @@ def summarise(
     }
     found = {reason: count for reason, count in left_out.items() if count}
     if not kept:
-        return Sources(len(ids), names, hallucinated, 0, 0, found, (), None, None, gist_tokens)
+        return Sources(len(ids), names, hallucinated, 0, 0, found, (), None, None, None, None, gist_tokens)
     scores = [Score("", _counts(one)) for one in kept]
     clusters = Clusters.of([f"{one.row}" for one in kept], scores)
 
     def drawn(name: str, image: Image, text: Text) -> np.ndarray:
         return replicates(clusters, rate(name, ALL, f"{name} {image} {text}", "n"), _SEED)
 
+    change = {(image, text): drawn("change", image, text) for image, text in contexts}
     cells = tuple(
-        Cell(
-            image,
-            text,
-            percentile_interval(drawn("says", image, text)),
-            percentile_interval(drawn("change", image, text)),
-        )
+        Cell(image, text, percentile_interval(drawn("says", image, text)), percentile_interval(change[image, text]))
         for image, text in contexts
     )
-    difference = percentile_interval(drawn("says", "shown", "other") - drawn("says", "hidden", "own"))
-    gist = percentile_interval(drawn("says", "gist", "other") - drawn("says", "hidden", "other"))
+    neither, both = change["hidden", "other"], change["gist", "own"]
+    gist = (change["gist", "other"] - neither + both - change["hidden", "own"]) / 2
+    text = (change["hidden", "own"] - neither + both - change["gist", "other"]) / 2
     return Sources(
         len(ids),
         names,
@@ -188,11 +203,22 @@ def summarise(
         len({one.row for one in kept}),
         found,
         cells,
-        difference,
-        gist,
+        percentile_interval(gist),
+        percentile_interval(text),
+        percentile_interval(change["shown", "other"] - change["gist", "other"]),
+        percentile_interval(_share(gist, text)),
         gist_tokens,
         tuple(_example(one, ids) for one in kept[:shown]),
     )
+
+
+def _share(gist: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """The gist's share of what both add; what makes words less likely adds nothing. NaN where neither adds anything."""
+    import numpy as np
+
+    added = gist.clip(min=0), text.clip(min=0)
+    total = added[0] + added[1]
+    return np.divide(added[0], total, out=np.full_like(total, np.nan), where=total > 0)
 
 
 def _counts(one: Probed) -> dict[str, float]:
@@ -215,4 +241,7 @@ def _example(one: Probed, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _plain(value: Interval | None) -> dict[str, float] | None:
-    return None if value is None else {name: round(number, 4) for name, number in value._asdict().items()}
+    """Without what JSON does not have: what is not defined is null."""
+    if value is None or math.isnan(value.value):
+        return None
+    return {name: round(number, 4) for name, number in value._asdict().items()}

@@ -77,8 +77,8 @@ def command(
 
     With --model and no DATASET: what do the hallucinations of this model follow, the image's gist or the text before
     them? Hallucinated words of its own answers are asked for again with the text before replaced, and with the image
-    hidden. BDHS should pay where they follow the gist; where they follow the text, any mismatched caption should do
-    as well. That is reasoning, not tested yet.
+    hidden but for a few tokens, and whole. BDHS should pay where they follow the gist; where they follow the text
+    alone, it may not (docs/studies.md, "What the diagnosis tells").
 
     \b
     Examples:

@@ -143,12 +143,26 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     shown = CliRunner().invoke(command, [*model, "--source", str(tmp_path / "rows.jsonl"), *synonyms, "--json"])
     report = json.loads(shown.stdout)
     assert report["rows"] == 6
-    assert report["conclusion"] in ("gist", "image", "text", "cannot be told")
+    assert report["conclusion"] in ("gist", "both", "image", "text", "cannot be told")
     assert report["hallucinated"] == report["measured"] + sum(report["left_out"].values())
     (tmp_path / "other.txt").write_text("unicorn\n")
     other = CliRunner().invoke(command, [*model, "--rows", "2", "--synonyms", str(tmp_path / "other.txt")])
     assert "2 answers name 0 things" in other.stdout
     assert f"No answer names any of the objects of {tmp_path / 'other.txt'}: give more rows" in other.stdout
+
+
+@pytest.mark.long
+def test_a_model_that_was_taught_to_name_the_place_first_follows_the_text() -> None:
+    """The words of both come from what the image shows as long as it is seen: which of them the models still say
+    does not tell them apart."""
+    asked = ["--source", "testbed", "--synonyms", "pkg:mmpref.testbed/synonyms.txt", "--rows", "100", "--json"]
+    [text_first] = (Path(__file__).parents[2] / "model_cards/text-first/bases").glob("0-*")
+    concluded = []
+    for model in ("pkg:mmpref.testbed/model", str(text_first)):
+        result = CliRunner().invoke(command, ["--model", model, *asked])
+        assert result.exit_code == 0, result.output
+        concluded.append(json.loads(result.stdout)["conclusion"])
+    assert concluded == ["both", "text"]
 
 
 def test_no_more_rows_are_read_than_are_needed(tmp_path: Path) -> None:
