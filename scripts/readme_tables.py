@@ -176,7 +176,11 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger", *, everywhere: bo
         each = on_each_base(differences[0], "+")
         rows.append((f"{CONTROLS[row]}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), each, *shown))
     head = f"{'; '.join(alike) if len(alike) == 1 else ''}; below the base: difference to it [95 %]".removeprefix("; ")
-    first, *others = CONTROL_METRICS
+    usual = of_base[0].images if of_base[0] else None
+    first, *others = (
+        f"{name} ({effect.images} images)" if effect and effect.images != usual else name
+        for name, effect in zip(CONTROL_METRICS, of_base, strict=True)
+    )
     return table((head, "learning rate", f"{first} on each base", first, *others), rows)
 
 

@@ -145,6 +145,12 @@ def test_what_a_bench_measured_says_on_which_device() -> None:
         assert made.where(recorded["machine"]) in TEXT
 
 
+def test_a_column_of_other_images_says_of_how_many() -> None:
+    head = tables().controls().splitlines()[0]
+    assert "| POPE accuracy (200 images) |" in head, "rows have 400, of CHAIR"
+    assert "| recall |" in head
+
+
 def test_the_controls_are_those_that_call_themselves_so() -> None:
     [section] = re.findall(r"### Controls\n(.*?)\n## ", TEXT, re.S)
     called = {name for registry in (BUILDERS, METHODS) for name in registry.names() if _is_control(registry, name)}

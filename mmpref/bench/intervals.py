@@ -65,7 +65,7 @@ class Estimate:
             return 1.0
         ahead = side * (self.value - threshold)
         beyond = int((side * (self.resampled - threshold) <= 0).sum())
-        bootstrap = (beyond + 1) / (len(self.resampled) + 1)
+        bootstrap = max(beyond, 1) / (len(self.resampled) + 1)  # 50 beyond of 2,000 is where the interval begins
         exact = 0.0 if ahead > 0 else 1.0
         tail = float(special.stdtr(self.freedom, -ahead / self.error)) if self.error > 0 else exact
         return min(1.0, 2 * max(bootstrap, tail))

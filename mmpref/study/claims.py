@@ -14,7 +14,8 @@ higher`` than the margin, ``not lower`` than minus the margin, ``equal`` (betwee
 interval lies wholly there, and **does not** where the interval lies wholly outside: for ``lower`` and ``higher`` also
 where it lies within the margin around 0, an effect too small to matter. Else it **cannot be told**, and where a row has
 not been measured it is **not run**. An interval of no width, of images that are all alike, tells nothing. Of several
-effects a claim needs ``all`` (the default) or ``any``.
+effects a claim needs ``all`` (the default) or ``any``. Where one of them decides, one that does not hold of ``all`` or
+that holds of ``any``, it was picked among them, and has to be clear at 5 % divided by their number.
 """
 
 from __future__ import annotations
@@ -200,19 +201,19 @@ def judge(claims: Sequence[Claim], effect: Callable[[Compared], Estimate | None]
 
 def _judged(claim: Claim, readings: tuple[Reading, ...]) -> Verdict:
     """Of a claim by itself. Where it takes every effect to be right, p is the largest; where one will do, the smallest
-    times their number."""
+    times their number, and only one for which that is at most 5 % does."""
+    every: Outcome
+    one: Outcome
     every, one = ("holds", "does not hold") if claim.need == "all" else ("does not hold", "holds")
     outcomes = [reading.outcome for reading in readings]
+    p_for, p_against = [reading.p_for for reading in readings], [reading.p_against for reading in readings]
+    p_every, p_one = (p_for, p_against) if claim.need == "all" else (p_against, p_for)
+    ways: dict[Outcome, float] = {every: max(p_every), one: min(1.0, len(readings) * min(p_one))}
     outcome: Outcome
-    if one in outcomes:
-        outcome = "holds" if one == "holds" else "does not hold"
+    if one in outcomes and (len(readings) == 1 or ways[one] <= 1 - LEVEL):
+        outcome = one
     elif all(each == every for each in outcomes):
-        outcome = "holds" if every == "holds" else "does not hold"
+        outcome = every
     else:
         outcome = "not run" if "not run" in outcomes else "cannot be told"
-    p_for, p_against = [reading.p_for for reading in readings], [reading.p_against for reading in readings]
-    if claim.need == "all":
-        ways = {"holds": max(p_for), "does not hold": min(1.0, len(readings) * min(p_against))}
-    else:
-        ways = {"holds": min(1.0, len(readings) * min(p_for)), "does not hold": max(p_against)}
     return Verdict(claim, readings, outcome, ways.get(outcome, min(ways.values())))

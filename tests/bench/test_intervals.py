@@ -72,6 +72,17 @@ def test_p_values_go_with_the_interval() -> None:
         assert made.p_below(0.01) <= made.p_below(0)
 
 
+def test_an_interval_that_just_excludes_a_threshold_has_a_p_value_below_005() -> None:
+    """Of one unit, whose interval is the bootstrap's: 2,000 resamples of which 50 lie beyond, its 2.5 %."""
+    resampled = np.concatenate([[0.04], np.linspace(-0.004, -0.0001, 50), np.linspace(0.0001, 0.052, 1950)])
+    made = estimate(resampled[None], 0)
+    assert 0 < made.low < 0.0002
+    assert made.p_above(0) < 0.05
+    one_more = estimate(np.where(np.arange(2001) == 51, -0.00005, resampled)[None], 0)
+    assert one_more.low < 0
+    assert one_more.p_above(0) > 0.05
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     units = _units(np.random.default_rng(1), 3, 0.01, 0.003, 0.05, 0.1)
     first, again, other = estimate(units, 0), estimate(units, 0), estimate(units, 1)

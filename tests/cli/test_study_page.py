@@ -115,6 +115,15 @@ def test_a_verdict_says_what_is_still_to_come(plan: Plan) -> None:
     assert "so far" not in page(conclude(plan, _ledger()))
 
 
+def test_a_verdict_that_the_correction_takes_back_does_not_stand_alone(conclusions: Conclusions) -> None:
+    first, *others = conclusions.claims
+    assert (first.verdict.outcome, first.verdict.corrected) == ("holds", "holds")
+    taken_back = dataclasses.replace(first, verdict=dataclasses.replace(first.verdict, corrected="cannot be told"))
+    text = markdown(dataclasses.replace(conclusions, claims=(taken_back, *others)))
+    assert text.count("**holds here, uncorrected**") == 1
+    assert ", uncorrected" not in markdown(conclusions)
+
+
 @pytest.fixture(scope="module")
 def html(conclusions: Conclusions) -> str:
     return page(conclusions)

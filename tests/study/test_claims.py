@@ -104,6 +104,31 @@ def test_several_effects(need: str, estimates: list[Estimate | None], outcome: O
         assert made[0].p < 0.06
 
 
+BARELY_RIGHT, BARELY_WRONG = _estimate(-0.02, -0.0008), _estimate(0.0008, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("need", "estimates", "outcome"),
+    [
+        ("all", [BARELY_WRONG], "does not hold"),
+        ("all", [RIGHT, BARELY_WRONG, RIGHT], "cannot be told"),
+        ("all", [BARELY_RIGHT, BARELY_RIGHT, BARELY_RIGHT], "holds"),  # each has to: none is picked
+        ("any", [BARELY_RIGHT], "holds"),
+        ("any", [WRONG, BARELY_RIGHT, OPEN], "cannot be told"),
+        ("any", [BARELY_RIGHT, OPEN, None], "not run"),  # what is to come may decide
+        ("any", [BARELY_WRONG, BARELY_WRONG, BARELY_WRONG], "does not hold"),
+    ],
+)
+def test_one_effect_decides_only_where_it_is_clear_for_one_of_so_many(
+    need: str, estimates: list[Estimate | None], outcome: Outcome
+) -> None:
+    """Of twenty effects of nothing one is off zero by chance."""
+    effects = tuple(_compared("lower", row=str(number)) for number in range(len(estimates)))
+    (made,) = judge([Claim("1", "?", effects, need)], lambda compared: estimates[int(compared.row)])  # type: ignore[arg-type]
+    assert made.outcome == outcome
+    assert (made.p <= 0.05) == (outcome in ("holds", "does not hold"))
+
+
 def test_holm_is_over_the_claims_that_were_run() -> None:
     clear, close = _estimate(-0.03, -0.02), _estimate(-0.03, -0.001)
     of_row = {"clear": clear, "close": close, "missing": None}

@@ -24,8 +24,9 @@ from mmpref.study.plan_types import Plan
 HTML, MARKDOWN = "study.html", "study.md"
 RULE = (
     "A claim holds here where its 95 % interval lies wholly where the claim has it, does not where the interval lies "
-    "wholly outside (or is too small to matter, where a margin is given), and cannot be told else. p is two-sided; "
-    "Holm's correction is over all claims of the study that were run."
+    "wholly outside (or is too small to matter, where a margin is given), and cannot be told else. Where one of "
+    "several effects decides, it must be clear at 5 % divided by their number. p is two-sided; Holm's correction is "
+    "over all claims of the study that were run, and what it takes back is called uncorrected."
 )
 VALUES = (
     "Each value, over the bases that the row was run on; in brackets the difference from the base on these, with its "
@@ -196,8 +197,10 @@ def _claim(one: Concluded) -> dict[str, Any]:
 
 
 def _outcome(one: Concluded) -> str:
-    """The verdict, and how much is still to come that may change it."""
+    """The verdict, whether Holm's correction leaves it, and how much is still to come that may change it."""
     name = _NAMES.get(one.verdict.outcome, one.verdict.outcome)
+    if one.verdict.corrected != one.verdict.outcome:
+        name += ", uncorrected"
     if one.is_final or not any(one.effects):
         return name
     return f"{name} so far ({counted(one.left, 'run')} to come)"
