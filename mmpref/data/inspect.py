@@ -10,8 +10,7 @@ from typing import Any
 from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
-from mmpref.tables.cells import IMAGES, is_null
-from mmpref.tables.cells import as_number as as_number
+from mmpref.tables.cells import IMAGES, as_number, is_null
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded

@@ -737,8 +737,6 @@ def test_a_whole_conversation_beside_answers_is_no_context(column: str) -> None:
 
 def test_a_prompt_without_an_answer_has_no_context() -> None:
     [fault] = [
-        one
-        for one in read_row({"images": [CELL], "prompt": [USER, ASSISTANT]}, "row 0", bare=True).faults
-        if one.part == "prompt"
+        one for one in read_row({"images": [CELL], "prompt": [USER, ASSISTANT]}, "row 0").faults if one.part == "prompt"
     ]
     assert fault.reason == "turn-order"
