@@ -79,7 +79,7 @@ class BuiltDataset(Result):
         return int(self.manifest.get("waiting", 0))
 
     def lines(self) -> Cells:
-        from mmpref.data.finalize import summary_rows
+        from mmpref.data.summary import summary_rows
 
         if self.waiting:
             return [("blocks that other shards work on", str(self.waiting))]

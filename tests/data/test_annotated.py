@@ -13,8 +13,8 @@ import pytest
 
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
-from mmpref.data.finalize import summary_rows
 from mmpref.data.recipe import BuildRecipe
+from mmpref.data.summary import summary_rows
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.testbed import language, oracle
 from mmpref.testbed.world import Scene

@@ -14,10 +14,10 @@ import pytest
 from mmpref.cli.main import main
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
-from mmpref.data.finalize import summary_rows
 from mmpref.data.pool_size import BLOCK_SIZE
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
+from mmpref.data.summary import summary_rows
 from mmpref.errors import ModelError, UsageError
 from mmpref.images import decode
 from mmpref.registry import resolve_path

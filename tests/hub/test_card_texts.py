@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.data.finalize import summary_rows
+from mmpref.data.summary import summary_rows
 from mmpref.hub.cards.add_results import add_results
 from mmpref.hub.cards.dataset import dataset_card
 from mmpref.hub.cards.markdown import marked_pair, table
