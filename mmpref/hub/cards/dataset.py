@@ -97,11 +97,6 @@ def write_dataset_card(path: Path, manifest: Mapping[str, Any]) -> None:
     write_atomic(path / "README.md", card)
 
 
-def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = None) -> str:
-    """The text of a dataset card; as `card_and_pictures`."""
-    return card_and_pictures(path, manifest, hub_id)[0]
-
-
 def card_and_pictures(
     path: Path, manifest: Mapping[str, Any], hub_id: str | None = None
 ) -> tuple[str, dict[str, bytes]]:
