@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.bench.answer_cache import CachedAnswerer, shared
 from mmpref.bench.answers import Answerer, answer_all, answer_shard, endpoint_answerer, unanswered, unanswered_shard
 from mmpref.bench.benchmark import BENCHMARKS
-from mmpref.bench.chosen import mark_chosen, warn_of_choice
+from mmpref.bench.chosen_on import mark_chosen_on, warn_of_choice
 from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.local_answerer import LocalAnswerer
@@ -267,7 +267,7 @@ class _Evaluation:
             return asked
         samples = {plan.label: plan.samples for plan in self._plans}
         ref = ModelRef(recipe.model, None, adapter["id"], adapter["revision"])
-        return mark_trained_on(mark_chosen(asked, samples, ref), samples, ref)
+        return mark_trained_on(mark_chosen_on(asked, samples, ref), samples, ref)
 
     def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
         """Of each model, or why there is none."""
