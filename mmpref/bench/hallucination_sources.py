@@ -36,6 +36,8 @@ UNTESTED = "What this says of BDHS is reasoning: it has not been tested by align
 FEWEST, FEWEST_ROWS = 20, 10
 """Mentions, and rows that they are in, below which nothing is concluded."""
 _SEED = 0
+_EXAMPLES = 8
+"""Of the words that were said again, those that are shown."""
 CONCLUSIONS: dict[Conclusion, str] = {
     "gist": "They follow the image's gist: BDHS, which shows just that, should pay, and more than mismatched captions.",
     "image": "They follow the image, but a few of its tokens do not bring them: its details are misread. BDHS"
@@ -140,15 +142,12 @@ class Sources:
         }
 
 
-def summarise(
-    probed: Sequence[Probed], ids: Sequence[str], names: int, hallucinated: int, gist_tokens: int, shown: int = 8
-) -> Sources:
+def summarise(probed: Sequence[Probed], ids: Sequence[str], names: int, hallucinated: int, gist_tokens: int) -> Sources:
     """Shares over the mentions that were asked for in every context, with intervals over rows.
 
     Args:
         ids: of the rows; mentions of one row are resampled together.
         names, hallucinated: counts over all rows.
-        shown: examples.
     """
     contexts = [(image, text) for text in TEXTS for image in IMAGES]
     first = [one for one in probed if one.sentence == 0]
@@ -191,7 +190,7 @@ def summarise(
         difference,
         gist,
         gist_tokens,
-        tuple(_example(one, ids) for one in kept[:shown]),
+        tuple(_example(one, ids) for one in kept[:_EXAMPLES]),
     )
 
 
