@@ -19,12 +19,12 @@ from mmpref.registry import suggest
 from mmpref.run import verdict
 from mmpref.run.asked import Asked
 from mmpref.run.manifest import product_of
-from mmpref.run.over import intervals_over
 from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
 from mmpref.run.rounds import Round, begun_value, reported_on
 from mmpref.run.rounds import table as rounds_table
 from mmpref.run.rounds import title as rounds_title
+from mmpref.run.sample_sizes import intervals_over
 
 if TYPE_CHECKING:
     import datasets
