@@ -182,9 +182,9 @@ class Registry(Generic[T]):
         return doc.strip().splitlines()[0] if doc.strip() else ""
 
 
-def package_files(group: str, suffix: str) -> dict[str, Path]:
-    """Data files (by stem) of every package that an entry point of the group names, such as ``*.yaml`` recipes."""
-    return {path.stem: path for folder in _folders(group) for path in sorted(folder.glob(f"*{suffix}"))}
+def yaml_files(group: str) -> dict[str, Path]:
+    """The YAML files, by stem, of every package that an entry point of the group names: recipes, plans of studies."""
+    return {path.stem: path for folder in _folders(group) for path in sorted(folder.glob("*.yaml"))}
 
 
 @cache

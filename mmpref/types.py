@@ -128,6 +128,11 @@ def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
+def assistant_message(text: str) -> list[dict[str, str]]:
+    """An answer in that form: one turn of the assistant's."""
+    return [{"role": "assistant", "content": text}]
+
+
 def messages(turns: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Messages of plain text; blocks that stand for images are left out (images go into the first user turn)."""
     return [Message(turn["role"], text_of([turn])) for turn in turns]

@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -40,7 +39,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-import transformers as hf
 from bench_models import (
     SHAPES,
     Agreement,
@@ -48,8 +46,11 @@ from bench_models import (
     add_options,
     device_facts,
     forget_peak,
+    machine,
     peak_gib,
+    peak_memory,
     random_policy,
+    resident_growth,
     seconds,
     setting_of,
 )
@@ -201,19 +202,12 @@ def passes(rounds: int, setting: Setting) -> dict[str, list[float]]:
     return found
 
 
-def peak_memory(arm: str) -> float:
-    """MB over the loaded model, in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--memory-of", arm], stdout=subprocess.PIPE, check=True, text=True)
-    return float(done.stdout.split()[-1])
-
-
 def memory_of(arm: str) -> float:
+    """MB over the loaded model, at the peak."""
     work = Work(random_policy(), SHAPES["small"].picture)
     torch.set_num_threads(1)
     work.policy.embed(torch.zeros(1, dtype=torch.long))
-    status = Path("/proc/self/status")
-    before = _kilobytes(status, "VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    megabytes = resident_growth()
     if arm == "naive":
         work._generate(work.prefixes[-1:])
     else:
@@ -227,11 +221,7 @@ def memory_of(arm: str) -> float:
         del prompts
         branches = [Branch(context, prefix) for context in seen for prefix in work.prefixes]
         decode(work.policy, branches, DECODING, width=32)
-    return (_kilobytes(status, "VmHWM") - before) / 1024
-
-
-def _kilobytes(status: Path, field: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field + ":"))
+    return megabytes()
 
 
 _COMMAND = "import sys; from mmpref.cli.main import main; main()"
@@ -296,25 +286,6 @@ def _texts(run: Path) -> list[Any]:
     ]
 
 
-def machine() -> dict[str, Any]:
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "transformers": hf.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -330,7 +301,7 @@ def main() -> None:
     setting = setting_of(options)
     found = passes(options.rounds, setting)
     if setting == Setting():
-        peaks = [(peak_memory("engine"), peak_memory("naive")) for _ in range(options.rounds)]
+        peaks = [(peak_memory(__file__, "engine"), peak_memory(__file__, "naive")) for _ in range(options.rounds)]
         found["memory_vs_naive"] = [engine / naive for engine, naive in peaks]
         found["gib"], found["naive_gib"] = ([peak / 1024 for peak in arm] for arm in zip(*peaks, strict=True))
         found |= testbed(options.rounds, options.limit)

@@ -23,7 +23,6 @@ import gc
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -36,8 +35,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from bench_bdhs import machine
-from bench_models import Setting, add_options, device_facts, forget_peak, peak_gib, seconds, setting_of
+from bench_models import (
+    Setting,
+    add_options,
+    device_facts,
+    forget_peak,
+    machine,
+    peak_gib,
+    peak_memory,
+    resident_growth,
+    seconds,
+    setting_of,
+)
 from datasets import Dataset
 from PIL import Image
 from trl import DPOTrainer
@@ -234,25 +243,14 @@ def _compare(found: dict[str, list[float]], losses: Mapping[str, float], setting
         raise SystemExit(f"Error: the arms' losses differ: {losses}")
 
 
-def peak_memory(arm: str) -> float:
-    """MB over the loaded trainer, in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--memory-of", arm], stdout=subprocess.PIPE, check=True, text=True)
-    return float(done.stdout.split()[-1])
-
-
 def memory_of(arm: str) -> float:
+    """MB over the loaded trainer, at the peak."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         arm_of_its_own = Arm(Step(arm == "shared", False), Path(folder), Setting())
-        status = Path("/proc/self/status")
-        before = _kilobytes(status, "VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        megabytes = resident_growth()
         arm_of_its_own.step()
-        return (_kilobytes(status, "VmHWM") - before) / 1024
-
-
-def _kilobytes(status: Path, field: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field + ":"))
+        return megabytes()
 
 
 def main() -> None:
@@ -270,7 +268,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = (speed_ups if setting.device == "cpu" else one_by_one)(given.rounds, Path(folder), setting)
     if setting == Setting():
-        peaks = [(peak_memory("shared"), peak_memory("trl")) for _ in range(given.rounds)]
+        peaks = [(peak_memory(__file__, "shared"), peak_memory(__file__, "trl")) for _ in range(given.rounds)]
         found["memory"] = [shared / trl for shared, trl in peaks]
         found["gib_shared"], found["gib_trl"] = ([peak / 1024 for peak in arm] for arm in zip(*peaks, strict=True))
     result: dict[str, Any] = {name: round(statistics.median(values), 3) for name, values in found.items()}

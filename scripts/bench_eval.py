@@ -32,8 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from bench_bdhs import machine
-from bench_models import Setting, add_options, device_facts, forget_peak, peak_gib, seconds, setting_of
+from bench_models import Setting, add_options, device_facts, forget_peak, machine, peak_gib, seconds, setting_of
 from peft import get_peft_model
 from PIL import Image
 

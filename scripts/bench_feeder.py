@@ -27,8 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import psutil
 import transformers as hf
-from bench_bdhs import machine
-from bench_models import SHAPES, next_processor
+from bench_models import SHAPES, machine, next_processor
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 

@@ -8,10 +8,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -211,6 +216,44 @@ def peak_gib(device: str) -> float:
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return torch.cuda.max_memory_allocated() / 2**30
+
+
+def peak_memory(script: str, arm: str) -> float:
+    """MB that ``python script --memory-of arm`` prints: each arm in a process of its own."""
+    done = subprocess.run([sys.executable, script, "--memory-of", arm], stdout=subprocess.PIPE, check=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def resident_growth() -> Callable[[], float]:
+    """Forget the peak of this process's resident memory, and count from here: how many MB it grew by at most."""
+    before = _kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    return lambda: (_kilobytes("VmHWM") - before) / 1024
+
+
+def _kilobytes(field: str) -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(field + ":"))
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores, threads and versions, which stand beside every recorded number."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": hf.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def device_facts(device: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,12 @@ def _program_ends_with_its_test() -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies of endpoints are kept for the test alone."""
+    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

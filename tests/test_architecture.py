@@ -15,6 +15,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmpref"
 LAYERS = {
+    "counts": 0,
     "errors": 0,
     "log": 0,
     "types": 0,

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from mmpref.data.build import build_dataset
-from mmpref.data.finalize import summary_rows
 from mmpref.data.recipe import BuildRecipe
+from mmpref.data.summary import summary_rows
 from mmpref.errors import ImageError
 from mmpref.images import FLOAT, SIXTEEN_BIT, TRANSPARENT, decode, decode_noting
 from mmpref.types import ImageData

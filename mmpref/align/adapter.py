@@ -352,8 +352,8 @@ def verify_saved_adapter(
 
 
 def logits_from(adapted: Any, adapter: tuple[str, str | None], batch: Mapping[str, Any]) -> torch.Tensor | None:
-    """The logits with another adapter's weights, of the same form, in the place of its own; None where that is gone,
-    which no training must be lost for."""
+    """The logits [B, L, V] with another adapter's weights, of the same form, in the place of its own;
+    None where that is gone, which no training must be lost for."""
     try:
         with load_errors(f"adapter {adapter[0]}"):
             load_weights(adapted, *adapter)

@@ -67,17 +67,17 @@ class PairLogProbs:
 
     @property
     def chosen_ratio(self) -> torch.Tensor:
-        """Log-ratio of policy to reference of the chosen answers."""
+        """Log-ratios [B] of policy to reference of the chosen answers."""
         return self.chosen - self.ref_chosen
 
     @property
     def rejected_ratio(self) -> torch.Tensor:
-        """Log-ratio of policy to reference of the rejected answers."""
+        """Log-ratios [B] of policy to reference of the rejected answers."""
         return self.rejected - self.ref_rejected
 
     @property
     def margin(self) -> torch.Tensor:
-        """How much more the policy prefers the chosen answers than the reference does."""
+        """How much more [B] the policy prefers the chosen answers than the reference does."""
         return self.chosen_ratio - self.rejected_ratio
 
 

@@ -7,14 +7,13 @@ whatever it is interrupted by, and a row that comes again in another epoch is sa
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.align.preference_data import ROW
 from mmpref.tables.rows import REJECTED_POLICY, same_answer
-from mmpref.types import Example, ImageData, messages, text_of
+from mmpref.types import Example, ImageData, assistant_message, messages, text_of
 
 if TYPE_CHECKING:
     from mmpref.judges.annotator import Annotator
@@ -62,25 +61,12 @@ class SampledPairs:
     counts: Mapping[str, float] = field(default_factory=dict)
 
 
-def sum_counts(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Sums by name."""
-    total: Counter[str] = Counter()
-    for batch_counts in counts:
-        total.update(batch_counts)  # floats add up as well
-    return dict(total)
-
-
 class PairSource(Protocol):
     """Turns rows of the data into the pairs of a step."""
 
     def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         """The pairs for some of the rows. The model is in eval mode, and no gradients are kept."""
         ...
-
-
-def assistant_message(text: str) -> list[dict[str, str]]:
-    """An answer as the data has it."""
-    return [{"role": "assistant", "content": text}]
 
 
 def under_other_images(row: Row, images: Sequence[Any]) -> dict[str, Any]:

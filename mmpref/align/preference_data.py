@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.align.row_check import PLACEHOLDER_ANSWERS, Accepts, Row, RowCheck, answer_of
+from mmpref.align.row_tally import RowTally
 from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
 from mmpref.errors import InputError, RunError
 from mmpref.images import Looks, decode, open_looks
@@ -28,17 +28,10 @@ from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.training_images import image_digest
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
-from mmpref.tables.repeated_pairs import RepeatedPairs, pair_keys
-from mmpref.tables.rows import (
-    NAME_IMAGES,
-    NO_IMAGE,
-    REJECTED_POLICY,
-    Fault,
-    PreferenceRow,
-)
+from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow
 from mmpref.tables.table import Table, TableReader
 from mmpref.tables.weights import SPANS, read_weights
-from mmpref.types import ImageData, as_dicts, context_of, messages
+from mmpref.types import ImageData, as_dicts, assistant_message, context_of, messages
 from mmpref.vlm.same_tokens import Alike, alike_to
 from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 from mmpref.words import EnglishWords
@@ -55,7 +48,7 @@ NOISE = "noise"
 """Of a row: at how many of 1000 diffusion steps its other pair's images are, and the generator of the batch's noise."""
 ROW, WHERE = "row", "where"
 DATA, FACTS = "rows.arrow", "rows.json"
-_WRITE_BATCH, _SKIPS_SHOWN = 64, 20
+_WRITE_BATCH = 64
 _METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 """What names of methods look like; a column ``method`` of somebody else's may hold anything."""
 
@@ -212,68 +205,45 @@ def _write(
     check: RowCheck,
     weights: Sequence[str],
 ) -> dict[str, Any]:
+    """Write the Arrow file of usable rows; what is kept of them in the other file.
+
+    Raises:
+        InputError: there is none.
+    """
     import pyarrow as pa
 
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     columns = [("images", pa.list_(pa.binary())), *((name, messages) for name in texts), (WHERE, pa.string())]
     schema = pa.schema([*columns, *arrow_fields(weights)])
-    skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
-    methods = [Counter[str]() for _ in tables]
-    skips: dict[str, list[dict[str, str]]] = {}
-    contexts = weighed_rows = 0
-    repeated, are_pairs = RepeatedPairs(), {"chosen", "rejected"}.issubset(check.needs)
+    tally = RowTally(tables, are_pairs={"chosen", "rejected"}.issubset(check.needs))
+    rows = _usable_rows(_rows(tables, limit, image_root, check.needs, weights), check, texts, tally)
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        batch: list[dict[str, Any]] = []
-        rows = _rows(tables, limit, image_root, check.needs, weights)
-        for (index, where, row, _, method, weighed), found in check.found(rows):
-            read = check(row, found)
-            if isinstance(read, Fault):
-                skipped[read.reason] += 1
-                if len(shown := skips.setdefault(read.reason, [])) < _SKIPS_SHOWN:
-                    shown.append({"row": where, "detail": read.detail or read.reason})
-            else:
-                images, notes = read
-                assert not isinstance(weighed, Fault)
-                batch.append({**_arrow_row(row, images, where, texts), **weighed})
-                changed.update(notes)
-                used[index] += 1
-                if are_pairs:
-                    repeated.add(pair_keys(images, row.prompt, row.chosen, row.rejected))
-                contexts += bool(context_of(row.prompt))
-                weighed_rows += any(value != [] for value in weighed.values())
-                methods[index].update([method] if method else [])
-            if len(batch) == _WRITE_BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-                batch = []
-        if batch:
+        while batch := list(islice(rows, _WRITE_BATCH)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-    if not used:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
-        names = ", ".join(table.spec for table in tables)
-        example = next(shown[0] for shown in skips.values())
-        first = f"First: {example['row']}: {example['detail']}".rstrip(".")
-        hint = NAME_IMAGES if NO_IMAGE in skips else ""
-        raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.", hint)
+    tally.refuse_none()
     os.replace(temporary, folder / DATA)
-    sources = [
-        {**table.facts(), "rows": used[index], **({"methods": dict(sorted(made.items()))} if made else {})}
-        for index, (table, made) in enumerate(zip(tables, methods, strict=True))
-    ]
-    return {
-        "sources": sources,
-        "skipped": dict(sorted(skipped.items())),
-        "changed": dict(sorted(changed.items())),
-        "skips": dict(sorted(skips.items())),
-        "contexts": contexts,
-        "weighed": weighed_rows,
-        "repeated": repeated.counts(),
-    }
+    return tally.facts()
+
+
+def _usable_rows(
+    rows: Iterator[Row], check: RowCheck, texts: Sequence[str], tally: RowTally
+) -> Iterator[dict[str, Any]]:
+    """The usable ones of these rows as they are kept; all are counted."""
+    for row, found in check.found(rows):
+        checked = check(row.read, found)
+        if isinstance(checked, Fault):
+            tally.skip(row.where, checked)
+            continue
+        assert not isinstance(row.weights, Fault)
+        images, notes = checked
+        tally.use(row.table, row.read, images, notes, row.method, row.weights)
+        yield {**_arrow_row(row.read, images, row.where, texts), **row.weights}
 
 
 def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, texts: Sequence[str]) -> dict[str, Any]:
     """A row as it is kept, with stand-ins for answers that nobody needs."""
-    answers = {name: [{"role": "assistant", "content": answer_of(row, name)}] for name in texts if name != "prompt"}
+    answers = {name: assistant_message(answer_of(row, name)) for name in texts if name != "prompt"}
     return {
         "images": [image.content for image in images],
         "prompt": as_dicts(row.prompt),
@@ -297,7 +267,7 @@ def _rows(
         roots, reader, rows = ImageRoots(image_root or table.images), TableReader(table, needs), 0
         for row in islice(table, left):
             weighed = read_weights(unfolded(row), weights) if weights else {}
-            yield index, f"{reader.where}, row {rows}", reader.read(row, rows), roots, _method(row), weighed
+            yield Row(index, f"{reader.where}, row {rows}", reader.read(row, rows), roots, _method(row), weighed)
             rows += 1
         reader.end()
         reader.warn_of_unread()

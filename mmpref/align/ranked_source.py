@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.align.loss_settings import PairwiseSettings
-from mmpref.align.pair_source import Row, SampledPairs, SourceContext, assistant_message
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import require_placeholders
 from mmpref.recipes.schema import OPTIONAL
 from mmpref.sampling.settings import SamplingSettings
+from mmpref.types import assistant_message
 
 if TYPE_CHECKING:
     from mmpref.align.served_policy import FollowingWriter

@@ -32,7 +32,7 @@ class Reward:
 def scaled(
     factor: float | torch.Tensor, answers: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What chosen and rejected answers have, times a factor."""
+    """Rewards [B] of chosen and rejected answers, times a factor."""
     chosen, rejected = answers
     return factor * chosen, factor * rejected
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmpref.errors import ImageError, brief
 from mmpref.images import DEADLY, Look, Looks, decode
@@ -23,10 +23,28 @@ _AHEAD = 256
 
 Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
 """Prepares a prompt and its decoded images for the model, and raises an ImageError where its processor refuses."""
-Row = tuple[int, str, PreferenceRow, ImageRoots, str, dict[str, Any] | Fault]
-"""A table's index, where the row is, the row, where its images are, what made it, its weights."""
 _Found = tuple[tuple[ImageData, ...], tuple[str, ...]] | Fault
 """As `mmpref.tables.image_cells.find_images` gives a row's images; or why the row is not used."""
+
+
+class Row(NamedTuple):
+    """A row of the tables that are trained on.
+
+    Args:
+        table: the index of its table.
+        where: its place there, for errors.
+        read: what it holds.
+        roots: where its images are.
+        method: the way of making pairs that made it; "" where it does not say.
+        weights: of words or the row, by column; or why they cannot be used.
+    """
+
+    table: int
+    where: str
+    read: PreferenceRow
+    roots: ImageRoots
+    method: str
+    weights: dict[str, Any] | Fault
 
 
 class RowCheck:
@@ -62,10 +80,16 @@ class RowCheck:
         def images(found: tuple[Row, _Found]) -> list[tuple[ImageData, ...]]:
             return [] if isinstance(found[1], Fault) or not found[1][0] else [found[1][0]]
 
-        finding = ((row, row[5] if isinstance(row[5], Fault) else self._find(row[2], row[3])) for row in rows)
+        finding = ((row, self._find(row)) for row in rows)
         yield from self._looks.ahead(finding, images, _AHEAD)
 
-    def _find(self, row: PreferenceRow, roots: ImageRoots) -> _Found:
+    def _find(self, row: Row) -> _Found:
+        if isinstance(row.weights, Fault):
+            return row.weights
+        return self._fault(row.read) or self._images(row)
+
+    def _fault(self, row: PreferenceRow) -> Fault | None:
+        """What is wrong with its texts."""
         if fault := row.fault(*self.needs):
             return fault
         if not self._contexts and context_of(row.prompt):
@@ -84,8 +108,11 @@ class RowCheck:
         for name in rejected:
             if self._alike and self._alike(row.chosen, texts[name]):
                 return Fault("equal-tokens", "the model's tokenizer makes the same of both answers", name, name)
+        return None
+
+    def _images(self, row: Row) -> _Found:
         try:
-            return find_images(row.images, roots)
+            return find_images(row.read.images, row.roots)
         except ImageError as error:
             return image_fault(error)
 

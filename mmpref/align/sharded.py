@@ -55,7 +55,8 @@ def is_sharded(model: torch.nn.Module) -> bool:
 
 
 def gather_trainable(model: PeftModel) -> dict[str, torch.Tensor]:
-    """What is trained of a model that is spread, whole and in the base's precision. All processes must ask."""
+    """The trained parameters of a sharded model by name, each whole and on the CPU, the projector's in the dtype of the
+    base. All processes must ask."""
     from mmpref.align.adapter import is_projector
 
     dtype = model.get_base_model().dtype

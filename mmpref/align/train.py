@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
+from mmpref.align.fitted import ASKED, EMBEDDERS, SCRATCH, Fitted, facts_of
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
-from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
+from mmpref.align.recipe import Evaluator, TrainRecipe, refuse
+from mmpref.align.refusals import refuse_launch, refuse_machine
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
-from mmpref.align.summary import length_facts, log_pairs, parameter_counts, trained_text
-from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
+from mmpref.align.summary import log_pairs, parameter_counts, trained_text
+from mmpref.distributed import end_collective, is_model_sharded, main_process_first, process_index
 from mmpref.errors import UsageError, memory_errors
 from mmpref.images import open_looks
 from mmpref.log import errors_only, logger
@@ -30,19 +32,15 @@ from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
+    import torch
+
     from mmpref.align.callbacks import OnProgress
     from mmpref.align.preference_data import Pairs
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
 
-SCRATCH = "training"
-"""In a run's state: the folder of what only a restart needs. It is dropped when the run has finished."""
 _PINNED = f"{SCRATCH}/began"
 """The commits of data and model that a restart must go on with."""
-_EMBEDDERS = f"{SCRATCH}/embedders"
-"""Those of the models that measure similarity."""
-_ASKED = f"{SCRATCH}/asked"
-"""Those of the models that are asked, for a rank or a reward."""
 _SMALLER = (
     "Free some, and the same command goes on from the last checkpoint; or choose another --output, and a smaller "
     "--batch-size=NUMBER."
@@ -135,50 +133,7 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
     if recipe.watch.benchmarks and evaluate is None:
         raise UsageError("Nobody was given who evaluates the benchmarks that are to be watched.")
-    if recipe.device_map and num_processes() > 1:
-        raise UsageError(
-            f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
-            "Leave it out, or start one process.",
-        )
-    if is_model_sharded():
-        _refuse_sharding(recipe, method)
-
-
-def _refuse_here(recipe: TrainRecipe) -> None:
-    """Refuse what this machine cannot do; a run that another one has finished needs nothing of it."""
-    if server := recipe.loss.get("server"):
-        from mmpref.align.served_policy import refuse_sending
-
-        refuse_sending(server)
-    if recipe.attn:
-        import torch
-
-        from mmpref.vlm import kernels
-
-        kernels.refuse(recipe.attn, kernels.Place(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
-
-
-def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
-    """Refuse a launcher's configuration that shards the model where somebody needs it as a whole."""
-    if recipe.quantization:
-        raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
-    if recipe.in_full:
-        raise UsageError("tuning=full keeps a copy of the whole model.", "Launch it with the configuration ddp.")
-    if method.samples_answers:
-        user = f"The method {recipe.method} writes answers with"
-    elif method.build:
-        user = f"The method {recipe.method} asks"
-    elif method.reference_every(recipes.build(method.settings, recipe.loss, "loss")):
-        user = f"The method {recipe.method} keeps a copy of"
-    elif recipe.adapter:
-        user = "Going on from an adapter keeps a copy of"
-    elif method.distributions:
-        user = f"The method {recipe.method} compares distributions of"
-    elif recipe.watch.benchmarks:
-        user = "Benchmarks while training ask"
-    else:
-        return
-    raise UsageError(f"{user} the whole model, which is sharded here.", "Launch it with the configuration ddp.")
+    refuse_launch(recipe, method)
 
 
 def _fit_and_save(
@@ -190,34 +145,58 @@ def _fit_and_save(
 ) -> Trained | None:
     """Train to the end from the last complete checkpoint, and save the adapter; None in a process that does not
     write."""
-    import torch
+    refuse_machine(recipe)
+    policy, pairs, began = _load(run, recipe, configured)
+    fitted = _fit(run, recipe, configured, policy, pairs, began, evaluate, on_progress)
+    trainer = fitted.trainer
+    verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
+    weights, verify = None, None
+    if is_sharded(trainer.model):  # all processes have a part in what is saved, and in a forward pass
+        weights, verify = gather_trainable(trainer.model), verifier()
+    end_collective()
+    if process_index():
+        return None
+    if is_model_sharded():
+        load_unsharded()
+    if fitted.evaluations:
+        fitted.evaluations.restore_best()
+    _save(run, recipe, policy, trainer, weights)
+    facts = {**({"began": began} if began else {}), **facts_of(run, recipe, policy, pairs, fitted, evaluate)}
+    return Trained(policy.ref, pairs, facts, verify or verifier())
 
+
+def _fit(
+    run: Run,
+    recipe: TrainRecipe,
+    configured: ConfiguredMethod,
+    policy: Policy,
+    pairs: Pairs,
+    began: Mapping[str, Any] | None,
+    evaluate: Evaluator | None,
+    on_progress: OnProgress | None,
+) -> Fitted:
+    """Train to the end from the last complete checkpoint.
+
+    Args:
+        began: facts of the adapter that training goes on from.
+    """
     from mmpref.align import adapter, report_to, trackers
     from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
-    from mmpref.align.served_policy import server_facts
-    from mmpref.judges.pinned import annotator_facts, pin_annotators
-    from mmpref.sampling.embedders import embedder_facts, pin_embedders
-    from mmpref.sampling.settings import sampling_facts
-    from mmpref.vlm.base_weights import folder_weights
-    from mmpref.vlm.decoding import generation_config_values
-    from mmpref.vlm.kernels import attention_of
-    from mmpref.vlm.quantization import bitsandbytes_arguments
+    from mmpref.judges.pinned import pin_annotators
+    from mmpref.sampling.embedders import pin_embedders
 
-    _refuse_here(recipe)
     scratch = run.state / SCRATCH
-    policy, pairs, began = _load(run, recipe, configured)
     with main_process_first():
-        settings = pin_embedders(run, _EMBEDDERS, configured.settings)
-        settings, annotator = pin_annotators(run, _ASKED, settings, recipe.annotator)
-    configured = dataclasses.replace(configured, settings=settings)
+        settings = pin_embedders(run, EMBEDDERS, configured.settings)
+        settings, annotator = pin_annotators(run, ASKED, settings, recipe.annotator)
     log_pairs(pairs)
     watching = report_to.names_of(recipe.trainer.get("report_to"))
     with trackers.in_run(watching, run.path):
         trainer, options = _make_trainer(
             dataclasses.replace(recipe, annotator=annotator),
-            configured,
+            dataclasses.replace(configured, settings=settings),
             policy,
             pairs,
             scratch,
@@ -233,54 +212,30 @@ def _fit_and_save(
             trainer.add_callback(ScheduleCallback(recipe.projector_learning_rate if recipe.train_projector else None))
         if watching:
             trainer.add_callback(trackers.LinksCallback(watching, scratch))
-        eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
-    verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
-    weights, verify = None, None
-    if is_sharded(trainer.model):  # all processes have a part in what is saved, and in a forward pass
-        weights, verify = gather_trainable(trainer.model), verifier()
-    end_collective()
-    if process_index():
-        return None
-    if is_model_sharded():
-        load_unsharded()
-    if eval_callback:
-        eval_callback.restore_best()
+        evaluations = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
+    return Fitted(trainer, options, modules, parameters, lengths, evaluations, watching)
+
+
+def _save(
+    run: Run,
+    recipe: TrainRecipe,
+    policy: Policy,
+    trainer: ResumableTrainerMixin,
+    weights: dict[str, torch.Tensor] | None,
+) -> None:
+    """Save what was trained.
+
+    Args:
+        weights: of a model that is sharded.
+    """
+    from mmpref.align import adapter
+
     model = trainer.trained_model()
     with write_errors(f"the {trainer.product} in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path, weights)
         if recipe.keep_checkpoints:
-            keep_adapters(checkpoints_folder(scratch), run.path)
+            keep_adapters(checkpoints_folder(run.state / SCRATCH), run.path)
         open_weights(run.path)
-    facts = {
-        **({"began": began} if began else {}),
-        **({"model_weights": own} if (own := folder_weights(recipe.model)) else {}),
-        "modules": modules,
-        **({"mended": policy.mended} if policy.mended else {}),
-        "parameters": parameters,
-        **({"quantization": bitsandbytes_arguments(policy.base_model)} if recipe.quantization else {}),
-        "lengths": length_facts(lengths, policy),
-        "steps": trainer.state.global_step,
-        **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
-        **(
-            {"watched": {name: asked.as_dict() for name, asked in watched_by(evaluate).items()}}
-            if eval_callback
-            else {}
-        ),
-        "threads": torch.get_num_threads(),
-        "processes": num_processes(),
-        "prompt_shared": trainer.shared is not None,
-        "attention": trainer.shared.kernels if trainer.shared else attention_of(policy.decoder),
-        **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
-        **embedder_facts(run, _EMBEDDERS),
-        **annotator_facts(run, _ASKED),
-        **pairs.weight_facts(),
-        **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
-        **server_facts(recipe.loss.get("server")),
-        **trainer.facts(),
-        **({"trackers": trackers.facts(watching, scratch, run.path, checkpoints_folder(scratch))} if watching else {}),
-        "trainer": options,
-    }
-    return Trained(policy.ref, pairs, facts, verify or verifier())
 
 
 def _load(

@@ -18,10 +18,11 @@ from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_r
 from mmpref.align.copied_reference import CopiedReference, without_weights_of_its_own
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
 from mmpref.align.model_passes import ModelPasses, answer_sums, pair_log_probs, pair_tokens, policy_log_probs
-from mmpref.align.pair_source import sum_counts, under_other_images
+from mmpref.align.pair_source import under_other_images
 from mmpref.align.preference_data import OTHER_PAIR, ROW
 from mmpref.align.rewards import Reward, log_ratio
 from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS
+from mmpref.counts import sum_counts
 from mmpref.distributed import gather_object
 from mmpref.errors import RunError, UsageError
 from mmpref.log import logger

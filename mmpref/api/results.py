@@ -19,12 +19,12 @@ from mmpref.registry import suggest
 from mmpref.run import verdict
 from mmpref.run.asked import Asked
 from mmpref.run.manifest import product_of
-from mmpref.run.over import intervals_over
 from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
 from mmpref.run.rounds import Round, begun_value, reported_on
 from mmpref.run.rounds import table as rounds_table
 from mmpref.run.rounds import title as rounds_title
+from mmpref.run.sample_sizes import intervals_over
 
 if TYPE_CHECKING:
     import datasets
@@ -79,7 +79,7 @@ class BuiltDataset(Result):
         return int(self.manifest.get("waiting", 0))
 
     def lines(self) -> Cells:
-        from mmpref.data.finalize import summary_rows
+        from mmpref.data.summary import summary_rows
 
         if self.waiting:
             return [("blocks that other shards work on", str(self.waiting))]

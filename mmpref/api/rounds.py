@@ -243,13 +243,13 @@ def _metrics(recipe: EvaluateRecipe, benchmark: str) -> dict[str, bool | None]:
 
 def shared_questions(chain: Chain) -> dict[str, int]:
     """Of each benchmark that is reported on, how many of its questions choose the round; a warning names those."""
-    from mmpref.bench import chosen
+    from mmpref.bench import chosen_on
     from mmpref.bench.evaluate import load_data
 
     key, shared = _key(chain), {}
     choose = next(plan.samples for plan in load_data(chain.recipe.dev) if plan.label == key.benchmark)
     for plan in load_data(chain.recipe.test):
-        if again := chosen.shared_questions(choose, plan.samples):
+        if again := chosen_on.shared_questions(choose, plan.samples):
             shared[plan.label] = again
             logger.warning(
                 "Warning: %s of %s, which is reported on in the end, are among those that choose the round. What is "

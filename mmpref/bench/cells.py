@@ -186,9 +186,9 @@ def _roots_at(folder: str | None, roots: tuple[Path, ...]) -> ImageRoots:
     return ImageRoots([path])
 
 
-def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
+def image_name(row: Mapping[str, Any]) -> str | None:
     """What a row calls its image: the file's name without its suffix; None where the cell is no path."""
-    value = row.get(column)
+    value = row.get("image")
     if not isinstance(value, str) or is_null(value) or is_embedded(value):
         return None
     return Path(value.replace("\\", "/")).stem

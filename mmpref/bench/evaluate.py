@@ -12,26 +12,21 @@ from typing import TYPE_CHECKING, Any
 from mmpref.bench.answer_cache import CachedAnswerer, shared
 from mmpref.bench.answers import Answerer, answer_all, answer_shard, endpoint_answerer, unanswered, unanswered_shard
 from mmpref.bench.benchmark import BENCHMARKS
-from mmpref.bench.bootstrap import replicates
-from mmpref.bench.chosen import mark_chosen, warn_of_choice
+from mmpref.bench.chosen_on import mark_chosen_on, warn_of_choice
 from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.local_answerer import LocalAnswerer
-from mmpref.bench.moved import equal_share, remarks_on
-from mmpref.bench.official import asked_of, with_parts
+from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plans, resolve_settings
 from mmpref.bench.progress import Counter, OnProgress
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.records import write_resamples
 from mmpref.bench.replies import read_replies
-from mmpref.bench.results import Compared, Outcome, metric_value
+from mmpref.bench.results import Outcome
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
-from mmpref.bench.score import Scorer, remarks_on_unjudged, verdict_facts, write_judgements, write_outcomes
-from mmpref.bench.significance import with_holm
+from mmpref.bench.score import Scorer
+from mmpref.bench.scored_plans import ScoredPlans
 from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.trained_on import mark_trained_on
-from mmpref.bench.undefined import undefined
-from mmpref.bench.unread import unread
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
 from mmpref.judges.chat import ChatSettings
@@ -41,12 +36,10 @@ from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
 from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
-from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
+from mmpref.run.results import ADAPTER, BASE, Results
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mmpref.vlm.policy import Policy
 
 _SMALLER = "Use a smaller --batch-size: no answer depends on it, and those that there are stay."
@@ -235,59 +228,13 @@ class _Evaluation:
         recipe, run = self._recipe, self._run
         counter = Counter({plan.label: self._work(plan) for plan in self._plans}, self._on_progress)
         scorer = Scorer(run, self._judge, recipe.judge_repeats, counter.advance)
-        values: list[Value] = []
-        differences: list[Difference] = []
-        resamples: dict[tuple[str, Key], np.ndarray] = {}
-        missing: dict[str, dict[str, int]] = {}
-        verdicts: dict[str, Any] = {}
-        reasoning: dict[str, Any] = {}
-        judgements: list[dict[str, Any]] = []
-        equal: dict[str, float] = {}
-        empty: dict[Key, str] = {}
-        remarks: list[str] = []
-        asked = dict(self._asked)
+        scored = ScoredPlans(run.path, self._judge, recipe.seed, recipe.blind)
         for plan in self._plans:
             answers = self._answers(plan, counter)
-            outcomes, judged = self._outcomes(plan, answers, scorer)
-            compared = Compared.of(outcomes)
-            write_outcomes(run.path, outcomes, compared)
-            if recipe.adapter and (share := equal_share(answers)) is not None:
-                equal[plan.label] = share
-            judgements += judged
-            remarks += [*self._asked[plan.label].remarks, *remarks_on_unjudged(plan.label, outcomes)]
-            metrics = plan.task.metrics(compared.scores)
-            if self._judge and isinstance(plan.task, JudgedTask):
-                metrics = [self._judge.named(metric, plan.task) for metric in metrics]
-                verdicts[plan.label] = {model: verdict_facts(outcome) for model, outcome in outcomes.items()}
-            if any(outcome.reasoned for outcome in outcomes.values()):
-                reasoning[plan.label] = {
-                    model: {"reasoned": outcome.reasoned, "unfinished": outcome.unfinished}
-                    for model, outcome in outcomes.items()
-                }
-            parts = {metric.part for metric in metrics} - {ALL}
-            asked[plan.label] = with_parts(asked[plan.label], plan.samples, outcomes[BASE].scores, parts)
-            missing[plan.label] = {model: len(outcome.missing) for model, outcome in outcomes.items()}
-            for model, outcome in compared.outcomes.items():
-                clusters = compared.clusters[model]
-                for metric in metrics:
-                    value = metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind)
-                    values.append(value)
-                    empty[value.key] = metric.empty
-                    resamples[model, value.key] = replicates(clusters, metric, recipe.seed)
-            differences += compared.differences(metrics, recipe.seed, values)
-        results = Results(
-            self._model_refs(),
-            tuple(values),
-            tuple(with_holm(differences)),
-            self._identity["adapter"],
-            reasoning,
-            asked,
-        )
-        write_resamples(run.path, resamples)
-        write_judgements(run.path, judgements)
-        results.write(run.path)
+            outcomes, judgements = self._outcomes(plan, answers, scorer)
+            scored.add(plan, self._asked[plan.label], answers, outcomes, judgements)
+        results = scored.write(self._model_refs(), self._identity["adapter"])
         mended, served = run.pinned(_MENDED), self._served.items()
-        remarks += [*remarks_on(equal, differences), *unread(values, self._plans), *undefined(values, empty)]
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             **({"model_weights": weights} if (weights := self._identity["weights"]) else {}),
@@ -296,11 +243,8 @@ class _Evaluation:
             "data": self._identity["data"],
             "seeds": {"bootstrap": recipe.seed},
             "counts": {plan.label: len(plan.samples) for plan in self._plans},
-            "missing": missing,
             "processes": num_processes(),
-            **({"equal_answers": equal} if equal else {}),
-            **({"remarks": remarks} if remarks else {}),
-            **({"judge": self._judge.facts(verdicts)} if self._judge else {}),
+            **scored.facts(),
         }
         return {**run.finish(facts), **results.as_dict()}
 
@@ -323,7 +267,7 @@ class _Evaluation:
             return asked
         samples = {plan.label: plan.samples for plan in self._plans}
         ref = ModelRef(recipe.model, None, adapter["id"], adapter["revision"])
-        return mark_trained_on(mark_chosen(asked, samples, ref), samples, ref)
+        return mark_trained_on(mark_chosen_on(asked, samples, ref), samples, ref)
 
     def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
         """Of each model, or why there is none."""

@@ -42,6 +42,8 @@ FEWEST, FEWEST_ROWS = 20, 10
 MOST = 2 / 3
 """Share of what gist and text add from which on one of them is what the words follow: twice the other's."""
 _SEED = 0
+_EXAMPLES = 8
+"""Of the words that were said again, those that are shown."""
 CONCLUSIONS: dict[Conclusion, str] = {
     "gist": "They follow the image's gist, twice as much as the text before or more: BDHS, which shows just that,"
     " should pay, and more than mismatched captions.",
@@ -158,15 +160,12 @@ class Sources:
         }
 
 
-def summarise(
-    probed: Sequence[Probed], ids: Sequence[str], names: int, hallucinated: int, gist_tokens: int, shown: int = 8
-) -> Sources:
+def summarise(probed: Sequence[Probed], ids: Sequence[str], names: int, hallucinated: int, gist_tokens: int) -> Sources:
     """Shares over the mentions that were asked for in every context, with intervals over rows.
 
     Args:
         ids: of the rows; mentions of one row are resampled together.
         names, hallucinated: counts over all rows.
-        shown: examples.
     """
     contexts = [(image, text) for text in TEXTS for image in IMAGES]
     first = [one for one in probed if one.sentence == 0]
@@ -208,7 +207,7 @@ def summarise(
         percentile_interval(change["shown", "other"] - change["gist", "other"]),
         percentile_interval(_share(gist, text)),
         gist_tokens,
-        tuple(_example(one, ids) for one in kept[:shown]),
+        tuple(_example(one, ids) for one in kept[:_EXAMPLES]),
     )
 
 

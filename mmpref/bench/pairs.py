@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from mmpref.bench.cells import cell_image
 from mmpref.errors import InputError, brief
@@ -20,6 +21,30 @@ from mmpref.types import ImageData, Message
 
 PAIR = ("chosen", "rejected")
 """Where a sample's reference has its answers, and a reward model's answer, as JSON, their values."""
+
+
+class Rewards(NamedTuple):
+    """What a reward model gives the two answers of a pair."""
+
+    chosen: float
+    rejected: float
+
+    @classmethod
+    def read(cls, answer: str) -> Rewards:
+        """Those of a reward model's answer; equal ones where it has none."""
+        return cls(*(json.loads(answer)[name] for name in PAIR)) if answer else cls(0.0, 0.0)
+
+    @property
+    def preferred(self) -> Literal["chosen", "equal", "rejected"]:
+        """The answer with the higher reward."""
+        if self.chosen > self.rejected:
+            return "chosen"
+        return "equal" if self.chosen == self.rejected else "rejected"
+
+    @property
+    def right(self) -> float:
+        """1 where that is the chosen one, 1/2 where both are equal."""
+        return {"chosen": 1.0, "equal": 0.5, "rejected": 0.0}[self.preferred]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
-from mmpref.bench.chosen import row_digests
+from mmpref.bench.chosen_on import row_digests
 from mmpref.bench.identity import data_facts
 from mmpref.bench.image_store import ImageStore
 from mmpref.bench.local_answerer import LocalAnswerer

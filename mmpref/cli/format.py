@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.log import counted
-from mmpref.run.over import PAIRED, intervals_over
 from mmpref.run.results import ALL
 from mmpref.run.results_text import decimals, interval_text
+from mmpref.run.sample_sizes import PAIRED, intervals_over
 
 if TYPE_CHECKING:
     from rich.table import Table

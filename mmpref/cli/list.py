@@ -109,9 +109,9 @@ def _annotators() -> Rows:
 def _recipes() -> Rows:
     """The recipes, the commands that they have settings for, and the options that these cannot do without."""
     from mmpref.recipes import resolve
-    from mmpref.registry import package_files
+    from mmpref.registry import yaml_files
 
-    files = package_files(resolve.GROUP, ".yaml")
+    files = yaml_files(resolve.GROUP)
     found = {name: resolve.load(name) for name in resolve.names()}
     return [
         {

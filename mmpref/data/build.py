@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmpref.data.blocks import BlockRunner, OnProgress
-from mmpref.data.builder import BUILDERS, Context, Pilot, as_worker
+from mmpref.data.builder import BUILDERS, Builder, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import ASKED, EMBEDDERS, PILOT, MethodRun, Splits, finish
 from mmpref.data.open_source import open_tables, source_facts
@@ -24,7 +24,7 @@ from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source, reading
 from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError, memory_errors
-from mmpref.images import open_looks
+from mmpref.images import Looks, open_looks
 from mmpref.judges.pinned import pin_annotators
 from mmpref.licence import with_licence
 from mmpref.log import logger
@@ -32,6 +32,7 @@ from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.sampling.embedders import pin_embedders
 from mmpref.tables.columns import own_columns
+from mmpref.tables.table import Table
 from mmpref.types import Example, ModelRef
 from mmpref.workers import default_workers
 
@@ -94,18 +95,7 @@ def build_dataset(
         facts = with_licence(source_facts(tables), licence)
         if check_source:
             check_source(facts)
-        source = Source(
-            own_columns(tables, recipe.columns, recipe.default_prompt, reading(builder.reads(settings, recipe.seed))),
-            recipe.image_root,
-            recipe.limit,
-            reader=builder.reads(settings, recipe.seed),
-            selection=Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None,
-            excluded=open_excluded(run, recipe.exclude_images_of),
-            pairs=builder.needs_pairs or recipe.keep_rejected,
-            looks=looks,
-            contexts=builder.takes_context,
-            skip=recipe.skip or 0,
-        )
+        source = _open_source(run, recipe, where, builder, settings, tables, looks)
         model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None
         policy = PolicyLoader(
             run,
@@ -155,6 +145,36 @@ def build_dataset(
                 )
             blocks.remove()
             return run.manifest()
+
+
+def _open_source(
+    run: Run,
+    recipe: BuildRecipe,
+    where: tuple[Condition, ...],
+    builder: Builder,
+    settings: Any,
+    tables: Sequence[Table],
+    looks: Looks,
+) -> Source:
+    """The rows of tables as the method is given them.
+
+    Args:
+        where: what rows must fulfil.
+        settings: an instance of the builder's config.
+        looks: sees whether images can be decoded.
+    """
+    return Source(
+        own_columns(tables, recipe.columns, recipe.default_prompt, reading(builder.reads(settings, recipe.seed))),
+        recipe.image_root,
+        recipe.limit,
+        reader=builder.reads(settings, recipe.seed),
+        selection=Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None,
+        excluded=open_excluded(run, recipe.exclude_images_of),
+        pairs=builder.needs_pairs or recipe.keep_rejected,
+        looks=looks,
+        contexts=builder.takes_context,
+        skip=recipe.skip or 0,
+    )
 
 
 def spelled_out(recipe: BuildRecipe) -> BuildRecipe:

@@ -121,5 +121,5 @@ def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
     if cells := image_cells(row):
         return cells
     with contextlib.suppress(InputError):
-        return read_row(row, "a row", bare=True).images
+        return read_row(row, "a row").images
     return []

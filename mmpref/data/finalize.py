@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpref.counts import sum_counts
 from mmpref.data.builder import Builder
 from mmpref.data.open_source import write_missing_images
 from mmpref.data.plot import PICTURE, plot
@@ -21,9 +22,8 @@ from mmpref.errors import InputError, brief
 from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
 from mmpref.log import counted, logger
-from mmpref.reasons import HINTS, listed, log_skips
+from mmpref.reasons import HINTS, log_skips
 from mmpref.recipes import schema as recipes
-from mmpref.run.build_report import LENGTH_RATIO
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.embedders import embedder_facts
@@ -125,8 +125,8 @@ def finish(
             repeated.add(PairKeys(*keys))
     skips = [*left_out, *(Skip(**skip) for block in described for skip in block["skips"])]
     rows = sum(block["rows"] for block in described)
-    notes = _summed(block.get("notes", {}) for block in described)
-    changed = dict(sorted(_summed(block.get("changed", {}) for block in described).items()))
+    notes = sum_counts(block.get("notes", {}) for block in described)
+    changed = dict(sorted(sum_counts(block.get("changed", {}) for block in described).items()))
     if rows == 0:
         raise _no_pair(source["id"], splits.name, skips)
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
@@ -214,65 +214,3 @@ def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
 
 def _counted(skips: Iterable[Skip]) -> dict[str, int]:
     return dict(sorted(Counter(skip.reason for skip in skips).items()))
-
-
-def _summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for block in counts:
-        for name, value in block.items():
-            total[name] = total.get(name, 0) + value
-    return total
-
-
-def _annotator_line(annotator: Mapping[str, Any]) -> str:
-    """Who was asked, what came of it, and what it took."""
-    shown = [
-        f"{value:,.0f} {name.replace('_', ' ')}"
-        for name, value in annotator.items()
-        if isinstance(value, int | float) and value and name not in ("named", "named_first", "cost")
-    ]
-    if annotator.get("named"):
-        shown.append(f"{annotator['named_first'] / annotator['named']:.0%} name the response shown first")
-    if "cost" in annotator:
-        shown.append(f"cost {annotator['cost']:g}")
-    return f"{annotator['name']}: {', '.join(shown)}" if shown else str(annotator["name"])
-
-
-def masking_text(masking: Mapping[str, float]) -> str:
-    """rho_th in both units."""
-    shown, of = (f"{masking[name]:,.4g}" for name in ("visible_tokens", "image_tokens"))
-    return f"{shown} of {of} (rho_th {masking['rho_th']:.4g})"
-
-
-def _server_line(server: Mapping[str, Any]) -> str:
-    """Which server wrote answers, and what that took."""
-    counts = [
-        f"{value:,.0f} {name.replace('_', ' ')}" for name, value in server.items() if isinstance(value, int | float)
-    ]
-    return ", ".join([f"{server['model']} at {server['url']}", *counts])
-
-
-def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The result as lines of a table."""
-    counts = manifest["counts"]
-    pairs = str(counts["rows"])
-    if splits := manifest.get("splits"):
-        pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
-    annotator = [("annotator", _annotator_line(manifest["annotator"]))] if manifest.get("annotator") else []
-    changed = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.get("changed", {}).items())
-    noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
-    if masking := manifest.get("masking"):
-        noted.append(("image tokens visible in the mean", masking_text(masking)))
-    ratio = manifest.get("length_ratio")
-    lengths = [(LENGTH_RATIO, f"{ratio:.3f}")] if ratio is not None else []
-    server = [("answers are from a server", _server_line(manifest["server"]))] if manifest.get("server") else []
-    return [
-        *server,
-        *annotator,
-        ("pairs", pairs),
-        ("skipped rows", listed(counts["skipped"]) or "none"),
-        *([("rows changed", changed)] if changed else []),
-        *noted,
-        *lengths,
-        ("seconds", str(manifest["seconds"])),
-    ]

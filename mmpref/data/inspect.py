@@ -10,8 +10,7 @@ from typing import Any
 from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
-from mmpref.tables.cells import IMAGES, is_null
-from mmpref.tables.cells import as_number as as_number
+from mmpref.tables.cells import IMAGES, as_number, is_null
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
@@ -137,6 +136,18 @@ def inspect(
     return collected.report()
 
 
+class _Remarks:
+    """What is said of one row; counted in the findings of all."""
+
+    def __init__(self, findings: Findings, row: int) -> None:
+        self._findings, self._row = findings, row
+        self.texts: list[str] = []
+
+    def add(self, kind: str, column: str, detail: str) -> None:
+        self.texts.append(f"{kind} ({column}): {detail}")
+        self._findings.add(kind, self._row, column, detail)
+
+
 class _Collected:
     def __init__(
         self,
@@ -161,52 +172,22 @@ class _Collected:
         self.repeats, self.near = RepeatedPhrases(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
-        problems: list[str] = []
-        notes: list[str] = []
-
-        def problem(kind: str, column: str, detail: str) -> None:
-            problems.append(f"{kind} ({column}): {detail}")
-            self.problems.add(kind, number, column, detail)
-
-        def note(kind: str, column: str, detail: str) -> None:
-            notes.append(f"{kind} ({column}): {detail}")
-            self.notes.add(kind, number, column, detail)
-
-        self._compare_columns(number, row, note)
+        problems, notes = _Remarks(self.problems, number), _Remarks(self.notes, number)
+        self._compare_columns(number, row, notes)
         self.rows += 1
         read = self.reader.read(row, number)
-        images = self._read_images(read, problem)
-        for fault in read.faults:
-            if fault.part in ("prompt", "images", "chosen", "rejected"):
-                kind = KINDS.get(fault.reason, fault.reason)
-                if kind == "empty" and fault.column not in unfolded(row):
-                    kind = "missing"
-                problem(kind, fault.column, fault.detail or PROBLEMS[kind])
-        texts = {"prompt": _joined(read.prompt), "chosen": read.chosen, "rejected": read.rejected}
-        for name, text in texts.items():
-            if self.special and (token := self.special(text)):
-                problem("special-token", name, f"contains {token}")
-        chosen, rejected, context = read.chosen, read.rejected, context_of(read.prompt)
-        self.contexts += bool(context)
-        if chosen and rejected:
-            if same_answer(chosen, rejected):
-                problem("equal-answers", "rejected", "the text of chosen")
-            elif self.alike and self.alike(chosen, rejected):
-                problem("equal-tokens", "rejected", "the tokens of chosen")
-            self.words["chosen"].append(len(words(chosen)))
-            self.words["rejected"].append(len(words(rejected)))
-            self.differing.append(differing_share(chosen, rejected))
-            keys = pair_keys(images, read.prompt, chosen, rejected)
-            earlier = self.first_rows.setdefault(keys.own, number)
-            if earlier != number:
-                note("duplicate", "row", f"same as row {earlier}")
-            elif (opposite := self.first_rows.get(keys.swapped, number)) != number:
-                note("conflict", "row", f"opposite of row {opposite}")
-            self.repeats.add(chosen, rejected)
-            self.near.add(number, list(texts.values()), images)
-        self.usable += not problems
+        images = self._read_images(read, problems)
+        self._check_texts(unfolded(row), read, problems)
+        differing = differing_share(read.chosen, read.rejected)
+        if read.chosen and read.rejected:
+            self._compare_answers(read, problems)
+            self.differing.append(differing)
+            self._look_for_repeats(number, read, images, notes)
+        self.usable += not problems.texts
         if not read.fault("chosen", "rejected"):
             self.changed.update(read.notes)
+        context = context_of(read.prompt)
+        self.contexts += bool(context)
         similarity = as_number(row.get("similarity"))
         if similarity is not None:
             self.similarities.append(similarity)
@@ -218,18 +199,51 @@ class _Collected:
             number,
             images,
             _joined(read.prompt[:-1] if context else read.prompt),
-            chosen,
-            rejected,
+            read.chosen,
+            read.rejected,
             method,
             source,
             similarity,
-            differing_share(chosen, rejected),
-            tuple(problems),
-            tuple(notes),
+            differing,
+            tuple(problems.texts),
+            tuple(notes.texts),
             context,
         )
 
-    def _compare_columns(self, number: int, row: Mapping[str, Any], note: Callable[[str, str, str], None]) -> None:
+    def _check_texts(self, row: Mapping[str, Any], read: PreferenceRow, problems: _Remarks) -> None:
+        """What the reader found wrong, and special tokens of a model."""
+        for fault in read.faults:
+            if fault.part in ("prompt", "images", "chosen", "rejected"):
+                kind = KINDS.get(fault.reason, fault.reason)
+                if kind == "empty" and fault.column not in row:
+                    kind = "missing"
+                problems.add(kind, fault.column, fault.detail or PROBLEMS[kind])
+        for name, text in _texts(read).items():
+            if self.special and (token := self.special(text)):
+                problems.add("special-token", name, f"contains {token}")
+
+    def _compare_answers(self, read: PreferenceRow, problems: _Remarks) -> None:
+        if same_answer(read.chosen, read.rejected):
+            problems.add("equal-answers", "rejected", "the text of chosen")
+        elif self.alike and self.alike(read.chosen, read.rejected):
+            problems.add("equal-tokens", "rejected", "the tokens of chosen")
+        self.words["chosen"].append(len(words(read.chosen)))
+        self.words["rejected"].append(len(words(read.rejected)))
+
+    def _look_for_repeats(
+        self, number: int, read: PreferenceRow, images: tuple[ImageData, ...], notes: _Remarks
+    ) -> None:
+        """See whether an earlier row is the same, or its opposite, or like it."""
+        keys = pair_keys(images, read.prompt, read.chosen, read.rejected)
+        earlier = self.first_rows.setdefault(keys.own, number)
+        if earlier != number:
+            notes.add("duplicate", "row", f"same as row {earlier}")
+        elif (opposite := self.first_rows.get(keys.swapped, number)) != number:
+            notes.add("conflict", "row", f"opposite of row {opposite}")
+        self.repeats.add(read.chosen, read.rejected)
+        self.near.add(number, list(_texts(read).values()), images)
+
+    def _compare_columns(self, number: int, row: Mapping[str, Any], notes: _Remarks) -> None:
         columns = tuple(sorted(row))
         if number == 0:
             self.columns = columns
@@ -238,22 +252,22 @@ class _Collected:
             "has also": [name for name in columns if name not in self.columns],
         }
         if said := [f"{how} {', '.join(names)}" for how, names in differences.items() if names]:
-            note("columns", "row", brief("; ".join(said), 300))
+            notes.add("columns", "row", brief("; ".join(said), 300))
 
-    def _read_images(self, read: PreferenceRow, problem: Any) -> tuple[ImageData, ...]:
+    def _read_images(self, read: PreferenceRow, problems: _Remarks) -> tuple[ImageData, ...]:
         self.images[len(read.images)] += 1
         usable: list[ImageData] = []
-        notes: set[str] = set()
+        changed: set[str] = set()
         for cell in read.images:
             try:
                 [image], changes = read_images([cell], self.roots)
                 usable.append(image)
-                notes.update(changes)
+                changed.update(changes)
             except ImageError as error:
                 fault = image_fault(error)
                 column = next((name for name in IMAGES if name in self.columns), "images")
-                problem(KINDS.get(fault.reason, fault.reason), column, fault.detail)
-        self.changed.update(notes)
+                problems.add(KINDS.get(fault.reason, fault.reason), column, fault.detail)
+        self.changed.update(changed)
         return tuple(usable)
 
     def report(self) -> dict[str, Any]:
@@ -289,6 +303,10 @@ class _Collected:
 
 def _label(cell: Any) -> str:
     return "unknown" if is_null(cell) else brief(str(cell), 100)
+
+
+def _texts(read: PreferenceRow) -> dict[str, str]:
+    return {"prompt": _joined(read.prompt), "chosen": read.chosen, "rejected": read.rejected}
 
 
 def _joined(prompt: Sequence[Message]) -> str:

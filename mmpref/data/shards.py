@@ -22,7 +22,7 @@ from mmpref.data.validation_split import split_keys
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.repeated_pairs import pair_keys
 from mmpref.tables.weights import SPANS
-from mmpref.types import Pair, Skip, as_dicts
+from mmpref.types import Pair, Skip, as_dicts, assistant_message
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,16 +67,12 @@ def schema(optional: Collection[str] = ()) -> pa.Schema:
 
 def as_row(pair: Pair) -> dict[str, Any]:
     """A pair in the columns of `schema`."""
-
-    def turn(text: str) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": text}]
-
     example = pair.example
     row: dict[str, Any] = {
         "images": [{"bytes": image.content, "path": image.name or None} for image in example.images],
         "prompt": as_dicts(example.prompt),
-        "chosen": turn(pair.chosen),
-        "rejected": turn(pair.rejected),
+        "chosen": assistant_message(pair.chosen),
+        "rejected": assistant_message(pair.rejected),
         "id": example.id,
         "method": pair.method,
         "similarity": pair.similarity,
@@ -90,7 +86,7 @@ def as_row(pair: Pair) -> dict[str, Any]:
     row |= {name: example.facts[name] for name in recorded if name in example.facts}
     row |= example.spans if own else {}
     if pair.rejected_policy is not None:
-        row["rejected_policy"] = turn(pair.rejected_policy)
+        row["rejected_policy"] = assistant_message(pair.rejected_policy)
     return row
 
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from mmpref.errors import HubError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, usual_token
-from mmpref.hub.published import Published, published_at
+from mmpref.hub.published import Published, dataset_address
 from mmpref.hub.target import is_public
 from mmpref.hub.training_data import as_published, trained_on
 from mmpref.log import logger
@@ -66,7 +66,7 @@ def chain_of(
         return [Item(published.repo_id, "dataset", _NOTES["records"])]
     if command == "evaluate":
         own = Item(published.repo_id, "model", f"{model}, with its results")
-        url, prefix = published_at(path, "dataset") or "", f"{endpoint}/datasets/"
+        url, prefix = dataset_address(path) or "", f"{endpoint}/datasets/"
         records = [url.removeprefix(prefix)] if url.startswith(prefix) else []
         return [own, *(Item(name, "dataset", _NOTES["records"]) for name in records)]
     own = Item(published.repo_id, published.repo_type, model if command == "train" else _NOTES[command])

@@ -65,15 +65,8 @@ class JobState:
                 if isinstance(error.__cause__, RemoteEntryNotFoundError | RepositoryNotFoundError):
                     return False
                 raise
-            folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                # Beside it first: what is cut halfway must not pass for the state.
-                with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-                    whole = Path(beside) / "whole"
-                    whole.mkdir()
-                    with tarfile.open(path) as archive:
-                        archive.extractall(whole, filter="data")
-                    os.replace(whole, folder)
+                _unpack(path, folder)
             except (tarfile.TarError, EOFError) as error:
                 raise HubError(
                     f"{self.file} of {self.repo_id} is damaged ({error}).", "Delete it there: the run starts anew."
@@ -111,3 +104,14 @@ class JobState:
             repo_type="dataset",
             commit_message=f"State of {path.stem}",
         )
+
+
+def _unpack(archive: str, folder: Path) -> None:
+    """Beside the folder first: what is cut halfway must not pass for the state."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        whole = Path(beside) / "whole"
+        whole.mkdir()
+        with tarfile.open(archive) as opened:
+            opened.extractall(whole, filter="data")
+        os.replace(whole, folder)

@@ -53,10 +53,10 @@ def entries_of(path: Path) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def published_at(path: Path, repo_type: Literal["dataset", "model"]) -> str | None:
-    """Address of the repository that a run went to last; None where it did not, or only as a pull request."""
+def dataset_address(path: Path) -> str | None:
+    """Address of the dataset repository that a run went to last; None where it did not, or only as a pull request."""
     urls = (str(entry["url"]) for entry in _latest_first(path))
-    return next((url for url in urls if ("/datasets/" in url) == (repo_type == "dataset")), None)
+    return next((url for url in urls if "/datasets/" in url), None)
 
 
 def published_dataset(path: Path, endpoint: str, fingerprint: str) -> tuple[str, str] | None:

@@ -29,7 +29,7 @@ from mmpref.hub.evaluated_model import refuse_other_model
 from mmpref.hub.leaderboards import leaderboards
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
-from mmpref.hub.published import published_at
+from mmpref.hub.published import dataset_address
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import counted, logger
@@ -169,7 +169,7 @@ def stage_evaluation(
     name = repo_id.split("/")[1]
     _write(stage / CARD, _EMPTY_CARD.format(name=name))
     folder = f"evaluation/{manifest['recipe_hash'][:8]}"
-    records = f"{api.endpoint}/{repo_id}/tree/main/{folder}" if push_samples else published_at(path, "dataset")
+    records = f"{api.endpoint}/{repo_id}/tree/main/{folder}" if push_samples else dataset_address(path)
     tasks = leaderboards(published_data(results), api, str(api.token))
     for file, content in eval_files(results, tasks, records).items():
         _write(stage / file, content)

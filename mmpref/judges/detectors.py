@@ -15,9 +15,6 @@ from mmpref.types import Box, ImageData
 if TYPE_CHECKING:
     from PIL import Image
 
-_TOGETHER = 1
-"""Names that are looked for in one run of a detector: beside longer ones a text is padded, and its boxes may move."""
-
 
 @dataclass(frozen=True)
 class Search:
@@ -41,8 +38,8 @@ class Detector(Protocol):
 
 class TransformersDetector:
     """A detector that `AutoModelForZeroShotObjectDetection` loads: Grounding DINO, OWL-ViT, OWLv2 and their kin. Each
-    name is looked for by itself, so that what else is asked changes nothing; what counts as found is the threshold of
-    the processor's own ``post_process_grounded_object_detection``.
+    name is looked for by itself: beside longer ones it would be padded, and its boxes might move. What counts as found
+    is the threshold of the processor's own ``post_process_grounded_object_detection``.
 
     Args:
         spec: ``ID``, ``ID@REVISION`` or a folder.
@@ -73,34 +70,28 @@ class TransformersDetector:
         found: list[dict[str, list[Box]]] = []
         for search in searches:
             picture = decode(search.image)
-            boxes: dict[str, list[Box]] = {}
-            for start in range(0, len(search.names), _TOGETHER):
-                names = search.names[start : start + _TOGETHER]
-                boxes.update(zip(names, self._find(picture, names), strict=True))
-            found.append(boxes)
+            found.append({name: self._find(picture, name) for name in search.names})
         return found
 
-    def _find(self, picture: Image.Image, names: Sequence[str]) -> list[list[Box]]:
+    def _find(self, picture: Image.Image, name: str) -> list[Box]:
         import torch
 
         processor, model = self._loaded
         try:
-            # OWL's processors pad to a length of their own, and cannot join rows of other lengths.
+            # OWL's processors pad to a length of their own.
             padding = {} if "owl" in model.config.model_type else {"padding": True}
-            inputs = processor(
-                images=[picture] * len(names), text=[[name] for name in names], return_tensors="pt", **padding
-            ).to(model.device)
+            inputs = processor(images=[picture], text=[[name]], return_tensors="pt", **padding).to(model.device)
             with torch.inference_mode():
                 outputs = model(**inputs)
-            results = processor.post_process_grounded_object_detection(
-                outputs, target_sizes=[(picture.height, picture.width)] * len(names)
+            [result] = processor.post_process_grounded_object_detection(
+                outputs, target_sizes=[(picture.height, picture.width)]
             )
         except (TypeError, AttributeError, ValueError) as error:  # of a model of another kind
             raise ModelError(
                 f"The detector {self._spec} cannot be asked for names: {reason_of(error)[:200]}.",
                 "Use one of AutoModelForZeroShotObjectDetection, such as IDEA-Research/grounding-dino-base.",
             ) from error
-        return [_sorted_boxes(result, picture) for result in results]
+        return _sorted_boxes(result, picture)
 
 
 def _sorted_boxes(result: dict[str, Any], picture: Image.Image) -> list[Box]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from mmpref.errors import brief
 from mmpref.judges.annotator import conversation_text, fill_template, refuse_instruction
@@ -15,9 +15,6 @@ from mmpref.judges.resolve import open_chat
 from mmpref.judges.unwrapping import unwrapped
 from mmpref.refusals import is_refusal
 from mmpref.types import ImageData, Message
-
-if TYPE_CHECKING:
-    from mmpref.vlm.policy import Policy
 
 INSTRUCTION = """\
 Below are a question about an image and a correct answer to it. Rewrite the answer so that it contains hallucinations: \
@@ -131,7 +128,6 @@ def open_rewriter(
     *,
     instruction: str | None = None,
     show_images: bool = False,
-    policy: Callable[[], Policy] | None = None,
 ) -> Rewriter:
     """Somebody who rewrites answers, named as `mmpref.judges.resolve.open_annotator` has it (but no function).
 
@@ -140,6 +136,6 @@ def open_rewriter(
     """
     rewriter: Rewriter | None = annotator_plugin(spec, "rewrite")
     if rewriter is None:
-        return ChatRewriter(open_chat(spec, settings or ChatSettings(), policy), instruction, show_images)
+        return ChatRewriter(open_chat(spec, settings or ChatSettings()), instruction, show_images)
     refuse_instruction(spec, instruction)
     return rewriter

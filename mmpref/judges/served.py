@@ -7,9 +7,10 @@ is the server's all the same: its kernels, its random numbers, its batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmpref.counts import Counts
 from mmpref.errors import UsageError
 from mmpref.judges.chat import ChatSettings, Query, Reply, count_usage
 from mmpref.judges.endpoint import Endpoint
@@ -76,7 +77,7 @@ class ServedWriter:
 
     def __init__(self, url: str, model: str, concurrency: int = 8) -> None:
         self._url, self._model, self._concurrency = url, model, concurrency
-        self._counts: dict[str, float] = {}
+        self._counts = Counts()
         self._endpoints: dict[ChatSettings, Endpoint] = {}
         Endpoint(url, model).ready()
 
@@ -102,8 +103,7 @@ class ServedWriter:
     def notes(self) -> dict[str, float]:
         """`mmpref.judges.chat.count_usage` of the requests, and for each parameter that the server does not take how
         many were ``without`` it; the names begin with `PREFIX`."""
-        counts, self._counts = self._counts, {}
-        return {PREFIX + name: value for name, value in counts.items()}
+        return {PREFIX + name: value for name, value in self._counts.take().items()}
 
     def close(self) -> None:
         """Nothing was started."""
@@ -114,9 +114,9 @@ class ServedWriter:
             Query(example.prompt, example.images, seed=seed) for example, seed in zip(examples, seeds, strict=True)
         ]
         replies = endpoint.ask(queries)
-        self._add(count_usage(replies))
+        self._counts.add(count_usage(replies))
         for name in endpoint.not_sent(seeds[0] if seeds else None):
-            self._add({f"without_{name}": len(queries)})
+            self._counts.add({f"without_{name}": len(queries)})
         return [_answer(reply) for reply in replies]
 
     def _endpoint(self, settings: ChatSettings) -> Endpoint:
@@ -124,10 +124,6 @@ class ServedWriter:
         if settings not in self._endpoints:
             self._endpoints[settings] = Endpoint(self._url, self._model, settings)
         return self._endpoints[settings]
-
-    def _add(self, counts: Mapping[str, float]) -> None:
-        for name, value in counts.items():
-            self._counts[name] = self._counts.get(name, 0) + value
 
 
 def chat_settings(decoding: Decoding, concurrency: int = 8) -> ChatSettings:

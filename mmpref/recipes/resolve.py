@@ -16,7 +16,7 @@ import yaml
 
 from mmpref.errors import InputError, UsageError, reason_of
 from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build, type_hints
-from mmpref.registry import Registry, package_files, suggest
+from mmpref.registry import Registry, suggest, yaml_files
 from mmpref.text_files import read_text
 
 Fit = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
@@ -37,7 +37,7 @@ _EXTENDS = "extends"
 
 def names() -> list[str]:
     """Every recipe that an installed package offers."""
-    return sorted(package_files(GROUP, ".yaml"))
+    return sorted(yaml_files(GROUP))
 
 
 def load(name_or_path: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def load(name_or_path: str) -> dict[str, Any]:
 
 def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, Any]]:
     """The recipe, behind those that it goes over."""
-    known = package_files(GROUP, ".yaml")
+    known = yaml_files(GROUP)
     path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))

@@ -80,17 +80,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        inner = [argument for argument in arguments if argument is not type(None)]
-        for argument in inner[:-1]:
-            with contextlib.suppress(UsageError):
-                return _coerce(value, argument, where)
-        word = typing.get_args(inner[-1])  # of a number or a word, what else the number could be is said too
-        if len(inner) == 1 or typing.get_origin(inner[-1]) is not typing.Literal or value in word:
-            return _coerce(value, inner[-1], where)
-        allowed = [*(_NAMES.get(one, str(one)) for one in inner[:-1]), *map(repr, word)]
-        raise UsageError(f"{where} is {_short(value)}; it must be {' or '.join(allowed)}.")
+        return _coerce_union(value, arguments, where)
     if origin is typing.Literal:
         if value in arguments:
             return value
@@ -110,6 +100,21 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise UsageError(f"{where} is {_short(value)}; it must be of type {expected}.")
+
+
+def _coerce_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
+    """A value as the first of several types that it is of."""
+    if value is None and type(None) in arguments:
+        return None
+    inner = [argument for argument in arguments if argument is not type(None)]
+    for argument in inner[:-1]:
+        with contextlib.suppress(UsageError):
+            return _coerce(value, argument, where)
+    word = typing.get_args(inner[-1])  # of a number or a word, what else the number could be is said too
+    if len(inner) == 1 or typing.get_origin(inner[-1]) is not typing.Literal or value in word:
+        return _coerce(value, inner[-1], where)
+    allowed = [*(_NAMES.get(one, str(one)) for one in inner[:-1]), *map(repr, word)]
+    raise UsageError(f"{where} is {_short(value)}; it must be {' or '.join(allowed)}.")
 
 
 def _short(value: Any) -> str:

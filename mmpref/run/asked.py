@@ -36,7 +36,7 @@ class Asked:
         chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data;
             ``shared``: on so many of the questions, where the run recorded which chose.
         served: what a server calls the models (``base``, ``adapter``) that answered; None where they were loaded here.
-        rows: which questions, of data that are watched while training (`mmpref.bench.chosen.row_digests`); else "".
+        rows: which questions, of data that are watched while training (`mmpref.bench.chosen_on.row_digests`); else "".
         remarks: what must be said of the data wherever results are shown.
         parts: part -> how many ``questions`` and ``images`` it has; None where a run did not record it.
     """

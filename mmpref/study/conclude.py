@@ -17,7 +17,7 @@ from mmpref.study.effects import Effect, Effects
 from mmpref.study.grid import Grid
 from mmpref.study.lead_curves import LeadCurve, lead_curves
 from mmpref.study.measurement import Failure, Measurement
-from mmpref.study.named import named
+from mmpref.study.named_metrics import named
 from mmpref.study.plan_types import Plan
 
 FACTS = {

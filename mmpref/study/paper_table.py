@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmpref.study.columns import Column
 from mmpref.study.measurement import Measurement
+from mmpref.study.paper_columns import Column
 from mmpref.study.plan_types import Plan
 
 DASH = "–"

@@ -33,7 +33,7 @@ A plan of two rows::
     leads: []                            # a row less another, by what worlds differ in: see `mmpref.study.leads`
     kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
     show: [chair chair_i, chair recall]  # columns of the table in the end
-    columns:                             # what the paper calls a number -> ours: see `mmpref.study.columns`
+    columns:                             # what the paper calls a number -> ours: see `mmpref.study.paper_columns`
       POPE: {metric: pope mean_f1, times: 100}
     scales:                              # --scale paper: the same plan with these keys merged over it; null takes
       paper: {recipe: paper, bases: [0]} # one away, and what stands in for something is said anew
@@ -57,9 +57,9 @@ from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.study.bases import Bases
 from mmpref.study.claims import Claim
-from mmpref.study.columns import Column
 from mmpref.study.grid import DEV
 from mmpref.study.leads import Lead
+from mmpref.study.paper_columns import Column
 from mmpref.study.plan_file import find, names, over, read_extended
 from mmpref.study.plan_names import check_names
 from mmpref.study.plan_types import KlPrompts, Plan, Row

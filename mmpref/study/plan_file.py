@@ -8,7 +8,7 @@ from typing import Any
 
 from mmpref.errors import InputError, reason_of
 from mmpref.recipes.resolve import NOT_YAML, parsed
-from mmpref.registry import package_files
+from mmpref.registry import yaml_files
 from mmpref.text_files import read_text
 
 GROUP = "mmpref.studies"
@@ -17,13 +17,13 @@ GROUP = "mmpref.studies"
 
 def names() -> list[str]:
     """Every plan that an installed package offers."""
-    return sorted(name for name in package_files(GROUP, ".yaml") if not name.startswith("_"))
+    return sorted(name for name in yaml_files(GROUP) if not name.startswith("_"))
 
 
 def find(name_or_path: str) -> Path | None:
     """The file of a plan: of that name, or a YAML file with ``rows``, its own or those of a plan that it extends; None
     where it is no plan's name."""
-    if known := package_files(GROUP, ".yaml").get(name_or_path):
+    if known := yaml_files(GROUP).get(name_or_path):
         return known
     path = Path(name_or_path).expanduser()
     return path if path.is_file() and _has_rows(path) else None

@@ -9,9 +9,9 @@ from typing import Any
 
 from mmpref.study.bases import Bases
 from mmpref.study.claims import Claim
-from mmpref.study.columns import Column
 from mmpref.study.grid import DEV, Grid
 from mmpref.study.leads import Lead
+from mmpref.study.paper_columns import Column
 from mmpref.study.references import references
 
 

@@ -13,7 +13,7 @@ from mmpref.errors import MmprefError, UsageError
 from mmpref.registry import suggest
 from mmpref.study.bases import Start
 from mmpref.study.choice import points
-from mmpref.study.named import named
+from mmpref.study.named_metrics import named
 from mmpref.study.plan_types import Plan, Row
 from mmpref.study.schedule import Schedule, Target, select
 from mmpref.study.steps import Composer, Job

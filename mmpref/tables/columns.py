@@ -106,7 +106,7 @@ def read_parts(row: Row) -> Any:
     Raises:
         InputError: it is of none.
     """
-    read = read_row(row, "a row", bare=True)
+    read = read_row(row, "a row")
     return read.prompt, read.chosen, read.rejected, read.rejected_policy, read.images, *map(row.get, _BESIDE)
 
 

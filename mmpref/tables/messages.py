@@ -104,11 +104,8 @@ _NOT_READ = (
 )
 
 
-def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
+def shape_of(row: Mapping[str, Any], where: str) -> Shape:
     """The columns that hold the row's conversation.
-
-    Args:
-        bare: a prompt without any answer will do.
 
     Returns:
         The columns; that of the prompt is ``""`` where rows have captions and none (`DEFAULT_PROMPT`), that of the
@@ -123,10 +120,10 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
         return (before, chosen) if before else (chosen,)
     if whole:
         return (whole,)
-    if question and (answer or bare):
-        return (question, answer) if answer else (question, "")
+    if question:
+        return (question, answer or "")
     caption = _first(CAPTIONS, row)
-    if caption and not question and (caption != "text" or _is_caption(row)):
+    if caption and (caption != "text" or _is_caption(row)):
         return ("", caption)
     raise InputError(f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", HINT)
 

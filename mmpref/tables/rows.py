@@ -128,23 +128,22 @@ def _visible(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_NO_WIDTH))
 
 
-def image_fault(error: ImageError, column: str = "images") -> Fault:
+def image_fault(error: ImageError) -> Fault:
     """Why an image cannot be used."""
-    return Fault(getattr(error, "reason", "bad-image"), brief(str(error), 600), "images", column)
+    return Fault(getattr(error, "reason", "bad-image"), brief(str(error), 600), "images", "images")
 
 
-def read_row(row: Mapping[str, Any], where: str, bare: bool = False) -> PreferenceRow:
-    """Read a row of any known shape.
+def read_row(row: Mapping[str, Any], where: str) -> PreferenceRow:
+    """Read a row of any known shape; one with a prompt and no answer is of a known shape too.
 
     Args:
         where: what to call it in errors.
-        bare: a row with a prompt and no answer is of a known shape too.
 
     Raises:
         InputError: its columns are of no known shape.
     """
     row = unfolded(row)
-    return _RowReader(row, shape_of(row, where, bare)).result()
+    return _RowReader(row, shape_of(row, where)).result()
 
 
 class _RowReader:

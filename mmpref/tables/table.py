@@ -147,7 +147,7 @@ class TableReader:
     def read_again(self, row: Mapping[str, Any], number: int) -> PreferenceRow:
         """A row that was read before."""
         try:
-            return read_row(row, f"{self.where}, row {number}", bare=True)
+            return read_row(row, f"{self.where}, row {number}")
         except InputError:
             detail = f"its columns are {columns_of(unfolded(row))}: no shape that mmpref reads"
             fault = Fault("malformed", brief(detail, 600), "prompt", "row")
@@ -163,7 +163,7 @@ class TableReader:
             return
         row, number = self._first
         where = f"{self.where}, row {number}"
-        read = read_row(row, where, bare=True)
+        read = read_row(row, where)
         missing = _lacking(row, read, self._needs)
         columns = columns_of(unfolded(row))
         unread = f" {', '.join(read.unread)} is not read." if read.unread else ""

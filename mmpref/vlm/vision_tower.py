@@ -169,7 +169,8 @@ class VisionTower:
 
     @contextlib.contextmanager
     def record(self) -> Iterator[list[torch.Tensor]]:
-        """The features of the images that the model is run on within it, as they come."""
+        """The features of the images that the model is run on within it, in the order in which they leave the tower and
+        its projectors; their shapes are the family's, without gradients."""
         features: list[torch.Tensor] = []
         with self._hook_exits(lambda given: features.append(given.detach())):
             yield features
@@ -182,7 +183,7 @@ class VisionTower:
             rows: of each row of the batch, or of all of them together.
 
         Raises:
-            Unlike: the run asks for features of another number or shape.
+            FeatureMismatch: the run asks for features of another number or shape.
         """
         parts = list(zip(*rows, strict=True))
         calls = iter(parts)
@@ -200,7 +201,7 @@ class VisionTower:
 
     @torch.no_grad()
     def features(self, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-        """What the tower makes of the images of a batch; the model does not run further.
+        """What the tower makes of the images of a batch, as `record` has it; the model does not run further.
 
         Args:
             inputs: as the model takes them.

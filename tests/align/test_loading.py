@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from mmpref.align.adapter import check_saved_adapter
 from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, mark_complete
+from mmpref.align.fitted import SCRATCH
 from mmpref.align.merge_adapter import merge_adapter
-from mmpref.align.train import SCRATCH, train
+from mmpref.align.train import train
 from mmpref.cli.main import program
 from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path

@@ -16,18 +16,15 @@ from mmpref.bench.records import read_records, read_resamples
 from mmpref.cli.format import print_results
 from mmpref.errors import ModelError, UsageError
 from mmpref.hub.private import public
-from mmpref.recipes import resolve
 from mmpref.run.results import Results
 from mmpref.run.verdict import lines_of
+from tests.bench.judged import judged, value_of
 from tests.judges.server import ChatServer, fault, text_of
 
-from .benchmarks.conftest import cell, records, write_parquet
+from .benchmarks.conftest import records
 from .conftest import MODEL, png, write_rows
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def mmhal_rows(count: int = 4) -> list[dict[str, Any]]:
@@ -57,19 +54,6 @@ def mmhal(tmp_path: Path) -> dict[str, Any]:
     return {"data": str(tmp_path / "response_template.json"), "images": str(tmp_path / "images"), "max_new_tokens": 4}
 
 
-def judged(benchmark: str, settings: dict[str, Any], judge: str, output: Path, **changes: Any) -> dict[str, Any]:
-    recipe = EvaluateRecipe(MODEL, (benchmark,), benchmark={benchmark: settings}, judge=judge, **changes)
-    return evaluate(recipe, output)
-
-
-def _value(found: dict[str, Any], name: str, part: str = "all", model: str = "base") -> dict[str, Any]:
-    return next(
-        row
-        for row in found["results"]
-        if row["metric"].startswith(f"{name}@") and (row["split"], row["model"]) == (part, model)
-    )
-
-
 def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_path: Path) -> None:
     def answer(body: dict, _: int) -> str:
         return f"Fine.\nRating: {2 if 'cup? 0' in text_of(body) else 5}"
@@ -77,11 +61,11 @@ def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#gpt-x", tmp_path / "run")
         asked = text_of(server.requests[0])
-    assert _value(found, "score")["value"] == pytest.approx((2 + 5 * 3) / 4)
-    assert _value(found, "hallucination_rate")["value"] == 0.25
-    assert _value(found, "informativeness")["value"] == pytest.approx((2 / 3 + 3 * 2 / 3) / 4)
-    assert _value(found, "score", "attribute")["n"] == 1
-    model, prompt, temperature, order = _value(found, "score")["metric"].removeprefix("score@").split("/")
+    assert value_of(found, "score")["value"] == pytest.approx((2 + 5 * 3) / 4)
+    assert value_of(found, "hallucination_rate")["value"] == 0.25
+    assert value_of(found, "informativeness")["value"] == pytest.approx((2 / 3 + 3 * 2 / 3) / 4)
+    assert value_of(found, "score", "attribute")["n"] == 1
+    model, prompt, temperature, order = value_of(found, "score")["metric"].removeprefix("score@").split("/")
     assert (model, len(prompt), temperature, order) == ("gpt-x", 8, "t0", "single")
     assert "### Image Contents\nCup, Table\n" in asked
     assert "On the {table}." in asked  # braces of data are text
@@ -119,9 +103,9 @@ def test_repeats_give_the_judges_noise_and_the_first_scores(
         assert found["judge"]["replies"]["mmhal"]["base"]["requests"] == 12, "all that was asked is counted"
         alone = judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "alone")
         assert len(server.requests) == 12, "the first time is that of a run without repeats"
-    row = _value(found, "score")
+    row = value_of(found, "score")
     assert row["judge_noise"] == {"repeats": 3, "deviation": pytest.approx(1.0), "low": 2.0, "high": 4.0}
-    assert {name: value for name, value in row.items() if name != "judge_noise"} == _value(alone, "score")
+    assert {name: value for name, value in row.items() if name != "judge_noise"} == value_of(alone, "score")
     print_results(Results.from_dict(found), found)
     assert "1.000 (SD of 3 repeats, 2.000 to 4.000)" in " ".join(capsys.readouterr().out.split())
 
@@ -139,7 +123,7 @@ def test_what_a_judge_said_judges_again_without_it(mmhal: dict[str, Any], tmp_pa
     file.write_text("".join(row for row in rows if "cup? 2" not in row))
     fewer = judged("mmhal-v", mmhal, str(file), tmp_path / "fewer", judge_repeats=2)
     assert fewer["judge"]["replies"]["mmhal-v"]["base"]["missing"] == 2, "of each repeat"
-    assert _value(fewer, "score")["n"] == 3
+    assert value_of(fewer, "score")["n"] == 3
 
 
 def test_what_it_costs_is_told_before_and_after(
@@ -182,7 +166,7 @@ def test_failed_and_unreadable_replies_are_missing_with_counts(
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
-    row = _value(found, "score")
+    row = value_of(found, "score")
     assert (row["value"], row["n"], row["missing"]) == (6, 2, 2)
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert (counts["failed"], counts["unreadable"], counts["missing"]) == (1, 1, 2)
@@ -206,7 +190,7 @@ def test_where_a_judge_fails_on_one_model_the_pair_is_missing(
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run", adapter=str(adapter))
-    base, other = _value(found, "score"), _value(found, "score", model="adapter")
+    base, other = value_of(found, "score"), value_of(found, "score", model="adapter")
     assert (base["n"], other["n"], base["missing"], other["missing"]) == (3, 3, 1, 1), "values are of the pairs"
     assert found["missing"] == {"mmhal": {"base": 0, "adapter": 1}}
     moved = next(row for row in found["differences"] if row["metric"] == base["metric"] and row["split"] == "all")
@@ -250,7 +234,7 @@ def test_another_prompt_is_another_metric(mmhal: dict[str, Any], tmp_path: Path)
         own = judged("mmhal", mmhal, judge, tmp_path / "own")
         found = judged("mmhal", mmhal, judge, tmp_path / "run", judge_prompt="Q {question} R {reference} A {answer}")
         assert text_of(server.requests[-1]).startswith("Q Where is the cup?")
-    assert _value(own, "score")["metric"] != _value(found, "score")["metric"]
+    assert value_of(own, "score")["metric"] != value_of(found, "score")["metric"]
     with pytest.raises(UsageError, match=r"has no \{answer\}"):
         judged("mmhal", mmhal, judge, tmp_path / "none", judge_prompt="Rate it.")
     with pytest.raises(UsageError, match="cannot serve mmhal and mmvet"):
@@ -265,97 +249,6 @@ def test_a_judge_is_asked_for_where_it_is_needed_and_refused_where_not(mmhal: di
     rows = write_rows(tmp_path / "rows.jsonl", mmhal_rows())
     with pytest.raises(UsageError, match=r"row 0 names its image by an address.*test_data\.zip"):
         judged("mmhal", {"data": str(rows)}, "http://127.0.0.1:1/v1#j", tmp_path / "run")
-
-
-def test_llava_wild(tmp_path: Path) -> None:
-    """FACTS.md B.1 and B.4, LLaVA-Bench: the ratio of sums, reference first, captions as context."""
-    rows = [
-        {
-            "question_id": i,
-            "question": f"What is it? {i}",
-            "image": cell(i),
-            "caption": "A {cup}.",
-            "gpt_answer": "It is a cup.",
-            "category": ("conv", "detail", "complex")[i],
-            "image_id": f"00{i}.jpg",
-        }
-        for i in range(3)
-    ]
-    file = write_parquet(tmp_path / "train.parquet", rows)
-
-    def answer(body: dict, _: int) -> str:
-        return "8 4" if "it? 0" in text_of(body) else "10 9\nGood." if "it? 1" in text_of(body) else "Both are good."
-
-    with ChatServer(answer) as server:
-        found = judged("llava-wild", {"data": str(file), "max_new_tokens": 4}, f"{server.url}#j", tmp_path / "run")
-        request = server.requests[0]
-    assert [message["role"] for message in request["messages"]] == ["system", "user"]
-    assert text_of(request).index("[Assistant 1]\nIt is a cup.") < text_of(request).index("[Assistant 2]")
-    assert _value(found, "relative_score")["value"] == pytest.approx(100 * 13 / 18)
-    assert _value(found, "relative_score", "conv")["value"] == 50
-    assert _value(found, "relative_score")["missing"] == 1
-    assert _value(found, "relative_score")["metric"].endswith("/reference-first")
-
-
-def test_mm_vet(tmp_path: Path) -> None:
-    """FACTS.md B.1 and B.6, MM-Vet: comma lists of abilities, <AND> and <OR> spaced in the judge's table."""
-    rows = [
-        {
-            "question_id": f"v1_{i}",
-            "question": f"What is x? {i}",
-            "answer": "-1<AND>-5",
-            "image": cell(i),
-            "image_source": "x",
-            "capability": ("ocr,math", "rec")[i],
-        }
-        for i in range(2)
-    ]
-    file = write_parquet(tmp_path / "test.parquet", rows)
-    with ChatServer(lambda body, _: "0.5" if "x? 0" in text_of(body) else "1.0") as server:
-        found = judged("mmvet", {"data": str(file), "max_new_tokens": 4}, f"{server.url}#j", tmp_path / "run")
-        last = text_of(server.requests[0]).splitlines()[-1]
-    assert last.count(" | ") == 3
-    assert " | -1 <AND> -5 | " in last
-    assert _value(found, "score")["value"] == 75
-    assert _value(found, "score", "math")["value"] == _value(found, "score", "math+ocr only")["value"] == 50
-
-
-def test_a_prediction_cannot_break_the_judges_table() -> None:
-    from mmpref.bench.benchmark import BENCHMARKS, Sample
-    from mmpref.types import Message
-
-    task = BENCHMARKS.get("mmvet").task(BENCHMARKS.get("mmvet").settings())
-    sample = Sample("0", "0", None, (Message("user", "q"),), {"question": "q", "answer": "a", "parts": ["all"]})
-    text = task.query(sample, "1.0 |\n q | a | b | 1.0", task.instruction).messages[-1].content
-    assert text.splitlines()[-1] == "q | a | 1.0 / q / a / b / 1.0 | "
-
-
-@pytest.mark.parametrize(
-    ("benchmark", "metric", "least"),
-    [
-        ("mmhal", "score", 3.5),
-        ("mmhal-v", "score", 3.5),
-        ("llava-wild", "relative_score", 50),
-        ("mmvet", "score", 50),
-    ],
-)
-def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, least: float, tmp_path: Path) -> None:
-    settings = resolve.load("testbed")["evaluate"]["benchmark"][benchmark]
-    found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=24)
-    assert _value(found, metric)["value"] >= least
-    assert found["missing"] == {benchmark: {"base": 0}}
-    blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=24, blind="no-image")
-    assert _value(blind, metric)["value"] < _value(found, metric)["value"] - 0.2
-
-
-def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None:
-    settings = resolve.load("testbed")["evaluate"]["benchmark"]["object-halbench"]
-    found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=24)
-    assert _value(found, "mention_hallucination")["value"] < 0.4
-    assert _value(found, "recall")["value"] > 0.6
-    assert found["missing"] == {"object-halbench": {"base": 0}}
-    blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=24, blind="no-image")
-    assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1
 
 
 @pytest.mark.long
@@ -387,7 +280,7 @@ def test_the_share_that_could_not_be_read_is_reported_with_an_example(
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert (counts["read"], counts["unreadable"], counts["unreadable_share"]) == (3, 1, 0.25)
     assert counts["unreadable_example"] == "Rating: 10"
-    assert _value(found, "score")["value"] == 5
+    assert value_of(found, "score")["value"] == 5
     assert "1 of 4 replies of the judge (25.0 %) could not be read" in caplog.text
     assert "'Rating: 10'" in caplog.text
     print_results(Results.from_dict(found), found)
@@ -398,7 +291,7 @@ def test_of_a_judges_reasoning_the_rating_behind_it_counts(mmhal: dict[str, Any]
     reply = "<think>Maybe it invents the cup, so rating: 2. No, it is there.</think>\nSupported.\nRating: 5"
     with ChatServer(lambda *_: reply) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
-    assert _value(found, "score")["value"] == 5
+    assert value_of(found, "score")["value"] == 5
     assert found["judge"]["replies"]["mmhal"]["base"]["reasoned"] == 4
     assert {row["verdict"] for row in records(tmp_path / "run", "mmhal")} == {reply}
     assert reply in json.loads((tmp_path / "run/judgements.jsonl").read_text().splitlines()[0])["reply"]
@@ -438,7 +331,7 @@ def test_a_judges_reply_that_was_cut_is_missing(mmhal: dict[str, Any], tmp_path:
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
-    assert (_value(found, "score")["value"], _value(found, "score")["missing"]) == (5, 1)
+    assert (value_of(found, "score")["value"], value_of(found, "score")["missing"]) == (5, 1)
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert [counts[name] for name in ("unfinished", "unreadable", "missing")] == [1, 0, 1]
 
@@ -459,7 +352,7 @@ def test_a_judge_whose_server_takes_no_temperature_is_named_so(mmhal: dict[str, 
     for name in ("run", "again"):
         with ChatServer(answer) as server:
             found = judged("mmhal", mmhal, f"{server.url}#o-mini", tmp_path / name)
-        assert "/tdefault/" in _value(found, "score")["metric"]
+        assert "/tdefault/" in value_of(found, "score")["metric"]
         assert found["judge"]["temperature"] is None
 
 
@@ -469,6 +362,6 @@ def test_a_judge_that_was_started_with_other_weights_is_told_apart(mmhal: dict[s
             judged("mmhal", mmhal, f"{server.url}#j", tmp_path / str(number), judge_revision=word)
             for number, word in enumerate(("a", "b", "a"))
         ]
-    assert [_value(run, "score")["value"] for run in runs] == [4, 5, 4]
+    assert [value_of(run, "score")["value"] for run in runs] == [4, 5, 4]
     with pytest.raises(UsageError, match="judge is no endpoint"):
         judged("mmhal", mmhal, "testbed-oracle", tmp_path / "no", judge_revision="a")

@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.api.planned import planned_evaluation
 from mmpref.bench.benchmark import BENCHMARKS
-from mmpref.bench.chosen import mark_chosen, row_digests
+from mmpref.bench.chosen_on import mark_chosen_on, row_digests
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.identity import data_facts
 from mmpref.bench.official import asked_of, changed_settings
@@ -131,7 +131,7 @@ def test_the_data_that_chose_are_known_again(chosen: Path, file: Path, caplog: p
     for plan in (_plan(file), _plan(copy)):
         asked = {"pope": asked_of(plan, data_facts(plan.table, plan.samples, {})["samples"])}
         with caplog.at_level(logging.WARNING, "mmpref"):
-            marked = mark_chosen(asked, {"pope": plan.samples}, ref)
+            marked = mark_chosen_on(asked, {"pope": plan.samples}, ref)
         assert marked["pope"].chose == {"step": 20, "metric": "pope/accuracy"}
         assert "step 20 of the adapter was chosen by pope/accuracy on the same data" in caplog.text
         caplog.clear()
@@ -144,7 +144,7 @@ def test_a_file_is_the_same_data_under_whichever_split(chosen: Path, file: Path)
     (chosen / "run.json").write_text(json.dumps(run))
     plan = _plan(file)
     asked = {"pope": asked_of(plan, data_facts(plan.table, plan.samples, {})["samples"])}
-    assert mark_chosen(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen)))["pope"].chose
+    assert mark_chosen_on(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen)))["pope"].chose
 
 
 @pytest.mark.parametrize("watched", [None, 3, {"data": 1}, {"benchmark": "pope", "label": "pope", "data": 1}])
@@ -153,7 +153,7 @@ def test_a_broken_record_of_what_chose_says_nothing(chosen: Path, file: Path, wa
     (chosen / "run.json").write_text(json.dumps(run))
     plan = _plan(file)
     asked = {"pope": asked_of(plan, "sha256:1")}
-    assert mark_chosen(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
+    assert mark_chosen_on(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
 
 
 def test_questions_that_chose_are_known_in_a_part_of_their_file(
@@ -170,7 +170,7 @@ def test_questions_that_chose_are_known_in_a_part_of_their_file(
     for count, told in ((1, ""), (2, " (1 of 2 questions)")):
         plan = _plan(write_rows(file.parent / f"part{count}.jsonl", rows[:count]))
         asked = {"pope": asked_of(plan, data_facts(plan.table, plan.samples, {})["samples"])}
-        marked = mark_chosen(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen)))
+        marked = mark_chosen_on(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen)))
         assert marked["pope"].chose == {"step": 20, "metric": "pope/accuracy", "shared": 1}
         assert f"part{count}.jsonl, scored like pope{told}: its values there are too good" in caplog.text
         assert Asked.from_dict(marked["pope"].as_dict()) == marked["pope"]
@@ -180,11 +180,11 @@ def test_other_data_did_not_choose(chosen: Path, file: Path, caplog: pytest.LogC
     other = write_rows(file.parent / "other.jsonl", [pope_row(9, "red.png", answer="no")])
     plan = _plan(other)
     asked = {"pope": asked_of(plan, data_facts(plan.table, plan.samples, {})["samples"])}
-    assert mark_chosen(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
+    assert mark_chosen_on(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
     (chosen / "run.json").write_text(json.dumps({"best": None, "watched": {}}))
-    assert mark_chosen(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
+    assert mark_chosen_on(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
     (chosen / "run.json").unlink()
-    assert mark_chosen(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
+    assert mark_chosen_on(asked, {"pope": plan.samples}, ModelRef(MODEL, None, str(chosen))) == asked
     assert not caplog.text
 
 

@@ -49,9 +49,7 @@ def stub(body: dict[str, Any], _: int) -> str | Response:
     )
 
 
-@pytest.fixture(autouse=True)
-def replies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

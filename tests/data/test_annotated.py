@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
-from mmpref.data.finalize import summary_rows
 from mmpref.data.recipe import BuildRecipe
+from mmpref.data.summary import summary_rows
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.testbed import language, oracle
 from mmpref.testbed.world import Scene
+from tests.data.built import rows_of
 from tests.judges.server import ChatServer, fault, text_of
 
 MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
@@ -29,10 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 ROWS, BLOCK = 16, 8
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def recipe(method: str, **changes: Any) -> BuildRecipe:
@@ -46,10 +43,6 @@ def recipe(method: str, **changes: Any) -> BuildRecipe:
         builder=SETTINGS[method],
     )
     return replace(made, **changes)
-
-
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [row for file in sorted((run / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
 def texts(row: dict[str, Any]) -> tuple[str, str]:

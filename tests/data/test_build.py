@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import io
 import json
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -17,63 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref import registry
 from mmpref.data import shards
 from mmpref.data.build import build_dataset
 from mmpref.data.recipe import BuildRecipe
-from mmpref.errors import InputError, ModelError, RunError, UsageError
-from mmpref.run.manifest import read_manifest
-from tests.forked import Forked
+from mmpref.errors import RunError
+from tests.data.reversed_rows import begin, recipe, run
 
-ROWS = 23
-
-
-@pytest.fixture(autouse=True)
-def reverse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._modules("mmpref.builders"), "reverse", "tests.data.reverse")
-
-
-def picture(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise((40, 40), 10 + number).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    rows = []
-    for number in range(ROWS):
-        (folder / f"{number}.png").write_bytes(picture(number))
-        answer = "One." if number == 4 else f"Number {number} has " + "word " * (number % 9) + "in it."
-        value = f"<image>\nWhat is {number}?" if number % 2 else f"What is {number}?\n<image>"
-        turns = [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
-        rows.append({"id": f"row{number}", "image": f"{number}.png", "conversations": turns})
-    del rows[7]["image"]
-    rows[9]["image"] = "nowhere.png"
-    rows[11]["conversations"][1]["value"] = " "
-    (folder / "rows.json").write_text(json.dumps(rows))
-    return folder
-
-
-def recipe(folder: Path, **changes: Any) -> BuildRecipe:
-    values: dict[str, Any] = {
-        "model": "none",
-        "source": str(folder / "rows.json"),
-        "method": "reverse",
-        "block_size": 4,
-    }
-    return BuildRecipe(**{**values, **changes})
-
-
-def run(source: Path, output: Path, **given: Any) -> subprocess.CompletedProcess[str]:
-    what = {"model": "none", "source": str(source / "rows.json"), "method": "reverse", "block_size": 4}
-    settings = {**what, **given.pop("recipe", {})}
-    return begin(recipe=settings, output=str(output), **given).end()
-
-
-def begin(**given: Any) -> Forked:
-    return Forked("tests.data.reverse:main", [given])
+pytestmark = pytest.mark.usefixtures("reverse")
 
 
 def digests(output: Path) -> dict[str, str]:
@@ -263,122 +210,11 @@ def test_a_finished_run_needs_neither_source_nor_model(source: Path, tmp_path: P
     assert build_dataset(values, tmp_path / "run") == first
 
 
-def test_a_finished_run_is_not_shown_as_that_of_another_adapter(source: Path, tmp_path: Path) -> None:
-    weights = tmp_path / "adapter/adapter_model.safetensors"
-    weights.parent.mkdir()
-    weights.write_bytes(b"first")
-    values = recipe(source, adapter=str(weights.parent), limit=4)
-    build_dataset(values, tmp_path / "run")
-    facts = {"id": str(weights.parent), "revision": None, "weights": hashlib.sha256(b"first").hexdigest()}
-    manifest = {**read_manifest(tmp_path / "run"), "adapter": facts}  # this method loads no model
-    (tmp_path / "run/run.json").write_text(json.dumps(manifest))
-    assert build_dataset(values, tmp_path / "run") == manifest
-    weights.write_bytes(b"second")
-    with pytest.raises(RunError, match="is another than"):
-        build_dataset(values, tmp_path / "run")
-    weights.unlink()
-    assert build_dataset(values, tmp_path / "run") == manifest
-
-
-def test_a_source_that_changed_is_refused(source: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "rows.json"
-    copy.write_text((source / "rows.json").read_text())
-    values = recipe(source, source=str(copy), image_root=(str(source),))
-    build_dataset(values, tmp_path / "run", shard=(0, 2))
-    copy.write_text(copy.read_text() + "\n")
-    with pytest.raises(RunError, match="has changed"):
-        build_dataset(values, tmp_path / "run")
-
-
 def test_another_recipe_is_refused(source: Path, whole: Path) -> None:
     before = digests(whole)
     with pytest.raises(RunError, match=r"builder.iterations: 3 there, 4 now"):
         build_dataset(recipe(source, builder={"iterations": 4}), whole)
     assert digests(whole) == before
-
-
-def test_one_example_that_breaks_the_method_is_skipped_alone(source: Path, tmp_path: Path) -> None:
-    answer = "Number 2 has word word in it."
-    manifest = build_dataset(recipe(source, builder={"poison": answer}), tmp_path / "run")
-    assert manifest["counts"]["skipped"]["failed"] == 1
-    report = json.loads((tmp_path / "run/report.json").read_text())
-    assert report["skipped"]["failed"]["first"] == [
-        {"id": "row2", "detail": "ZeroDivisionError: cannot digest this answer"}
-    ]
-
-
-@pytest.mark.parametrize(("poison", "error"), [("every", ZeroDivisionError), ("no model", ModelError)])
-def test_a_method_that_breaks_on_all_is_not_the_rows_fault(
-    source: Path, tmp_path: Path, poison: str, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        build_dataset(recipe(source, builder={"poison": poison}), tmp_path / "run")
-
-
-@pytest.mark.parametrize("block_size", [1, 4])
-@pytest.mark.parametrize("poison", ["every", "every, and an image"])
-def test_nor_is_any_row_told_as_skipped(
-    source: Path, tmp_path: Path, poison: str, block_size: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    values = recipe(source, builder={"poison": poison}, block_size=block_size)
-    with pytest.raises(ZeroDivisionError), caplog.at_level("WARNING", "mmpref"):
-        build_dataset(values, tmp_path / "run")
-    told = [record.getMessage() for record in caplog.records if "is skipped" in record.getMessage()]
-    assert len(told) <= (1 if block_size > 1 else 2), told
-
-
-def test_no_usable_row_tells_why(source: Path, tmp_path: Path) -> None:
-    rows = json.loads((source / "rows.json").read_text())
-    (tmp_path / "bad.json").write_text(json.dumps([rows[7], rows[9], rows[11]]))
-    values = recipe(source, source=str(tmp_path / "bad.json"), image_root=(str(source),))
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"\(empty-answer: 1, missing-image: 1, no-image: 1\).*nowhere.png"):
-            build_dataset(values, tmp_path / "run")
-    assert not (tmp_path / "run/run.json").exists()
-
-
-def test_a_mistyped_source_does_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no file or folder"):
-        build_dataset(recipe(source, source="./typo.json"), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {
-        "rows": 4,
-        "skipped": {},
-        "changed": {"images_moved_first": 2},
-    }
-
-
-def test_an_unexpected_error_does_not_claim_the_directory_either(source: Path, tmp_path: Path) -> None:
-    for shard in (None, (0, 1)):
-        with pytest.raises(ZeroDivisionError):
-            build_dataset(recipe(source, builder={"poison": "every"}), tmp_path / "run", shard=shard)
-        assert not (tmp_path / "run").exists()
-    assert build_dataset(recipe(source), tmp_path / "run")["counts"]["rows"] == 19
-
-
-def test_a_build_that_fails_half_way_keeps_its_blocks(source: Path, tmp_path: Path) -> None:
-    def fail(rows: int, outcomes: Any) -> None:
-        if outcomes:
-            raise RuntimeError("the machine is gone")
-
-    with pytest.raises(RuntimeError):
-        build_dataset(recipe(source), tmp_path / "run", on_progress=fail)
-    assert (tmp_path / "run/.mmpref/blocks/000000.json").exists()
-    with pytest.raises(RunError, match="another recipe"):
-        build_dataset(recipe(source, seed=1), tmp_path / "run")
-
-
-def test_rows_that_cannot_be_used_do_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "rows.json").write_text(json.dumps(json.loads((source / "rows.json").read_text())[:4]))
-    values = recipe(source, source=str(tmp_path / "rows.json"))
-    with pytest.raises(InputError, match="None of the 4 images"):
-        build_dataset(values, tmp_path / "run")
-    rooted = dataclasses.replace(values, image_root=(str(source),))
-    assert build_dataset(rooted, tmp_path / "run")["counts"] == {
-        "rows": 4,
-        "skipped": {},
-        "changed": {"images_moved_first": 2},
-    }
 
 
 def test_reasons_are_the_same_in_equal_builds(source: Path, tmp_path: Path) -> None:
@@ -393,18 +229,6 @@ def test_reasons_are_the_same_in_equal_builds(source: Path, tmp_path: Path) -> N
     assert one == two
     assert "cannot identify image file" in one
     assert "0x" not in one
-
-
-def test_wrong_settings(source: Path, tmp_path: Path) -> None:
-    for changes, message in (
-        ({"builder": {"iteration": 1}}, "Did you mean 'iterations'"),
-        ({"method": "revers"}, "Did you mean 'reverse'"),
-        ({"limit": 0}, "at least 1"),
-        ({"block_size": 0}, "at least 1"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            build_dataset(recipe(source, **changes), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_large_data_goes_to_several_files(
@@ -453,19 +277,6 @@ def test_progress_tells_rows_and_outcomes(source: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     build_dataset(recipe(source), tmp_path / "run", on_progress=lambda rows, made: told.append((rows, len(made))))
     assert told == [(23, 0), (23, 4), (23, 4), (23, 4), (23, 4), (23, 4), (23, 3)]
-
-
-def test_bad_rows_that_fill_a_block_do_not_stop_the_rest(source: Path, tmp_path: Path) -> None:
-    bad = {"poison": "row16,row17,row18,row19"}
-    manifest = build_dataset(recipe(source, block_size=4, builder=bad), tmp_path / "run")
-    assert manifest["counts"]["skipped"]["failed"] == 4
-    assert manifest["counts"]["rows"] == ROWS - sum(manifest["counts"]["skipped"].values())
-
-
-def test_too_little_memory_is_not_the_rows_fault(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="memory") as raised:
-        build_dataset(recipe(source, builder={"poison": "memory"}), tmp_path / "run")
-    assert "batch_size" in raised.value.hint
 
 
 def test_white_space_around_answers_is_no_part_of_them(tmp_path: Path, source: Path) -> None:

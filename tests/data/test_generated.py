@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -21,9 +20,9 @@ from mmpref.data.sources import Source
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.tables.open import open_table
-from mmpref.types import Example, ImageData, ModelRef, Pair, Skip
-from mmpref.vlm.load import load_policy
+from mmpref.types import Example, ImageData, Pair, Skip
 from mmpref.vlm.policy import Policy
+from tests.data.built import rows_of
 
 MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
 WRITTEN: dict[str, Any] = {"similarity_model": EMBEDDER, "max_answer_tokens": 48}
@@ -46,20 +45,11 @@ def recipe(method: str, **changes: Any) -> BuildRecipe:
     return replace(made, model=MODEL if builder.uses_model else None, **changes)
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [row for file in sorted((run / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
-
-
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
     [(_, block)] = Source([open_table("testbed")], limit=ROWS).blocks(ROWS, lambda _: True)
     assert all(isinstance(row, Example) for row in block)
     return [row for row in block if isinstance(row, Example)]
-
-
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy(ModelRef(MODEL))
 
 
 def pairs_of(policy: Policy, method: str, examples: list[Example], **settings: Any) -> list[Pair | Skip]:

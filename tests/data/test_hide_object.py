@@ -27,9 +27,8 @@ from mmpref.sampling.resample import Draft, next_sentences
 from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
-from mmpref.types import Example, ImageData, ModelRef, Pair, Skip, context_of
+from mmpref.types import Example, ImageData, Pair, Skip, context_of
 from mmpref.vlm.encode import encode
-from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.token_places import coverage
 
@@ -43,11 +42,6 @@ SETTINGS: dict[str, Any] = {
     "max_answer_tokens": 48,
     "max_sentence_tokens": 24,
 }
-
-
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy(ModelRef(MODEL))
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mmpref.bench.scoring import chair
 from mmpref.cli.main import program
 from mmpref.data.blocks import check_rejected
 from mmpref.data.build import build_dataset, spelled_out
 from mmpref.data.builder import BUILDERS, Context
 from mmpref.data.recipe import BuildRecipe
-from mmpref.data.row_facts import objects_of
 from mmpref.data.sources import Source
 from mmpref.errors import UsageError
 from mmpref.judges.rewriter import Rewriting
@@ -30,39 +28,15 @@ from mmpref.sampling.logprobs import answer_tokens, log_probs
 from mmpref.sampling.resample import Draft, resample_sentences
 from mmpref.sampling.sentences import sentences, split
 from mmpref.sampling.similarity import load_similarity
-from mmpref.synonyms import Synonyms
 from mmpref.tables.open import open_table
-from mmpref.testbed import language, oracle
+from mmpref.testbed import oracle
 from mmpref.testbed.judges.testbed_oracle import JUDGE
-from mmpref.testbed.tables import testbed, testbed_objects
 from mmpref.types import Example, ModelRef, Pair, Skip
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-
-MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
-SYNONYMS = "pkg:mmpref.testbed/synonyms.txt"
-WRITTEN: dict[str, Any] = {"similarity_model": EMBEDDER, "max_answer_tokens": 48}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "bdhs-own": {**WRITTEN, "samples": 2, "iterations": 2, "rho_th": 0.9, "max_tail_tokens": 24},
-    "opa": WRITTEN,
-    "chair-rank": {**WRITTEN, "samples": 3, "temperature": 1.5, "synonyms": SYNONYMS},
-    "self-correct": {**WRITTEN, "samples": 2, "max_sentence_tokens": 24},
-    "iris": {**WRITTEN, "samples": 2, "temperature": 1.5, "adapter": "given by a fixture"},
-}
-ROWS = 12
-
-
-@pytest.fixture(scope="module")
-def examples() -> list[Example]:
-    [(_, block)] = Source([open_table("testbed-objects")], limit=ROWS).blocks(ROWS, lambda _: True)
-    return [row for row in block if isinstance(row, Example)]
-
-
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy(ModelRef(MODEL))
+from tests.data.own_pairs import CAPTIONS, EMBEDDER, MODEL, ROWS, SETTINGS, worker_of
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +54,6 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     return load_policy(ModelRef(MODEL, adapter=str(folder)))
 
 
-def worker_of(policy: Policy, method: str, **settings: Any) -> Any:
-    builder = BUILDERS.get(method)
-    context = Context(lambda: policy, policy.ref, 0, 0, "testbed-oracle" if builder.needs_annotator else None)
-    return builder.worker(context, builder.config()(**{**SETTINGS[method], **settings}))
-
-
 def texts(outcomes: list[Pair | Skip]) -> list[tuple[str, str, str]]:
     return [
         (one.example.id, one.chosen, one.rejected) if isinstance(one, Pair) else (one.id, one.reason, "")
@@ -95,12 +63,12 @@ def texts(outcomes: list[Pair | Skip]) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("method", SETTINGS)
 def test_pairs_are_the_models_and_the_same_in_any_order_and_batches(
-    method: str, request: pytest.FixtureRequest, examples: list[Example]
+    method: str, request: pytest.FixtureRequest, listed_examples: list[Example]
 ) -> None:
     policy: Policy = request.getfixturevalue("aligned" if method == "iris" else "policy")
-    whole = worker_of(policy, method)(examples)
+    whole = worker_of(policy, method)(listed_examples)
     other = worker_of(policy, method, batch_size=5)
-    halves = [other(block) for block in (examples[6:], examples[:6])]
+    halves = [other(block) for block in (listed_examples[6:], listed_examples[:6])]
     assert texts(whole) == texts([*halves[1], *halves[0]])
     made = [one for one in map(check_rejected, whole) if isinstance(one, Pair)]
     assert len(made) >= 2
@@ -111,11 +79,13 @@ def test_pairs_are_the_models_and_the_same_in_any_order_and_batches(
         assert pair.example.facts["chosen_model"] == ("testbed-oracle" if method == "opa" else name)
 
 
-def test_bdhs_own_is_bdhs_of_the_first_own_answer_without_a_fault(policy: Policy, examples: list[Example]) -> None:
+def test_bdhs_own_is_bdhs_of_the_first_own_answer_without_a_fault(
+    policy: Policy, listed_examples: list[Example]
+) -> None:
     settings = BUILDERS.get("bdhs-own").config()(**SETTINGS["bdhs-own"])
-    prompts = encode(policy, [policy.prompter(example) for example in examples])
+    prompts = encode(policy, [policy.prompter(example) for example in listed_examples])
     decoding = settings.decoding(48, 0)
-    sampled = sample_answers(policy, prompts, [example.id for example in examples], decoding, settings.samples)
+    sampled = sample_answers(policy, prompts, [example.id for example in listed_examples], decoding, settings.samples)
 
     def faultless(example: Example, answer: str) -> bool:
         judged = [oracle.judge(part, oracle.scene_of(example.id)) for part in split(answer)]
@@ -123,7 +93,7 @@ def test_bdhs_own_is_bdhs_of_the_first_own_answer_without_a_fault(policy: Policy
         return said and not any(one.false_claims or one.hallucinated for one in judged)
 
     wanted = {}
-    for example, answers in zip(examples, sampled, strict=True):
+    for example, answers in zip(listed_examples, sampled, strict=True):
         own = [one.text for one in answers if one.text and not one.cut and faultless(example, one.text)]
         if own:
             wanted[example.id] = replace(example, answer=own[0])
@@ -133,12 +103,14 @@ def test_bdhs_own_is_bdhs_of_the_first_own_answer_without_a_fault(policy: Policy
         for (name, example), one in zip(wanted.items(), made, strict=True)
         if not one.cut_off
     }
-    outcomes = worker_of(policy, "bdhs-own")(examples)
+    outcomes = worker_of(policy, "bdhs-own")(listed_examples)
     assert naive == {one.example.id: (one.chosen, one.rejected) for one in outcomes if isinstance(one, Pair)}
     assert {one.reason for one in outcomes if isinstance(one, Skip)} <= {"fault", "no-verdict", "cut-off"}
 
 
-def test_bdhs_own_asks_the_model_itself_unless_somebody_is_named(policy: Policy, examples: list[Example]) -> None:
+def test_bdhs_own_asks_the_model_itself_unless_somebody_is_named(
+    policy: Policy, listed_examples: list[Example]
+) -> None:
     assert spelled_out(BuildRecipe(MODEL, "testbed", "bdhs-own")).annotator == "policy"
     assert spelled_out(BuildRecipe(MODEL, "testbed", "bdhs-own", annotator="testbed-oracle")).annotator != "policy"
     builder = BUILDERS.get("bdhs-own")
@@ -146,14 +118,14 @@ def test_bdhs_own_asks_the_model_itself_unless_somebody_is_named(policy: Policy,
         builder.worker(
             Context(lambda: policy, policy.ref, 0, 0, "policy"),
             builder.config()(**{**SETTINGS["bdhs-own"], "min_truth": bound, "instruction": "{claim}"}),
-        )(examples[:3])
+        )(listed_examples[:3])
         for bound in (0.0, 1.0)
     )
     assert all(isinstance(one, Pair) or one.reason == "cut-off" for one in sure)
     assert {one.reason for one in never if isinstance(one, Skip)} == {"fault"}
 
 
-def test_what_bdhs_own_shows_again_is_preprocessed_ahead_again(policy: Policy, examples: list[Example]) -> None:
+def test_what_bdhs_own_shows_again_is_preprocessed_ahead_again(policy: Policy, listed_examples: list[Example]) -> None:
     worker = worker_of(policy, "bdhs-own")
     begun: list[Example] = []
     shown: list[Example] = []
@@ -163,16 +135,18 @@ def test_what_bdhs_own_shows_again_is_preprocessed_ahead_again(policy: Policy, e
         return worker.ahead(example)
 
     worker.ahead.begin, worker.sampler.prepare = begun.extend, prepare
-    worker(examples[:4])
+    worker(listed_examples[:4])
     assert begun == shown
     assert shown
 
 
-def test_opa_corrects_the_models_own_answer_and_keeps_what_is_true(policy: Policy, examples: list[Example]) -> None:
-    prompts = encode(policy, [policy.prompter(example) for example in examples])
-    own = generate_answers(policy, prompts, [example.id for example in examples], Decoding(48))
-    said = {example.id: answer.text for example, answer in zip(examples, own, strict=True)}
-    made = [one for one in map(check_rejected, worker_of(policy, "opa")(examples)) if isinstance(one, Pair)]
+def test_opa_corrects_the_models_own_answer_and_keeps_what_is_true(
+    policy: Policy, listed_examples: list[Example]
+) -> None:
+    prompts = encode(policy, [policy.prompter(example) for example in listed_examples])
+    own = generate_answers(policy, prompts, [example.id for example in listed_examples], Decoding(48))
+    said = {example.id: answer.text for example, answer in zip(listed_examples, own, strict=True)}
+    made = [one for one in map(check_rejected, worker_of(policy, "opa")(listed_examples)) if isinstance(one, Pair)]
     for pair in made:
         assert pair.rejected == said[pair.example.id]
         scene = oracle.scene_of(pair.example.id)
@@ -185,11 +159,8 @@ def test_opa_corrects_the_models_own_answer_and_keeps_what_is_true(policy: Polic
                 assert sentence.strip() in pair.chosen
 
 
-CAPTIONS = language.CAPTION_PROMPTS
-
-
-def test_the_oracle_makes_true_what_it_made_false(examples: list[Example]) -> None:
-    asked = [Rewriting(one.id, one.images, one.prompt, one.answer) for one in examples]
+def test_the_oracle_makes_true_what_it_made_false(listed_examples: list[Example]) -> None:
+    asked = [Rewriting(one.id, one.images, one.prompt, one.answer) for one in listed_examples]
     false = [replace(one, answer=str(reply.text)) for one, reply in zip(asked, JUDGE.rewrite(asked), strict=True)]
     assert [reply.text for reply in JUDGE.correct(asked)] == [one.answer for one in asked]
     for one, reply in zip(asked, JUDGE.correct(false), strict=True):
@@ -201,71 +172,18 @@ def test_the_oracle_makes_true_what_it_made_false(examples: list[Example]) -> No
     assert sum(wrong.answer != one.answer for wrong, one in zip(false, asked, strict=True)) > len(asked) / 2
 
 
-def test_chair_ranks_as_the_benchmark_scores(policy: Policy, examples: list[Example]) -> None:
-    worker, table = worker_of(policy, "chair-rank"), Synonyms.read(resolve_path(SYNONYMS))
-    samples = worker.samples(examples)
-    outcomes = worker(examples)
-    for example, answers, one in zip(examples, samples, outcomes, strict=True):
-        truth = [table.node[name] for name in example.objects or ()]
-        naive = [chair.scores([answer], [truth], table)["chair_i"] for answer in answers if table.objects(answer)]
-        if isinstance(one, Skip):
-            assert one.reason == ("one-answer" if len(naive) < 2 else "tie")
-            assert len(naive) < 2 or min(naive) == max(naive)
-            continue
-        best, worst = (chair.scores([text], [truth], table)["chair_i"] for text in (one.chosen, one.rejected))
-        assert (best, worst) == (min(naive), max(naive))
-        assert one.example.facts["margin"] == pytest.approx(worst - best)
-
-
-def test_chair_needs_to_know_what_is_there(policy: Policy, examples: list[Example]) -> None:
-    unknown = [replace(example, objects=None) for example in examples[:2]]
-    assert [one.reason for one in worker_of(policy, "chair-rank")(unknown)] == ["no-objects"] * 2
-    captions = [replace(one, objects=None) for one in examples if one.prompt[-1].content in CAPTIONS]
-    assert all(
-        not isinstance(one, Skip) or one.reason != "no-objects"
-        for one in worker_of(policy, "chair-rank", truth="answer")(captions[:2])
-    )
-
-
-def test_chair_reads_listed_objects_as_it_reads_answers(
-    policy: Policy, examples: list[Example], caplog: pytest.LogCaptureFixture
-) -> None:
-    listed = replace(examples[0], objects=("cups", "two hammers", "gizmo"))
-    worker = worker_of(policy, "chair-rank")
-    assert worker._shown(listed) == {"cup", "hammer"}
-    assert "no line of the table of synonyms: 'gizmo'" in caplog.text
-    assert worker.notes() == {"objects_listed": 3, "objects_unknown": 1}
-    begun: list[Example] = []
-    worker.writer.begin = begun.extend
-    worker.begin([listed, replace(examples[1], objects=None)])
-    assert begun == [listed], "of the others nothing is asked"
-    [skip] = worker([replace(listed, objects=("gizmo",))])
-    assert (skip.reason, skip.detail) == ("no-objects", "no line of the table of synonyms has 'gizmo'")
-
-
 def test_a_model_that_corrects_itself_is_named_as_who_wrote_the_chosen_answers(
-    policy: Policy, examples: list[Example]
+    policy: Policy, listed_examples: list[Example]
 ) -> None:
     builder = BUILDERS.get("opa")
     worker: Any = builder.worker(
         Context(lambda: policy, policy.ref, 0, 0, "policy"), builder.config()(**SETTINGS["opa"])
     )
-    made = [one for one in worker(examples[:2]) if isinstance(one, Pair)]
+    made = [one for one in worker(listed_examples[:2]) if isinstance(one, Pair)]
     assert {pair.example.facts["chosen_model"] for pair in made} == {str(policy.ref)}
 
 
-def test_objects_of_rows() -> None:
-    plain, listed = next(testbed.rows("train")), next(testbed_objects.rows("train"))
-    assert listed == {**plain, "objects": list(oracle.scene_of(plain["id"]).names)}
-    assert objects_of(listed) == tuple(listed["objects"])
-    assert objects_of({"objects": "Cup, hot dog;saw"}) == ("cup", "hot dog", "saw")
-    assert objects_of({"gt_object": ["saw"], "objects": '["Cup"]'}) == ("cup",)
-    assert objects_of({"gt_object": ["saw"], "objects": [{"bbox": [0, 0, 1, 1]}]}) == ("saw",)
-    assert objects_of({"objects": [{"bbox": [0, 0, 1, 1]}]}) is None
-    assert objects_of({"image": b""}) is None
-
-
-def test_self_correction_puts_best_and_worst_together(policy: Policy, examples: list[Example]) -> None:
+def test_self_correction_puts_best_and_worst_together(policy: Policy, listed_examples: list[Example]) -> None:
     """Against every way to choose a form a sentence."""
     forms = [["A. ", "B. "], ["C. "], ["D.", "E.", "F."]]
     truths = {"A. ": 0.2, "B. ": 0.9, "D.": 0.5, "E.": 0.45, "F.": 0.8}
@@ -275,7 +193,7 @@ def test_self_correction_puts_best_and_worst_together(policy: Policy, examples: 
 
     def picked(**settings: Any) -> Any:
         asked = iter([truths[form] for sentence in forms if len(sentence) > 1 for form in sentence])
-        return worker_of(policy, "self-correct", **settings)._pick(examples[0], forms, asked)
+        return worker_of(policy, "self-correct", **settings)._pick(listed_examples[0], forms, asked)
 
     ways = list(itertools.product(*forms))
     best, worst = max(ways, key=total), min(ways, key=total)
@@ -287,8 +205,8 @@ def test_self_correction_puts_best_and_worst_together(policy: Policy, examples: 
     assert picked(min_margin=0.8).reason == "tie"
 
 
-def test_sentences_are_written_again_in_their_place(policy: Policy, examples: list[Example]) -> None:
-    example = next(one for one in examples if one.prompt[-1].content in CAPTIONS)
+def test_sentences_are_written_again_in_their_place(policy: Policy, listed_examples: list[Example]) -> None:
+    example = next(one for one in listed_examples if one.prompt[-1].content in CAPTIONS)
     [prompt] = encode(policy, [policy.prompter(example)])
     decoding = Decoding(24, greedy=False, temperature=1.5)
     [forms] = resample_sentences(policy, [Draft(example, prompt, example.answer)], decoding, 3)
@@ -302,8 +220,8 @@ def test_sentences_are_written_again_in_their_place(policy: Policy, examples: li
     assert greedy[0][-1].strip() == split(own.text)[0].strip(), "the first sentence has nothing before it"
 
 
-def test_rewards_are_what_the_adapter_changed(policy: Policy, aligned: Policy, examples: list[Example]) -> None:
-    asked = [(example, text) for example in examples[:2] for text in (example.answer, "There is a cup.")]
+def test_rewards_are_what_the_adapter_changed(policy: Policy, aligned: Policy, listed_examples: list[Example]) -> None:
+    asked = [(example, text) for example in listed_examples[:2] for text in (example.answer, "There is a cup.")]
 
     def total(judge: Policy, example: Example, text: str) -> tuple[float, float]:
         [prompt] = encode(judge, [judge.prompter(example)])
@@ -315,7 +233,7 @@ def test_rewards_are_what_the_adapter_changed(policy: Policy, aligned: Policy, e
     per_token = worker_of(aligned, "iris", per_token=True).rewards(asked)
     assert per_token == pytest.approx([one[1] for one in naive], abs=1e-4)
     assert max(abs(reward) for reward in per_token) > 1e-3
-    [one, *_] = worker_of(aligned, "iris", min_margin=1e6)(examples[:1])
+    [one, *_] = worker_of(aligned, "iris", min_margin=1e6)(listed_examples[:1])
     assert isinstance(one, Skip)
 
 

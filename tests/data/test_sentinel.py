@@ -21,9 +21,8 @@ from mmpref.sampling.resample import Draft, next_sentences
 from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
-from mmpref.types import Example, ModelRef, Skip, context_of
+from mmpref.types import Example, Skip, context_of
 from mmpref.vlm.encode import encode
-from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
@@ -38,11 +37,6 @@ SETTINGS: dict[str, Any] = {
     "max_sentences": 4,
 }
 ROWS = 8
-
-
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy(ModelRef(MODEL))
 
 
 @pytest.fixture(scope="module")

@@ -8,24 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from mmpref.cli.main import main
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
-from mmpref.data.finalize import summary_rows
 from mmpref.data.pool_size import BLOCK_SIZE
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
+from mmpref.data.summary import summary_rows
 from mmpref.errors import ModelError, UsageError
 from mmpref.images import decode
 from mmpref.registry import resolve_path
 from mmpref.sampling.settings import BATCH_SIZE
 from mmpref.tables.open import open_table
-from mmpref.types import Example, ModelRef
-from mmpref.vlm.load import load_policy
+from mmpref.types import Example
 from mmpref.vlm.policy import Policy
+from tests.data.built import rows_of
 from tests.judges.serve import serving
 from tests.judges.served_model import ModelServer
 from tests.judges.server import fault, text_of
@@ -49,11 +48,6 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMPREF_API_KEY", "sk-very-secret")
 
 
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return load_policy(ModelRef(MODEL))
-
-
 @pytest.fixture
 def server(policy: Policy) -> Iterator[ModelServer]:
     with ModelServer({NAME: lambda: policy}) as running:
@@ -65,10 +59,6 @@ def recipe(method: str, model: str, **changes: Any) -> BuildRecipe:
     annotator = "testbed-oracle" if BUILDERS.get(method).needs_annotator else None
     made = BuildRecipe(model, "testbed", method, limit=ROWS, block_size=BLOCK, annotator=annotator, builder=builder)
     return replace(made, **changes)
-
-
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [row for file in sorted((run / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref import registry
 from mmpref.data.build import build_dataset
-from mmpref.data.finalize import summary_rows
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.shards import as_row
+from mmpref.data.summary import summary_rows
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.types import Example, ImageData, Message, Pair, Skip
 
-
-@pytest.fixture(autouse=True)
-def reverse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._modules("mmpref.builders"), "reverse", "tests.data.reverse")
+pytestmark = pytest.mark.usefixtures("reverse")
 
 
 def pairs(folder: Path, name: str, png: bytes, count: int = 5, **more: Any) -> str:

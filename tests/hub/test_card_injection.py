@@ -15,11 +15,11 @@ import yaml
 
 from mmpref.errors import MmprefError
 from mmpref.hub.cards.add_results import add_results
-from mmpref.hub.cards.dataset import dataset_card
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.recipes.resolve import parse_set
 from mmpref.run.results import Results
+from tests.hub.card_parts import dataset_card
 from tests.hub.runs import HOSTILE, adapter_manifest, dataset_run, evaluation
 
 OWN = {"columns": {"prompt": "frage", "answer": "antwort"}, "default_prompt": "What is it?", "where": ["margin >= 1"]}

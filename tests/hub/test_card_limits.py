@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mmpref.data.builder import BUILDERS
-from mmpref.hub.cards.dataset import dataset_card
 from mmpref.hub.cards.limits import Making, limits
+from tests.hub.card_parts import dataset_card
 from tests.hub.runs import dataset_run
 
 METHODS = BUILDERS.names()

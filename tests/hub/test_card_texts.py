@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.data.finalize import summary_rows
+from mmpref.data.summary import summary_rows
 from mmpref.hub.cards.add_results import add_results
-from mmpref.hub.cards.dataset import dataset_card
 from mmpref.hub.cards.markdown import marked_pair, table
 from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.cards.render import method_title
 from mmpref.run.results import Results
+from tests.hub.card_parts import dataset_card
 from tests.hub.runs import adapter_manifest, dataset_run, evaluation
 
 

@@ -8,33 +8,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import pytest
-import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 from mmpref import __version__
-from mmpref.align.recipe import TrainRecipe
-from mmpref.data.recipe import BuildRecipe
-from mmpref.errors import HubError
-from mmpref.hub.cards.add_results import add_results, merge_model_card
-from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
+from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.markdown import fence, marked_pair, text
-from mmpref.hub.cards.metadata import check_metadata, licence_fields, refuse_broken, size_category
+from mmpref.hub.cards.metadata import check_metadata
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.render import template
-from mmpref.hub.cards.reproduce_command import command_of
-from mmpref.recipes import resolve
-from mmpref.recipes import schema as recipes
 from mmpref.run.results import Results
-from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, dataset_run, evaluation
+from tests.hub.card_parts import dataset_card, metadata
+from tests.hub.runs import HOSTILE, adapter_manifest, dataset_run, evaluation
 
 GOLDEN = Path(__file__).parent / "golden"
-LOCAL = {"id": "/home/someone/models/tiny-vlm", "revision": None}
 
 
 def _golden(name: str, content: str) -> None:
@@ -45,10 +35,6 @@ def _golden(name: str, content: str) -> None:
     if os.environ.get("MMPREF_UPDATE_GOLDEN") == "1":
         file.write_text(content, encoding="utf-8")
     assert content == file.read_text(encoding="utf-8"), f"{name} differs; MMPREF_UPDATE_GOLDEN=1 rewrites it"
-
-
-def _metadata(card: str) -> dict[str, Any]:
-    return yaml.safe_load(card.split("---\n")[1])
 
 
 def test_dataset_card_golden_and_loads(tmp_path: Path) -> None:
@@ -93,7 +79,7 @@ def test_untrusted_text_cannot_build_markup() -> None:
 
 def test_front_matter_and_markers_survive_hostile_rows(tmp_path: Path) -> None:
     content = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run"))
-    assert _metadata(content)["license"] == "cc-by-4.0"
+    assert metadata(content)["license"] == "cc-by-4.0"
     assert content.count("<!-- mmpref:end -->") == 1
     assert "<script" not in content
     assert "](http" not in content.replace("](https://arxiv.org/", "")
@@ -109,268 +95,6 @@ def test_the_differing_span_is_marked() -> None:
     assert "<u>cat</u>" in chosen
     assert rejected.endswith("A <b>bird</b>.")
     assert len(rejected) < 250
-
-
-def given_back(manifest: dict[str, Any], cls: type[Any]) -> dict[str, Any]:
-    """The recipe that the command line of a card resolves to."""
-    words = shlex.split(command_of(manifest).replace("\\\n", " "))
-    assert words[:2] == ["mmpref", manifest["command"]]
-    given, assignments, recipe = {}, [], None
-    for option, value in zip(words[2::2], words[3::2], strict=True):
-        key = option.removeprefix("--").replace("-", "_")
-        if key == "set":
-            assignments.append(value)
-        elif key == "recipe":
-            recipe = value
-        else:
-            several = key in ("image_root", "dataset")
-            given[key] = int(value) if key in ("limit", "seed") else (value,) if several else value
-    resolved = resolve.resolve(cls, manifest["command"], recipe, given, resolve.parse_set(assignments))
-    return recipes.as_plain(resolved)
-
-
-def test_the_command_gives_the_recipe_back(tmp_path: Path) -> None:
-    manifest = dataset_run(tmp_path / "run")
-    got = given_back(manifest, BuildRecipe)
-    wanted = resolve.merge(manifest["recipe"], {"revision": COMMIT, "source_revision": COMMIT})
-    wanted["image_root"] = ["/path/to/images"]
-    wanted["builder"] = {key: value for key, value in wanted["builder"].items() if value is not None}
-    assert {key: got["builder"][key] for key in wanted["builder"]} == wanted["builder"]
-    assert {key: value for key, value in got.items() if key in wanted and key != "builder"} == {
-        key: value for key, value in wanted.items() if key != "builder"
-    }
-
-
-def test_the_command_of_a_training_takes_no_defaults_of_another_recipe() -> None:
-    """Settings that the run left to TRL stay so: the paper's recipe, which --model brings, would set them."""
-    recipe = recipes.as_plain(TrainRecipe("me/vlm", ("me/pairs",), trainer={"learning_rate": 3e-4}))
-    got = given_back({"command": "train", "recipe": recipe}, TrainRecipe)
-    assert got == recipe
-
-
-def test_the_command_names_the_commit_of_the_embedder(tmp_path: Path) -> None:
-    manifest = dataset_run(tmp_path / "run") | {"embedders": [{"id": "me/embedder", "revision": COMMIT}]}
-    for said in ("me/embedder", "me/embedder@main"):
-        manifest["recipe"]["builder"]["similarity_model"] = said
-        assert given_back(manifest, BuildRecipe)["builder"]["similarity_model"] == f"me/embedder@{COMMIT}"
-    loss = {"bdhs": {"similarity_model": "me/embedder", "iterations": 3}}
-    recipe = recipes.as_plain(TrainRecipe("me/vlm", ("me/pairs",), method="online-bdhs", loss=loss))
-    got = given_back({"command": "train", "recipe": recipe, "embedders": manifest["embedders"]}, TrainRecipe)
-    assert got["loss"]["bdhs"] == {"similarity_model": f"me/embedder@{COMMIT}", "iterations": 3}
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        (None, {"license": "unknown"}),
-        ("license", {"license": "unknown"}),
-        ("Apache-2.0", {"license": "apache-2.0"}),
-        ("unknown", {"license": "unknown"}),
-        ("other", {"license": "other", "license_name": "license-of-the-source", "license_link": "https://x.y"}),
-        ("My Own Licence!", {"license": "other", "license_name": "my-own-licence", "license_link": "https://x.y"}),
-    ],
-)
-def test_licences(given: str | None, wanted: dict[str, str]) -> None:
-    assert licence_fields(given, "https://x.y") == wanted
-
-
-def test_an_unknown_licence_is_said(tmp_path: Path) -> None:
-    source = {
-        "id": "/home/someone/sft.jsonl",
-        "split": "train",
-        "revision": None,
-        "fingerprint": "sha256:1",
-        "licence": None,
-    }
-    content = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", source=source))
-    assert _metadata(content)["license"] == "unknown"
-    assert "does not say which" in content
-    assert "/home/someone" not in content
-
-
-@pytest.mark.parametrize("model", [LOCAL, {"id": "pkg:mmpref.testbed/model", "revision": None}])
-def test_a_local_base_is_no_base_model(model: dict[str, Any]) -> None:
-    manifest = adapter_manifest(model=model)
-    manifest["recipe"]["model"] = model["id"]
-    content = model_card(manifest)
-    assert "base_model" not in _metadata(content)
-    assert "metadata names none" in content
-    assert "/home/" not in content
-    named = model_card(manifest, base_hub_id="me/tiny-vlm")
-    assert _metadata(named)["base_model"] == "me/tiny-vlm"
-    assert '"me/tiny-vlm"' in named
-    assert model["id"] not in named
-
-
-def test_what_is_compared_of_a_base_is_said_as_it_is() -> None:
-    """By its commit, by the weights of its folder, or not at all."""
-    assert "revision than the one above" in model_card(adapter_manifest())
-    for facts, said in (
-        ({"model_weights": {"model.safetensors": "0" * 64}}, "their SHA-256"),
-        ({}, "was not recorded"),
-    ):
-        card = model_card(adapter_manifest(model=LOCAL, **facts))
-        assert "**Plain clients do not check the base.**" in card
-        assert said in card
-        assert "one above" not in card
-        assert "compares the revisions" not in card
-        assert ("| base revision | <code>not recorded</code> |" in card) == (not facts)
-
-
-def test_what_a_model_is_to_its_base_is_said_where_the_base_is_named() -> None:
-    assert _metadata(model_card(adapter_manifest()))["base_model_relation"] == "adapter"
-    assert _metadata(model_card(adapter_manifest(), merged=True))["base_model_relation"] == "finetune"
-    manifest = adapter_manifest(model=LOCAL)
-    manifest["recipe"]["model"] = LOCAL["id"]
-    assert "base_model_relation" not in _metadata(model_card(manifest))
-
-
-def test_the_language_of_the_training_data_is_the_adapters() -> None:
-    assert "language" not in _metadata(model_card(adapter_manifest()))
-    assert "language" not in _metadata(model_card(adapter_manifest(languages=[])))
-    assert _metadata(model_card(adapter_manifest(languages=["en"])))["language"] == ["en"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "synthetic"),
-    [
-        ({}, True),
-        ({"written": ["chosen", "rejected"]}, True),
-        ({"model": None, "annotator": {"name": "judge"}, "written": ["rejected"]}, True),
-        ({"model": None, "written": ["rejected"]}, False),  # moved from another row: no model wrote it
-        ({"model": None, "written": [], "methods": ("mix", "povid", "mismatched")}, False),
-        ({"model": None, "written": [], "methods": ("mix", "povid", "masking")}, True),  # written before, not here
-    ],
-)
-def test_answers_that_a_model_wrote_are_tagged_as_synthetic(
-    tmp_path: Path, changes: dict[str, Any], synthetic: bool
-) -> None:
-    card = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", **changes))
-    assert ("synthetic" in _metadata(card)["tags"]) == synthetic
-
-
-def test_only_hub_datasets_are_named_in_the_metadata() -> None:
-    content = model_card(adapter_manifest())
-    assert _metadata(content)["datasets"] == ["me/bdhs-5k"]
-    assert "/path/to/more.jsonl" in content
-    assert "/home/" not in content
-
-
-def test_results_are_merged_and_foreign_things_kept() -> None:
-    theirs = {
-        "task": {"type": "text-generation"},
-        "dataset": {"name": "X", "type": "x/y", "split": "test"},
-        "metrics": [{"type": "accuracy", "value": 0.1}],
-    }
-    index = yaml.safe_dump({"model-index": [{"name": "mine", "results": [theirs]}]})
-    card = f"---\nlicense: mit # by hand\nlanguage: no\n{index}---\n\n# Mine\n\nMy words.\n"
-    once = add_results(card, Results.from_dict(evaluation()))
-    assert "license: mit # by hand\nlanguage: no\n" in once
-    assert "My words." in once
-    assert theirs in _metadata(once)["model-index"][0]["results"]
-    assert add_results(once, Results.from_dict(evaluation())) == once
-    both = add_results(once, Results.from_dict(evaluation("chair")))
-    assert "| pope (random), accuracy" in both
-    assert "| chair (random), accuracy" in both
-    assert both.count("mmpref:results:begin") == 1
-    newer = add_results(both, Results.from_dict(evaluation("pope", 0.95)))
-    values = [m["value"] for r in _metadata(newer)["model-index"][0]["results"] for m in r["metrics"]]
-    assert sorted(values) == sorted([0.1, 0.95, 0.5, 0.891, 0.5])
-    assert "0.950 [0.940, 0.960]" in newer
-    assert ModelCard(newer).data.eval_results
-
-
-def test_results_need_a_card_that_can_be_read() -> None:
-    with pytest.raises(HubError, match="not valid YAML"):
-        add_results("---\na: [\n---\n", Results.from_dict(evaluation()))
-    with pytest.raises(HubError, match="model-index"):
-        add_results("---\nmodel-index: 3\n---\n", Results.from_dict(evaluation()))
-
-
-@pytest.mark.parametrize("edited", ["3", "[", '[{"benchmark": 1}]', '[{"base": "x"}]'])
-def test_an_edited_data_comment_is_left_out(edited: str) -> None:
-    card = add_results("---\nlicense: mit\n---\n# T\n", Results.from_dict(evaluation("chair")))
-    damaged = re.sub(r"results:data .*? -->", lambda _: f"results:data {edited} -->", card)
-    again = add_results(damaged, Results.from_dict(evaluation()))
-    assert "| pope (random), accuracy" in again
-    assert "| chair" not in again
-
-
-def test_hostile_names_in_results_stay_harmless() -> None:
-    given = Results.from_dict(evaluation(HOSTILE + " --> <b>"))
-    content = add_results("---\nlicense: mit\n---\n# T\n", given)
-    assert add_results(content, given) == content
-    body = content.split("mmpref:results:data", 1)[1]
-    assert "<script" not in body
-    assert body.count("-->") == 2
-
-
-def test_a_republished_card_keeps_the_owners_words_and_the_results_of_the_same_run() -> None:
-    ours = model_card(adapter_manifest())
-    remote = add_results(ours, Results.from_dict(evaluation())).replace("---\n\n<!--", "---\n\nMy preface.\n\n<!--", 1)
-    remote = remote.replace("license: llama2", "license: llama2\nmine: 1")
-    merged = merge_model_card(remote, ours)
-    assert "My preface." in merged
-    assert _metadata(merged)["mine"] == 1
-    assert "0.891 [" in merged
-    assert "model-index" in _metadata(merged)
-    assert merge_model_card(merged, ours) == merged
-    retrained = model_card(adapter_manifest(recipe_hash="cd" * 32))
-    after = merge_model_card(remote, retrained)
-    assert "My preface." in after
-    assert "0.891 [" not in after
-    assert "model-index" not in _metadata(after)
-    assert merge_model_card(None, ours) == ours
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "complaint"),
-    [
-        ("license: cc-by-4.0", "license: license", "'license' is not a licence id"),
-        ("license: cc-by-4.0", "license: other", "without a license_name"),
-        ("- image-text-to-text", "- image-text-two-text", "task category"),
-        ("- n<1K", "- 3", "size category"),
-        ("pretty_name: BDHS preference pairs from sft-set\n", "", "pretty_name is missing"),
-        ("path: data/train-*", "path: [", "not YAML"),
-    ],
-)
-def test_broken_dataset_metadata_is_found(tmp_path: Path, old: str, new: str, complaint: str) -> None:
-    content = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run"))
-    assert old in content
-    broken = content.replace(old, new, 1)
-    assert any(complaint in problem for problem in check_metadata(broken, "dataset"))
-    with pytest.raises(HubError, match="broken"):
-        refuse_broken(broken, "dataset")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "complaint"),
-    [
-        ("library_name: peft", "library_name: pefft", "library_name"),
-        ("pipeline_tag: image-text-to-text", "pipeline_tag: vlm", "pipeline_tag"),
-        ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf", "base_model: /home/me/model", "not a Hub id"),
-        ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf", "base_model: pkg:mmpref.testbed/model", "not a Hub id"),
-        ("- name: llava-v1.6-vicuna-7b-hf with DPO", "- nom: x", "model-index"),
-        ("base_model_relation: adapter", "base_model_relation: child", "base_model_relation 'child'"),
-        ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf\n", "", "without a base_model"),
-        ("library_name: peft", "library_name: peft\nnew_version: /home/me/model", "not a Hub id"),
-    ],
-)
-def test_broken_model_metadata_is_found(old: str, new: str, complaint: str) -> None:
-    content = model_card(adapter_manifest(), Results.from_dict(evaluation()))
-    assert old in content
-    assert any(complaint in problem for problem in check_metadata(content.replace(old, new, 1), "model"))
-
-
-def test_a_card_without_metadata_is_broken() -> None:
-    assert check_metadata("# Title\n", "model") == ["the card has no metadata"]
-
-
-@pytest.mark.parametrize(
-    ("rows", "name"), [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**12, "n>1T"), (10**15, "n>1T")]
-)
-def test_size_categories(rows: int, name: str) -> None:
-    assert size_category(rows) == name
 
 
 def test_templates_are_strict_and_huggingface_hub_takes_them() -> None:

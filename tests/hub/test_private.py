@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
+from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.private import LEFT_OUT, portable, public
 from mmpref.images import read_under
+from tests.hub.card_parts import dataset_card
 from tests.hub.pushed import adapter_facts, published_files, push
 from tests.hub.runs import COMMIT, adapter_manifest, adapter_run, dataset_run, evaluation_run
 from tests.hub.test_publish_run import BASE

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 
 from mmpref.hub.cards.add_results import add_results
 from mmpref.hub.cards.eval_results import published_data
@@ -15,11 +14,8 @@ from mmpref.hub.cards.merge import BEGIN, END
 from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.results_table import Line, lines_of, read_lines, results_block
 from mmpref.run.results import Results
+from tests.hub.card_parts import metadata
 from tests.hub.runs import COMMIT, evaluation
-
-
-def _metadata(card: str) -> dict[str, Any]:
-    return yaml.safe_load(card.split("---\n")[1])
 
 
 def _evaluation(p: float | None) -> Results:
@@ -119,7 +115,7 @@ def test_of_one_rule_both_data_stay_in_one_card() -> None:
     both = add_results(card, _own())
     assert "| pope (random), accuracy" in both
     assert "| mine.jsonl, scored like pope (random), accuracy" in both
-    assert [entry["dataset"]["type"] for entry in _metadata(both)["model-index"][0]["results"]] == [
+    assert [entry["dataset"]["type"] for entry in metadata(both)["model-index"][0]["results"]] == [
         "lmms-lab/POPE",
         "not-pope-mine.jsonl",
     ]

@@ -23,10 +23,9 @@ import mmpref
 from mmpref.cli.main import program
 from mmpref.errors import HubError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
-from mmpref.hub.publish_run import publish_run
-from mmpref.hub.published import Published
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub.target import Target, find_target
+from tests.hub.pushed import push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 
@@ -36,10 +35,6 @@ BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
 
 def _target(hub: HubAccount, name: str = "thing", kind: Any = "dataset", **options: Any) -> Target:
     return find_target(f"{hub.name}/{name}", kind, token=hub.token, endpoint=hub.endpoint, **options)
-
-
-def _push(hub: HubAccount, path: Path, name: str = "thing", **options: Any) -> Published:
-    return publish_run(path, f"{hub.name}/{name}", token=hub.token, endpoint=hub.endpoint, **options)
 
 
 @pytest.fixture
@@ -62,34 +57,34 @@ def test_what_is_there_and_who_sees_it(hub: HubAccount, dataset: Path) -> None:
     assert (new.exists, new.visibility, new.run) == (False, "private", None)
     url = f"{hub.endpoint}/datasets/{hub.name}/thing"
     assert new.sentence == f"the private dataset repository {hub.name}/thing, which will be made ({url})"
-    assert _push(hub, dataset).visibility == "public"
+    assert push(hub, dataset).visibility == "public"
     there = _target(hub)
     assert (there.exists, there.visibility, there.run) == (True, "public", RECIPE_HASH)
     assert "the public dataset repository" in there.sentence
     assert "which is there" in there.sentence
     with pytest.raises(HubError, match="exists and is public"):
         _target(hub, private=True)
-    assert _push(hub, dataset, "own", private=True).visibility == "private"
+    assert push(hub, dataset, "own", private=True).visibility == "private"
     assert _target(hub, "own").private
 
 
 def test_it_is_said_first_and_last(hub: HubAccount, dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mmpref"):
-        _push(hub, dataset, private=True)
+        push(hub, dataset, private=True)
     first, *_, last = caplog.messages
     assert first.startswith(f"Publishing {dataset} to the private dataset repository {hub.name}/thing")
     assert last.startswith(f"published {hub.endpoint}/datasets/{hub.name}/thing (private) at ")
 
 
 def test_data_of_another_run_are_replaced_only_where_that_is_wanted(hub: HubAccount, dataset: Path) -> None:
-    first = _push(hub, dataset)
+    first = push(hub, dataset)
     _of_another_run(dataset)
     with pytest.raises(HubError, match=f"data of the run {RECIPE_HASH[:8]}, such as data/train-00000") as refused:
-        _push(hub, dataset)
+        push(hub, dataset)
     assert "--replace" in refused.value.hint
     repo = f"{hub.name}/thing"
     assert json.loads(hub.hub.read("dataset", repo, "run.json"))["recipe_hash"] == RECIPE_HASH
-    assert _push(hub, dataset, replace=True).commit != first.commit
+    assert push(hub, dataset, replace=True).commit != first.commit
     assert json.loads(hub.hub.read("dataset", repo, "run.json"))["recipe_hash"] == OTHER
 
 
@@ -101,21 +96,21 @@ def test_the_same_run_and_another_split_need_no_leave(hub: HubAccount, tmp_path:
     Image.new("RGB", (9, 9)).save(picture, "PNG")
     rows = [{**row, "images": [{**row["images"][0], "bytes": picture.getvalue()}]} for row in table.to_pylist()]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
-    _push(hub, tmp_path / "train")
+    push(hub, tmp_path / "train")
     first = hub.hub.read("dataset", f"{hub.name}/thing", "pictures/pair-1.jpg")
-    assert _push(hub, tmp_path / "test").changed
+    assert push(hub, tmp_path / "test").changed
     assert hub.hub.read("dataset", f"{hub.name}/thing", "pictures/pair-1.jpg") != first
 
 
 def test_an_adapter_of_another_run_is_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "one", BASE, COMMIT)
-    _push(hub, tmp_path / "one")
+    push(hub, tmp_path / "one")
     manifest = adapter_run(tmp_path / "two", BASE, COMMIT)
     (tmp_path / "two/run.json").write_text(json.dumps({**manifest, "recipe_hash": OTHER}))
     (tmp_path / "two/adapter_model.safetensors").write_bytes(b"\x00other")
     with pytest.raises(HubError, match=r"such as adapter_model\.safetensors"):
-        _push(hub, tmp_path / "two")
-    assert _push(hub, tmp_path / "two", replace=True).changed
+        push(hub, tmp_path / "two")
+    assert push(hub, tmp_path / "two", replace=True).changed
 
 
 def test_records_of_another_evaluation_are_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:
@@ -127,23 +122,23 @@ def test_records_of_another_evaluation_are_not_replaced_either(hub: HubAccount, 
             pq.write_table(pa.Table.from_pylist([row]), tmp_path / name / f"samples/base-{benchmark}.parquet")
     manifest = json.loads((tmp_path / "two/run.json").read_text())
     (tmp_path / "two/run.json").write_text(json.dumps({**manifest, "recipe_hash": OTHER}))
-    _push(hub, tmp_path / "one", samples_only=True)
+    push(hub, tmp_path / "one", samples_only=True)
     with pytest.raises(HubError, match=rf"data of the run {RECIPE_HASH[:8]}, such as samples/base-mme\.parquet"):
-        _push(hub, tmp_path / "two", samples_only=True)
+        push(hub, tmp_path / "two", samples_only=True)
     assert "samples/base-pope.parquet" in hub.hub.tree("dataset", f"{hub.name}/thing")
-    assert _push(hub, tmp_path / "two", samples_only=True, replace=True).changed
+    assert push(hub, tmp_path / "two", samples_only=True, replace=True).changed
     assert "samples/base-pope.parquet" not in hub.hub.tree("dataset", f"{hub.name}/thing")
 
 
 def test_what_would_be_replaced_is_refused_before_the_work(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
-    _push(hub, dataset)
+    push(hub, dataset)
     target = _target(hub)
     target.refuse_replacing(RECIPE_HASH, data_files(["train"]))
     target.refuse_replacing(OTHER, data_files(["test"]))
     with pytest.raises(HubError, match="would be replaced"):
         target.refuse_replacing(OTHER, data_files(["train"]))
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter", "model")
+    push(hub, tmp_path / "adapter", "model")
     with pytest.raises(HubError, match=r"adapter_config\.json"):
         _target(hub, "model", "model").refuse_replacing(OTHER, ADAPTER_FILES)
 
@@ -186,13 +181,13 @@ def test_at_a_terminal_it_asks(
 def test_the_licence_of_ones_own_data(hub: HubAccount, tmp_path: Path) -> None:
     source = {"id": "mine.jsonl", "split": "train", "revision": None, "fingerprint": "sha256:1", "licence": None}
     dataset_run(tmp_path / "own", source=source)
-    _push(hub, tmp_path / "own", license="CC-BY-4.0")
+    push(hub, tmp_path / "own", license="CC-BY-4.0")
     card = hub.hub.read("dataset", f"{hub.name}/thing", "README.md").decode()
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "cc-by-4.0"
     assert "does not say which" not in card
     assert json.loads(hub.hub.read("dataset", f"{hub.name}/thing", "run.json"))["source"]["licence"] == "cc-by-4.0"
     dataset_run(tmp_path / "theirs", source={**source, "licence": "mit"})
     with pytest.raises(UsageError, match="states its licence itself: mit"):
-        _push(hub, tmp_path / "theirs", "other", license="cc-by-4.0")
+        push(hub, tmp_path / "theirs", "other", license="cc-by-4.0")
     with pytest.raises(UsageError, match="no licence id of the Hub"):
-        _push(hub, tmp_path / "own", license="cc-by-5")
+        push(hub, tmp_path / "own", license="cc-by-5")

@@ -17,7 +17,7 @@ from mmpref.bench.score import score_replies
 from mmpref.data.builder import BUILDERS
 from mmpref.run.results import Key
 from mmpref.study.choice import points
-from mmpref.study.named import named
+from mmpref.study.named_metrics import named
 from mmpref.study.plan import load
 from mmpref.study.plan_types import Plan
 from mmpref.study.steps import Composer

@@ -24,16 +24,9 @@ from mmpref.errors import InputError
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import read_row
 from mmpref.types import Example
+from tests.tables.made_rows import png
 
 COLOURS = ("red", "blue", "green")
-
-
-def png(color: str) -> bytes:
-    content = io.BytesIO()
-    Image.new("RGB", (6, 4), color).save(content, "PNG")
-    return content.getvalue()
-
-
 PAIRS = [
     {"prompt": f"Which colour, {number}?", "chosen": f"It is {color}.", "rejected": "It is a dog."}
     for number, color in enumerate(COLOURS)

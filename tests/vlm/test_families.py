@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mmpref.errors import ModelError
 from mmpref.types import Message
@@ -23,7 +21,9 @@ from mmpref.vlm.families import FAMILIES
 from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.transformers_pool import TransformersPool
-from tests.vlm.tiny import BUILDERS, policy_of
+from tests.vlm.tiny import BUILDERS, picture, policy_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MESSAGES = (Message("user", "describe the picture ."),)
 AT_THE_DOOR = ["gemma4_per_layer"]
@@ -33,22 +33,9 @@ GENERATE_SHIFTS = {"paligemma", "paligemma2"}
 """`generate` treats what is written as prompt, which sees itself both ways; answers are causal."""
 
 
-def picture(seed: int = 0, height: int = 24, width: int = 40) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 def half_kept(context: EncodedPrompt, seed: int = 0) -> torch.Tensor:
     order = torch.randperm(context.image_tokens, generator=torch.Generator().manual_seed(seed))
     return order < context.image_tokens // 2
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Masked:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +11,9 @@ from PIL import Image
 from mmpref.errors import ModelError
 from mmpref.types import Message
 from mmpref.vlm.policy import Policy
-from tests.vlm.tiny import BUILDERS, REFUSED, parts, policy_of
+from tests.vlm.tiny import BUILDERS, REFUSED, parts, picture, policy_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUESTIONS = ((Message("user", "describe the picture ."),), (Message("user", "describe the picture . w1 w2 w3"),))
 M_ROPE = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "glm46v", "paddleocr_vl"]
@@ -29,11 +30,6 @@ SLIDING = [
     "cohere2_vision",
 ]
 EVERY = pytest.mark.parametrize("name", BUILDERS)
-
-
-def picture(seed: int = 0, height: int = 24, width: int = 40) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 def inputs_of(policy: Policy, *prompts: list[Image.Image]) -> Any:
@@ -53,14 +49,6 @@ def run(policy: Policy, inputs: Any) -> tuple[torch.Tensor, dict[str, Any]]:
     finally:
         door.remove()
     return logits, seen
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @EVERY

@@ -13,13 +13,12 @@ the chosen answer is valued.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
 from mmpref.bench.cells import images_key
-from mmpref.bench.pairs import PAIR, labelled_pairs
+from mmpref.bench.pairs import Rewards, labelled_pairs
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table
@@ -50,11 +49,9 @@ class _RewardModel:
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        chosen, rejected = (json.loads(answer)[name] for name in PAIR) if answer else (0.0, 0.0)
-        right = 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
-        counts = {"right": right, "n": 1.0, "margin": chosen - rejected}
-        counts_by_part = part_counts(counts, sample.reference["part"], ALL)
-        return Score({1.0: "chosen", 0.5: "equal", 0.0: "rejected"}[right], counts_by_part)
+        rewards = Rewards.read(answer)
+        counts = {"right": rewards.right, "n": 1.0, "margin": rewards.chosen - rewards.rejected}
+        return Score(rewards.preferred, part_counts(counts, sample.reference["part"], ALL))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [

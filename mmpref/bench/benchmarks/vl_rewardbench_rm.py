@@ -7,13 +7,12 @@ has the higher value, equal values half; ``macro_accuracy`` is the mean of the g
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
 from mmpref.bench.benchmarks.vl_rewardbench import macro_accuracy, ranked_pairs
 from mmpref.bench.cells import image_key
-from mmpref.bench.pairs import PAIR
+from mmpref.bench.pairs import Rewards
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table
@@ -39,10 +38,8 @@ class _RewardModel:
         ]
 
     def score(self, sample: Sample, answer: str) -> Score:
-        chosen, rejected = (json.loads(answer)[name] for name in PAIR) if answer else (0.0, 0.0)
-        right = 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
-        parsed = {1.0: "chosen", 0.5: "equal", 0.0: "rejected"}[right]
-        return Score(parsed, part_counts({"right": right, "n": 1.0}, sample.reference["group"], ALL))
+        rewards = Rewards.read(answer)
+        return Score(rewards.preferred, part_counts({"right": rewards.right, "n": 1.0}, sample.reference["group"], ALL))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         groups = parts_of(scores)

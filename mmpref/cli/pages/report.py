@@ -13,9 +13,9 @@ from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import read_manifest
-from mmpref.run.over import intervals_over
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
 from mmpref.run.results_text import decimals
+from mmpref.run.sample_sizes import intervals_over
 
 SHOWN_PAIRS = 12
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mmpref.counts import Counts
 from mmpref.data.builder import Context
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
-from mmpref.data.builders._generated import Counts
 from mmpref.judges.annotator import require_placeholders
 from mmpref.recipes.names import names
 from mmpref.types import Example, Message

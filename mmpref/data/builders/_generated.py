@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from mmpref.counts import Counts
 from mmpref.data.builder import CUT_OFF, Context, Outcome, Worker
 from mmpref.data.builders._pictures import Pictures
 from mmpref.errors import ImageError, UsageError
@@ -55,22 +56,6 @@ class GenerationSettings(SamplingSettings, SimilaritySettings):
         for name in ("max_answer_tokens", "batch_size"):
             if (value := getattr(self, name)) != AUTO and value < 1:
                 raise UsageError(f"builder.{name} is {value}; it must be at least 1.")
-
-
-class Counts:
-    """Counts that are added up until they are taken."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-
-    def add(self, counts: Mapping[str, float]) -> None:
-        for name, value in counts.items():
-            self._sums[name] = self._sums.get(name, 0) + value
-
-    def take(self) -> dict[str, float]:
-        """The sums since they were last taken."""
-        sums, self._sums = self._sums, {}
-        return sums
 
 
 class RejectedAnswerWorker(Worker):
@@ -139,6 +124,12 @@ class WritingWorker(RejectedAnswerWorker):
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
         self.keep_cut_off = settings.keep_cut_off
 
+    def generate(self, examples: Sequence[Example], noise: Noise | None = None) -> list[str | Skip]:
+        """An answer to each example, and a skip in place of one that there is not, or that the bound on its length cut
+        off."""
+        answers = self.writer.generate(examples, self.decoding, noise)
+        return [self.usable(example, answer) for example, answer in zip(examples, answers, strict=True)]
+
     def usable(self, example: Example, answer: Answer) -> str | Skip:
         """An answer's text, or a skip where there is none, or the bound on its length cut it off."""
         if answer.error:
@@ -185,12 +176,6 @@ class GenerationWorker(WritingWorker):
         shown = {example.id: inputs for example, inputs in zip(block, self.model_inputs(block), strict=True) if inputs}
         answers = dict(zip(shown, self.generate([*shown.values()]), strict=True))
         return [answers.get(example.id) for example in block]
-
-    def generate(self, examples: Sequence[Example], noise: Noise | None = None) -> list[str | Skip]:
-        """An answer to each example, and a skip in place of one that there is not, or that the bound on its length cut
-        off."""
-        answers = self.writer.generate(examples, self.decoding, noise)
-        return [self.usable(example, answer) for example, answer in zip(examples, answers, strict=True)]
 
     def begin(self, block: Sequence[Example]) -> None:
         if self.writer.works_ahead:

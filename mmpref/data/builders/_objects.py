@@ -12,7 +12,7 @@ from mmpref.recipes.names import names
 from mmpref.types import Box, Example, Skip
 
 if TYPE_CHECKING:
-    from mmpref.data.builders._generated import Counts
+    from mmpref.counts import Counts
     from mmpref.judges.detectors import Detector
     from mmpref.synonyms import Synonyms
 

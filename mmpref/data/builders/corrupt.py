@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmpref.counts import Counts
 from mmpref.data.builder import Builder, Context, Worker
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings, not_rewritten
-from mmpref.data.builders._generated import Counts, SimilaritySettings
+from mmpref.data.builders._generated import SimilaritySettings
 from mmpref.judges.annotator import require_placeholders
 from mmpref.types import Example, Pair, Skip
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._generated import GenerationSettings, GenerationWorker
+from mmpref.data.builders._generated import GenerationSettings, WritingWorker
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.types import Example, Skip
@@ -28,15 +28,12 @@ class Settings(GenerationSettings):
             raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class _Worker(GenerationWorker):
+class _Worker(WritingWorker):
     method = "seva"
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         self.noise_steps = settings.noise_steps
-
-    def begin(self, block: Sequence[Example]) -> None:
-        self.writer.begin(block)
 
     def rejected_answers(self, block: Sequence[Example]) -> list[str | Skip]:
         generators = [stream(self.seed, example.id, 1, "noise") for example in block]

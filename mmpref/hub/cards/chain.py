@@ -9,7 +9,7 @@ from typing import Any
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.private import public
-from mmpref.hub.published import published_at
+from mmpref.hub.published import dataset_address
 from mmpref.hub_ids import name_for_others
 from mmpref.run import rounds as chain
 from mmpref.run.asked import Asked
@@ -89,5 +89,5 @@ def _begun(manifest: Mapping[str, Any]) -> str:
 
 def _dataset(path: Path, number: int) -> str:
     """Where the pairs of a round were published, as a link."""
-    address = published_at(path / f"round-{number}" / "build-dataset", "dataset")
+    address = dataset_address(path / f"round-{number}" / "build-dataset")
     return f"[pairs]({address})" if address else "not published"

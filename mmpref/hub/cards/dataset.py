@@ -97,11 +97,6 @@ def write_dataset_card(path: Path, manifest: Mapping[str, Any]) -> None:
     write_atomic(path / "README.md", card)
 
 
-def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = None) -> str:
-    """The text of a dataset card; as `card_and_pictures`."""
-    return card_and_pictures(path, manifest, hub_id)[0]
-
-
 def card_and_pictures(
     path: Path, manifest: Mapping[str, Any], hub_id: str | None = None
 ) -> tuple[str, dict[str, bytes]]:
@@ -137,9 +132,6 @@ def card_and_pictures(
     facts.describe_in(data)
     repo = hub_id or "path/to/this/folder"
     command = command_of(manifest)
-    licence_note = ""
-    if licence["license"] == "unknown":
-        licence_note = _UNREADABLE_LICENCE if source.get("licence") == UNREADABLE else _UNSTATED_LICENCE
     cited = paper_of(manifest) if making.written else ""
     card = render_card(
         "dataset",
@@ -157,7 +149,7 @@ def card_and_pictures(
         source=code(" + ".join(named)),
         source_revision=content_id(source),
         licence=code(licence.get("license_name", licence["license"])),
-        licence_note=licence_note,
+        licence_note=_licence_note(source) if licence["license"] == "unknown" else "",
         language_note="" if facts.english else "The language of the texts was not determined.",
         variant=_variant_text(recipe.get("builder") or {}),
         sources=[_source_row(entry) for entry in source.get("sources", ())],
@@ -190,13 +182,7 @@ def card_and_pictures(
         if len(facts.methods) > 1
         else "",
         tried="iterations" in (recipe.get("builder") or {}),
-        resolved=table(
-            ("try", "pairs", "resolved so far"),
-            [
-                (str(row["try"]), f"{row['pairs']:,}", f"{share:.1%}")
-                for row, share in zip(report["resolved"], resolved_shares(report), strict=True)
-            ],
-        ),
+        resolved=_resolved_table(report),
         same_as_chosen=counted(same, "row is", "rows are")
         if (same := manifest["counts"]["skipped"].get("same-as-chosen"))
         else "",
@@ -208,6 +194,20 @@ def card_and_pictures(
         train=fence(snippets.train_with_trl(repo, recipe["split"], bool(facts.contexts)), "python"),
     )
     return card, {name: content for sample in facts.samples for name, content in sample.pictures.items()}
+
+
+def _licence_note(source: Mapping[str, Any]) -> str:
+    """Of a source whose licence is not known."""
+    return _UNREADABLE_LICENCE if source.get("licence") == UNREADABLE else _UNSTATED_LICENCE
+
+
+def _resolved_table(report: Mapping[str, Any]) -> str:
+    """By each try, how many pairs it took, and the share of all that is resolved by then."""
+    rows = [
+        (str(row["try"]), f"{row['pairs']:,}", f"{share:.1%}")
+        for row, share in zip(report["resolved"], resolved_shares(report), strict=True)
+    ]
+    return table(("try", "pairs", "resolved so far"), rows)
 
 
 def _begin(title: str) -> str:

@@ -108,28 +108,13 @@ def model_card(
     is_reward_model = "held_out" in manifest
     made = "as a reward model" if is_reward_model else f"with {method_title(manifest)}"
     name = plain_name(f"{last_part(shown)} {made}")
-    fields: dict[str, Any] = dict(licence)
-    if languages := manifest.get("languages"):
-        fields["language"] = languages
-    if base:
-        fields["base_model"] = base
-        fields["base_model_relation"] = "finetune" if whole else "adapter"
-    if ids := trained_on(manifest):
-        fields["datasets"] = ids
-    if co2 := emissions(manifest):
-        fields["co2_eq_emissions"] = co2
+    fields = {**licence, **_metadata(manifest, base, whole)}
     if results:
         fields["model-index"] = model_index(hub_id or name, results)
     library = "transformers" if whole else "peft"
     controls = _control_methods(manifest.get("datasets", []))
-    is_control = bool(controls) or summary_of("train", method_name(manifest)).startswith(CONTROL)
-    tags = [
-        *method_tags(method_name(manifest)),
-        *TAGS,
-        *([] if in_full else ["lora"]),
-        *(["control"] if is_control else []),
-    ]
-    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
+    tags = [*_tags(manifest, controls, in_full), *verdict_tags(lines)]
+    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=tags, **fields)
     paper = paper_of(manifest)
     kept, held_out = kept_text(manifest), _held_out_table(manifest.get("held_out") or {})
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
@@ -179,6 +164,37 @@ def model_card(
         limits=limits(lines, bool(kept or held_out)),
         results=results_block(lines),
     )
+
+
+def _metadata(manifest: Mapping[str, Any], base: str | None, whole: bool) -> dict[str, Any]:
+    """Languages, base, data and emissions, as far as they are known.
+
+    Args:
+        base: on the Hub.
+        whole: what is published is a whole model, not an adapter.
+    """
+    fields: dict[str, Any] = {}
+    if languages := manifest.get("languages"):
+        fields["language"] = languages
+    if base:
+        fields["base_model"] = base
+        fields["base_model_relation"] = "finetune" if whole else "adapter"
+    if ids := trained_on(manifest):
+        fields["datasets"] = ids
+    if co2 := emissions(manifest):
+        fields["co2_eq_emissions"] = co2
+    return fields
+
+
+def _tags(manifest: Mapping[str, Any], controls: Sequence[str], in_full: bool) -> list[str]:
+    """Its method and form, and whether it is there to compare with.
+
+    Args:
+        controls: methods of its data that are.
+    """
+    method = method_name(manifest)
+    is_control = bool(controls) or summary_of("train", method).startswith(CONTROL)
+    return [*method_tags(method), *TAGS, *([] if in_full else ["lora"]), *(["control"] if is_control else [])]
 
 
 def _control_methods(datasets: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,9 +16,9 @@ from mmpref.hub.cards.markdown import clip, code, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
-from mmpref.run.over import PAIRED, intervals_over
 from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import decimals, interval_text, stars
+from mmpref.run.sample_sizes import PAIRED, intervals_over
 from mmpref.run.verdict import lost_text
 from mmpref.text_files import NOT_JSON
 

@@ -31,7 +31,10 @@ from mmpref.types import Message
 from tests.bench.conftest import MODEL
 from tests.judges.server import ChatServer, fault, finished, text_of
 
-pytestmark = pytest.mark.skipif(find_spec("lmms_eval") is None, reason="lmms-eval is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("lmms_eval") is None, reason="lmms-eval is not installed"),
+    pytest.mark.usefixtures("own_cache"),
+]
 
 UTILS = '''
 from lmms_eval.llm_judge import Request, ServerConfig, get_server
@@ -74,11 +77,6 @@ def aggregate(items, scale):
 
 NOBODY = "http://127.0.0.1:9/v1"
 """Nobody listens there."""
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -24,10 +24,7 @@ from .conftest import records
 NAME = "object-halbench"
 SYNONYMS = "person, man, woman\ncar\nbus, minibus\ntraffic light, street light\nchair, seat\ntoilet\ncup\n"
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _coco(folder: Path, split: str, instances: dict[int, list[str]], captions: dict[int, list[str]]) -> None:

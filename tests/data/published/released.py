@@ -8,7 +8,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from .shapes import BAD, GOOD, QUESTION, coco, image, jpeg, parquet, write
+from .files import coco, image, jpeg, parquet, write
+from .shapes import BAD, GOOD, QUESTION
 
 
 # source: Mr-Loevan/HSA-DPO dbb76cd, hsa_dpo/models/llava-v1_5/train_dpo.py `hsa_dpo_process` and `__getitem__`.

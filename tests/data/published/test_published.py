@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 from tests import bare
 from tests.hub.server import HubServer
 
-from . import shapes
+from . import files, shapes
 from .shapes import BAD, GOOD, QUESTION
 
 MODEL = "pkg:mmpref.testbed/model"
@@ -38,7 +38,7 @@ class Published:
 @pytest.fixture(scope="module")
 def published(hub_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Published:
     place = tmp_path_factory.mktemp("published")
-    shapes.coco(place / "coco")
+    files.coco(place / "coco")
     commits: dict[str, list[str]] = {}
     tokens: dict[str, str] = {}
     for repo, writers in shapes.REPOSITORIES.items():

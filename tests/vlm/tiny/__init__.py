@@ -9,7 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from mmpref.types import ModelRef
 from mmpref.vlm.families import find_family
@@ -59,3 +61,9 @@ def in_blocks(folder: Path) -> str:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)
+
+
+def picture(seed: int = 0, height: int = 24, width: int = 40) -> Image.Image:
+    """A picture of noise, RGB."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)

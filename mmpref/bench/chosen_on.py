@@ -25,7 +25,9 @@ def row_digests(samples: Sequence[Sample]) -> str:
     return base64.b64encode(b"".join(sorted(digests))).decode()
 
 
-def mark_chosen(asked: Mapping[str, Asked], samples: Mapping[str, Sequence[Sample]], ref: ModelRef) -> dict[str, Asked]:
+def mark_chosen_on(
+    asked: Mapping[str, Asked], samples: Mapping[str, Sequence[Sample]], ref: ModelRef
+) -> dict[str, Asked]:
     """What is evaluated, with `Asked.chose` where the adapter's step was chosen on the same data; a warning says so.
     Data are the same where questions are, or where both are rows of one split.
 

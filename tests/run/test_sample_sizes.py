@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmpref.run.over import intervals_over
 from mmpref.run.results import Results, Value
+from mmpref.run.sample_sizes import intervals_over
 
 
 def _value(benchmark: str, n: int, images: int, unit: str = "images") -> Value:

@@ -1,0 +1,154 @@
+"""What a build that cannot go on says, whose fault it is, and what becomes of its directory and its blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.data.build import build_dataset
+from mmpref.errors import InputError, ModelError, RunError, UsageError
+from mmpref.run.manifest import read_manifest
+from tests.data.reversed_rows import ROWS, recipe
+
+pytestmark = pytest.mark.usefixtures("reverse")
+
+
+def test_a_finished_run_is_not_shown_as_that_of_another_adapter(source: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "adapter/adapter_model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    values = recipe(source, adapter=str(weights.parent), limit=4)
+    build_dataset(values, tmp_path / "run")
+    facts = {"id": str(weights.parent), "revision": None, "weights": hashlib.sha256(b"first").hexdigest()}
+    manifest = {**read_manifest(tmp_path / "run"), "adapter": facts}  # this method loads no model
+    (tmp_path / "run/run.json").write_text(json.dumps(manifest))
+    assert build_dataset(values, tmp_path / "run") == manifest
+    weights.write_bytes(b"second")
+    with pytest.raises(RunError, match="is another than"):
+        build_dataset(values, tmp_path / "run")
+    weights.unlink()
+    assert build_dataset(values, tmp_path / "run") == manifest
+
+
+def test_a_source_that_changed_is_refused(source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "rows.json"
+    copy.write_text((source / "rows.json").read_text())
+    values = recipe(source, source=str(copy), image_root=(str(source),))
+    build_dataset(values, tmp_path / "run", shard=(0, 2))
+    copy.write_text(copy.read_text() + "\n")
+    with pytest.raises(RunError, match="has changed"):
+        build_dataset(values, tmp_path / "run")
+
+
+def test_one_example_that_breaks_the_method_is_skipped_alone(source: Path, tmp_path: Path) -> None:
+    answer = "Number 2 has word word in it."
+    manifest = build_dataset(recipe(source, builder={"poison": answer}), tmp_path / "run")
+    assert manifest["counts"]["skipped"]["failed"] == 1
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["skipped"]["failed"]["first"] == [
+        {"id": "row2", "detail": "ZeroDivisionError: cannot digest this answer"}
+    ]
+
+
+@pytest.mark.parametrize(("poison", "error"), [("every", ZeroDivisionError), ("no model", ModelError)])
+def test_a_method_that_breaks_on_all_is_not_the_rows_fault(
+    source: Path, tmp_path: Path, poison: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        build_dataset(recipe(source, builder={"poison": poison}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("block_size", [1, 4])
+@pytest.mark.parametrize("poison", ["every", "every, and an image"])
+def test_nor_is_any_row_told_as_skipped(
+    source: Path, tmp_path: Path, poison: str, block_size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = recipe(source, builder={"poison": poison}, block_size=block_size)
+    with pytest.raises(ZeroDivisionError), caplog.at_level("WARNING", "mmpref"):
+        build_dataset(values, tmp_path / "run")
+    told = [record.getMessage() for record in caplog.records if "is skipped" in record.getMessage()]
+    assert len(told) <= (1 if block_size > 1 else 2), told
+
+
+def test_no_usable_row_tells_why(source: Path, tmp_path: Path) -> None:
+    rows = json.loads((source / "rows.json").read_text())
+    (tmp_path / "bad.json").write_text(json.dumps([rows[7], rows[9], rows[11]]))
+    values = recipe(source, source=str(tmp_path / "bad.json"), image_root=(str(source),))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"\(empty-answer: 1, missing-image: 1, no-image: 1\).*nowhere.png"):
+            build_dataset(values, tmp_path / "run")
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_a_mistyped_source_does_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file or folder"):
+        build_dataset(recipe(source, source="./typo.json"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {
+        "rows": 4,
+        "skipped": {},
+        "changed": {"images_moved_first": 2},
+    }
+
+
+def test_an_unexpected_error_does_not_claim_the_directory_either(source: Path, tmp_path: Path) -> None:
+    for shard in (None, (0, 1)):
+        with pytest.raises(ZeroDivisionError):
+            build_dataset(recipe(source, builder={"poison": "every"}), tmp_path / "run", shard=shard)
+        assert not (tmp_path / "run").exists()
+    assert build_dataset(recipe(source), tmp_path / "run")["counts"]["rows"] == 19
+
+
+def test_a_build_that_fails_half_way_keeps_its_blocks(source: Path, tmp_path: Path) -> None:
+    def fail(rows: int, outcomes: Any) -> None:
+        if outcomes:
+            raise RuntimeError("the machine is gone")
+
+    with pytest.raises(RuntimeError):
+        build_dataset(recipe(source), tmp_path / "run", on_progress=fail)
+    assert (tmp_path / "run/.mmpref/blocks/000000.json").exists()
+    with pytest.raises(RunError, match="another recipe"):
+        build_dataset(recipe(source, seed=1), tmp_path / "run")
+
+
+def test_rows_that_cannot_be_used_do_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps(json.loads((source / "rows.json").read_text())[:4]))
+    values = recipe(source, source=str(tmp_path / "rows.json"))
+    with pytest.raises(InputError, match="None of the 4 images"):
+        build_dataset(values, tmp_path / "run")
+    rooted = dataclasses.replace(values, image_root=(str(source),))
+    assert build_dataset(rooted, tmp_path / "run")["counts"] == {
+        "rows": 4,
+        "skipped": {},
+        "changed": {"images_moved_first": 2},
+    }
+
+
+def test_wrong_settings(source: Path, tmp_path: Path) -> None:
+    for changes, message in (
+        ({"builder": {"iteration": 1}}, "Did you mean 'iterations'"),
+        ({"method": "revers"}, "Did you mean 'reverse'"),
+        ({"limit": 0}, "at least 1"),
+        ({"block_size": 0}, "at least 1"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            build_dataset(recipe(source, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_rows_that_fill_a_block_do_not_stop_the_rest(source: Path, tmp_path: Path) -> None:
+    bad = {"poison": "row16,row17,row18,row19"}
+    manifest = build_dataset(recipe(source, block_size=4, builder=bad), tmp_path / "run")
+    assert manifest["counts"]["skipped"]["failed"] == 4
+    assert manifest["counts"]["rows"] == ROWS - sum(manifest["counts"]["skipped"].values())
+
+
+def test_too_little_memory_is_not_the_rows_fault(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="memory") as raised:
+        build_dataset(recipe(source, builder={"poison": "memory"}), tmp_path / "run")
+    assert "batch_size" in raised.value.hint
