@@ -32,8 +32,10 @@ SECOND_BATCH = "second_batch"
 class PreferenceCollator(DataCollatorForVisionPreference):
     """TRL asks its processor for every prompt twice, for chosen and rejected. Ours is asked once, and doubles.
 
-    Where prompts end in a context, answers go on from there. TRL by itself ends that turn and begins another one of the
-    assistant's in front of them (`trl.data_utils.apply_chat_template`), which no model does when it writes.
+    Texts are rendered here. Of a prompt TRL by itself (`trl.data_utils.apply_chat_template`) keeps what the rendered
+    answers share with it, which is less than what a model has before it when it writes, where the chat template's
+    generation prompt differs; and it ends the turn of a context, and begins another one in front of the answers that go
+    on from there.
 
     Args:
         ends: answers have what ends them in the prompt format, an EOS; without, a pair is of their own words only.
@@ -70,9 +72,8 @@ class PreferenceCollator(DataCollatorForVisionPreference):
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
 
     def _collate(self, pairs: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's batch, of texts where its own rendering of messages would not do."""
-        as_messages = self.ends and not any(context_of(messages(pair["prompt"])) for pair in pairs)
-        return super().torch_call([dict(pair) if as_messages else self._rendered(pair) for pair in pairs])
+        """TRL's batch, of texts: prompts are what they are where the model writes, and answers stand behind them."""
+        return super().torch_call([self._rendered(pair) for pair in pairs])
 
     def _rendered(self, pair: dict[str, Any]) -> dict[str, Any]:
         prompt, images = messages(pair["prompt"]), len(pair["images"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -153,7 +154,8 @@ class RlooTrainer(ResumableTrainerMixin, RLOOTrainer):
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """As TRL's, which gives answers the token type of prompts."""
-        kwargs.pop("labels", None)  # of prompts, by a processor that gives them
+        assert self.policy is not None
+        kwargs = inputs_for_trl(kwargs, str(self.policy.ref))
         types, size = kwargs.get("token_type_ids"), args[3] if len(args) > 3 else kwargs["logits_to_keep"]
         if types is not None and has_answer_token_type(self.processing_class):
             kwargs["token_type_ids"] = torch.cat(
@@ -165,6 +167,31 @@ class RlooTrainer(ResumableTrainerMixin, RLOOTrainer):
         """Who rewards, and what the rewards are normalised by."""
         reward = self.reward_funcs[0]
         return {"reward": {"name": reward.name, **reward.scale}}
+
+
+def inputs_for_trl(given: dict[str, Any], model: str) -> dict[str, Any]:
+    """What TRL's trainer takes of the named arguments that it is called with; some are whatever a processor made.
+
+    Args:
+        given: ``num_images`` of each row among them.
+        model: what it is called, for errors.
+
+    Raises:
+        ModelError: the model needs something that TRL does not hand on to it.
+    """
+    counts = given.get("batch_num_images")
+    # LLaVA-OneVision's; without it the model takes every row for one of one image, whose tiles it unpacks.
+    one_each = counts is not None and set(map(int, counts)) == {1}
+    unneeded = {"labels", *(["batch_num_images"] if one_each else [])}  # labels are of prompts
+    kept = {name: value for name, value in given.items() if name not in unneeded}
+    accepted = inspect.signature(RLOOTrainer._get_per_token_logps_and_entropies).parameters
+    if lost := sorted(kept.keys() - accepted.keys()):
+        why = " on rows of several images" if lost == ["batch_num_images"] else ""
+        raise ModelError(
+            f"rloo cannot train {model}{why}: TRL's trainer does not hand on {', '.join(lost)}, which it needs.",
+            "Use --method online-dpo, or another model.",
+        )
+    return kept
 
 
 def prompt_dataset(pairs: Pairs) -> Any:

@@ -185,6 +185,8 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
             sampled = [source(rows, self.state.global_step) for rows in batches]
         for of_processes in zip(*gather_object([(len(pairs.rows), pairs.counts) for pairs in sampled]), strict=True):
             self._count(any(size for size, _ in of_processes), sum_counts(counts for _, counts in of_processes))
+        if self.state.global_step + 1 >= self.state.max_steps and self.sample_counts.get("used") == 0:
+            raise _no_pair("No step gave a pair", self.sample_counts)
         return [self.collate([dict(row) for row in pairs.rows]) if pairs.rows else {} for pairs in sampled]
 
     def _count(self, has_pairs: bool, counts: Mapping[str, float]) -> None:
@@ -194,11 +196,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
             self._metrics["train"][f"pairs/{name}"].append(value)
         self._empty_batches = 0 if has_pairs else self._empty_batches + 1
         if self._empty_batches >= _MAX_EMPTY_BATCHES:
-            raise RunError(
-                f"The last {_MAX_EMPTY_BATCHES} batches gave no pair ({_format_counts(counts)} in the last).",
-                "See what the annotator replies. Answers differ more with a higher --set loss.temperature=NUMBER, "
-                "and are longer with a higher --set loss.max_answer_tokens=NUMBER.",
-            )
+            raise _no_pair(f"The last {_MAX_EMPTY_BATCHES} batches gave no pair; the last one", counts)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss of the batch, or the weighted sum of those of the batch and the second one."""
@@ -380,6 +378,14 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
         known = compute() if rows is None or self._reference is None else self._reference.get(rows, compute)
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
+
+
+def _no_pair(what: str, counts: Mapping[str, float]) -> RunError:
+    return RunError(
+        f"{what}: {_format_counts(counts)}.",
+        "See what the annotator replies. Answers differ more with a higher --set loss.temperature=NUMBER, "
+        "and are longer with a higher --set loss.max_answer_tokens=NUMBER.",
+    )
 
 
 def _format_counts(counts: Mapping[str, float]) -> str:

@@ -54,6 +54,17 @@ helpful, detailed, and polite answers to the user's questions." -%}
 """
 
 
+_AS_TEXT = """\
+{% set turns = namespace(all=[]) %}
+{% for message in messages %}
+{% set other = [] if message.content is string else message.content | rejectattr('type', 'equalto', 'text') | list %}
+{% set text = message.content if message.content is string else message.content | map(attribute='text') | join %}
+{% set turns.all = turns.all + [message if other else dict(message, content=text)] %}
+{% endfor %}
+{% set messages = turns.all %}
+"""
+"""In front of a template that knows parts of questions only (GLM-4.1V's): messages without pictures come as text."""
+
 QUESTION, ANSWER = "What does it show?", "One small thing."
 """Of conversations that only try a chat template."""
 _HINT = "Save the chat_template.jinja of a vision-language model with it, which knows a picture and a text as parts."
@@ -67,7 +78,7 @@ _TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: str) -> None:
     """Give the processor a chat template that writes the model's true format; it is saved with the processor. Where it
     has none, its tokenizer's is taken; of several templates the default one; and today's date (Mistral Small writes it
-    into its system text) is `DATE`.
+    into its system text) is `DATE`. A template that knows parts of questions only gets other messages as text.
 
     Raises:
         ModelError: there is no chat template, or it is one for text: it fails on content in parts, writes it as a
@@ -89,7 +100,10 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
         logger.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _render_sample(processor, where)
     _fix_date(processor, where)
-    if "'type': 'text'" in rendered or '"type": "text"' in rendered:
+    if _as_a_list(rendered) or _writes_system_as_a_list(processor):
+        processor.chat_template = tokenizer.chat_template = _AS_TEXT + processor.chat_template
+        rendered = _render_sample(processor, where)
+    if _as_a_list(rendered):
         raise ModelError(
             f"The chat template of {where} is one for text: it writes the parts of a message as a list.", _HINT
         )
@@ -103,6 +117,19 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
             "does not teach the model where to stop.",
             where,
         )
+
+
+def _as_a_list(rendered: str) -> bool:
+    """Whether parts of a message stand in it as Python or JSON writes them."""
+    return "'type': 'text'" in rendered or '"type": "text"' in rendered
+
+
+def _writes_system_as_a_list(processor: Any) -> bool:
+    conversation = [{"role": role, "content": [{"type": "text", "text": QUESTION}]} for role in ("system", "user")]
+    try:
+        return _as_a_list(processor.apply_chat_template(conversation, tokenize=False))
+    except Exception:  # some know no system text; rows that have one are told
+        return False
 
 
 def _fix_date(processor: Any, where: str) -> None:

@@ -141,12 +141,15 @@ class PromptPreprocessor:
         """The opening of an answer to a question, and what stands behind it."""
         opening = self.render(messages, images)
         whole = self.render((*messages, Message("assistant", answer)), images, generation=False)
-        if not whole.startswith(opening):
+        if whole.startswith(opening):
+            return opening, whole[len(opening) :]
+        if not whole.startswith(opening.rstrip()):
             raise ModelError(
                 "The chat template of this model does not begin an answer with its generation prompt.",
                 "Such a template cannot be trained or continued; fix chat_template.jinja.",
             )
-        return opening, whole[len(opening) :]
+        # LLaVA-OneVision's writes "assistant\n" where the model is to answer, and "assistant \n" before an answer.
+        return opening, whole[len(opening.rstrip()) :].lstrip()
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
         """Render one prompt and preprocess its images: all of the work that needs no model.

@@ -262,9 +262,11 @@ def never(*_: object) -> int:
 def test_a_training_without_any_pair_is_an_error(
     preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmpref.align.trainer._MAX_EMPTY_BATCHES", 3)
     undecided = recipe("online-dpo", preferences, annotator="tests.align.test_online:never")
-    with pytest.raises(RunError, match=r"last 3 batches gave no pair .*tie"):
+    with pytest.raises(RunError, match=r"^No step gave a pair: .*tie"):
+        train(undecided, tmp_path / "short")
+    monkeypatch.setattr("mmpref.align.trainer._MAX_EMPTY_BATCHES", 3)
+    with pytest.raises(RunError, match=r"last 3 batches gave no pair; the last one: .*tie"):
         train(undecided, tmp_path / "run")
 
 

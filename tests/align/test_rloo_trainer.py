@@ -13,13 +13,14 @@ from PIL import Image
 
 from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.align.rloo_trainer import NormalizedReward, open_reward
+from mmpref.align.rloo_trainer import NormalizedReward, inputs_for_trl, open_reward
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables.open import open_table
 from mmpref.testbed.render import SIDE
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.quantization import Placement
+from tests.vlm.tiny import BUILDERS, tiny
 
 from .conftest import MODEL
 from .cut import whole_and_cut
@@ -154,3 +155,23 @@ def test_samples_are_the_policys_whatever_its_config_says(
     train(asked, tmp_path / "plain")
     train(replace(asked, model=greedy_by_its_config), tmp_path / "qwen")
     assert log_of(tmp_path / "plain") == log_of(tmp_path / "qwen")
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_what_processors_make_reaches_trl_or_is_refused_by_name(name: str) -> None:
+    """LLaVA-OneVision's counts of images are of no use where every row has one; VideoLLaMA 3 needs its merge sizes."""
+    prompter = tiny(name).prompter
+    picture = Image.new("RGB", (24, 16))
+
+    def named(images: int) -> dict[str, Any]:
+        made = prompter.prepare([Message("user", "w1")], [picture] * images)
+        return {key: value for key, value in made.items() if key not in ("input_ids", "attention_mask")}
+
+    if name == "video_llama_3":
+        with pytest.raises(ModelError, match=r"cannot train me/vlm: TRL's trainer does not hand on image_merge_sizes"):
+            inputs_for_trl(named(1), "me/vlm")
+        return
+    assert {"batch_num_images", "labels"}.isdisjoint(inputs_for_trl(named(1), "me/vlm"))
+    if name == "llava_onevision":
+        with pytest.raises(ModelError, match="on rows of several images"):
+            inputs_for_trl(named(2), "me/vlm")

@@ -166,3 +166,65 @@ def test_of_several_templates_the_default_is_taken(parts):
     processor.chat_template = {"tool_use": "{{ 'tools' }}", "default": own}
     set_prompt_format(processor, {processor.tokenizer.eos_token_id}, False, "tiny")
     assert processor.chat_template == own
+
+
+# As GLM-4.1V ships it, in what it renders: parts are of questions only.
+PARTS_OF_QUESTIONS = (
+    "{% for turn in messages %}{{ '<' + turn.role + '>' }}{% if turn.role == 'user' and turn.content is not string %}"
+    "{% for part in turn.content %}{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}"
+    "{% else %}{{ turn.content }}{% endif %}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+
+
+def test_a_template_that_knows_parts_of_questions_only_gets_other_messages_as_text(parts):
+    _, processor = parts
+    processor.chat_template = PARTS_OF_QUESTIONS
+    set_prompt_format(processor, {processor.tokenizer.eos_token_id}, False, "tiny")
+    said = (("system", "S"), ("user", "Q1"), ("assistant", "A1"), ("user", "Q2"))
+    turns = [Message(role, text) for role, text in said]
+    prompter = PromptPreprocessor(processor)
+    opening = "<system>S</s><user><image>Q1</s><assistant>A1</s><user>Q2</s><assistant>"
+    assert prompter.render(turns, 1) == opening
+    assert prompter.render_answer(turns, 1, "A2") == "A2</s>"
+    assert processor.tokenizer.chat_template == processor.chat_template
+
+
+def test_a_system_text_alone_is_not_written_as_a_list_either(parts):
+    _, processor = parts
+    processor.chat_template = (
+        "{% for turn in messages %}{% if turn.role == 'system' %}{{ turn.content }}{% else %}{{ turn.role }}"
+        "{% for part in turn.content if turn.content is not string %}{{ part.text or '<image>' }}{% endfor %}"
+        "{% if turn.content is string %}{{ turn.content }}{% endif %}{% endif %}{{ eos_token }}{% endfor %}"
+    )
+    set_prompt_format(processor, {processor.tokenizer.eos_token_id}, False, "tiny")
+    turns = [Message("system", "S"), Message("user", "Q")]
+    assert PromptPreprocessor(processor).render(turns, 1) == "S</s>user<image>Q</s>"
+
+
+# As LLaVA-OneVision ships it: a space behind "assistant", which its generation prompt has not.
+ONE_VISION = (
+    "{% for turn in messages %}{{ turn.role + ' ' }}{% for part in turn.content %}"
+    "{{ '<image>' if part.type == 'image' else '\n' + part.text }}{% endfor %}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
+)
+
+
+def test_an_answer_stands_behind_the_generation_prompt_whatever_white_space_it_has(parts):
+    model, processor = parts
+    processor.chat_template = ONE_VISION
+    policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
+    question = (Message("user", "Q"),)
+    assert policy.render(question, 1) == "user <image>\nQ</s>assistant\n"
+    assert policy.answer_in_format(question, 1, "A") == ("A</s>", 0)
+    context = (*question, Message("assistant", "A b."))
+    assert policy.render(context, 1) == "user <image>\nQ</s>assistant\nA b."
+    assert policy.render_answer(context, 1, " C.") == " C.</s>"
+
+
+def test_an_opening_that_answers_lack_is_refused(parts):
+    model, processor = parts
+    processor.chat_template = ONE_VISION.replace("'assistant\n'", "'assistant\n<think>'")
+    policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
+    with pytest.raises(ModelError, match="does not begin an answer with its generation prompt"):
+        policy.render_answer((Message("user", "Q"),), 1, "A")
