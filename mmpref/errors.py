@@ -63,6 +63,13 @@ class ImageError(InputError):
     """One image cannot be used: corrupt, truncated, empty, too large, missing, or outside its root."""
 
 
+class ChatTemplateError(InputError):
+    """One conversation cannot be written in the model's prompt format: its chat template refuses the turns (a system's,
+    a second image) or changes a text."""
+
+    reason = "chat-template"
+
+
 class ModelError(MmprefError):
     """A model cannot be loaded or is of a kind that mmpref does not support."""
 

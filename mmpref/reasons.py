@@ -23,6 +23,7 @@ REASONS = {
     "image-url": "the image is a web address, which is not fetched",
     "bad-image": "the image cannot be read, or is too large",
     "special-token": "a text contains a special token of the model",
+    "chat-template": "the model's chat template refuses the row, or changes a text of it",
     # preference data
     "no-rejected": "there is no rejected answer",
     "no-second": "the method needs a second rejected answer, and there is none",

@@ -2,10 +2,10 @@
 
 Rows are those of `mmpref.tables.rows`, and so are the reasons for a skip; further ones are ``equal-answers``
 (chosen is rejected, but for white space), ``equal-tokens`` (the model's tokenizer makes the same of both),
-``special-token`` (a text contains one of the model's special tokens, which would not be text to it), ``context`` (the
-answers continue one, and the method's are whole), where a method wants two rejected answers ``no-second``, and where it
-wants weights ``no-weight`` and ``bad-weight``. Methods that write answers themselves do without those of the data:
-supervised rows and bare prompts are rows too, then.
+``special-token`` (a text contains one of the model's special tokens, which would not be text to it), ``chat-template``
+(the model's chat template refuses the row's turns), ``context`` (the answers continue one, and the method's are whole),
+where a method wants two rejected answers ``no-second``, and where it wants weights ``no-weight`` and ``bad-weight``.
+Methods that write answers themselves do without those of the data: supervised rows and bare prompts are rows too, then.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import datasets
 
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.preprocess import Refused
 
 TEXTS = ("prompt", "chosen", "rejected")
 OTHER_PAIR = "other_pair"
@@ -114,6 +115,7 @@ def checks_of(policy: Policy) -> dict[str, Any]:
         "special_tokens": special_tokens_of(tokenizer),
         "accepts": policy.prompter.prepare,
         "alike": alike_to(tokenizer),
+        "refused": policy.prompter.refused,
     }
 
 
@@ -133,6 +135,7 @@ def collect_pairs(
     needs_weights: bool = True,
     looks: Looks | None = None,
     alike: Alike | None = None,
+    refused: Refused | None = None,
 ) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
 
@@ -150,6 +153,7 @@ def collect_pairs(
         needs_weights: some row must have one.
         looks: sees whether images can be decoded; by default in this process.
         alike: whether two answers are the same to the model.
+        refused: what the model's chat template refuses.
 
     Raises:
         InputError: a table without rows or columns that preference data needs, no usable row at all, or none with a
@@ -163,7 +167,7 @@ def collect_pairs(
     else:
         needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
         special = special_token_in({image_token, *special_tokens})
-        check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts), alike)
+        check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts), alike, refused)
         texts = (*TEXTS, REJECTED_POLICY) if second else TEXTS
         written = _write(tables, folder, limit, texts, image_root, check, weights)
         if weights and needs_weights and not written["weighed"]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmpref.errors import ImageError, brief
+from mmpref.errors import ChatTemplateError, ImageError, brief
 from mmpref.images import DEADLY, Look, Looks, decode
 from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_roots import ImageRoots
@@ -14,6 +14,9 @@ from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_faul
 from mmpref.types import ImageData, Message, context_of
 from mmpref.vlm.same_tokens import Alike
 from mmpref.workers import DeadlyTask
+
+if TYPE_CHECKING:
+    from mmpref.vlm.preprocess import Refused
 
 PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
@@ -57,6 +60,7 @@ class RowCheck:
         looks: sees whether images can be decoded.
         contexts: whether answers may continue one.
         alike: whether two answers are the same to the model.
+        refused: what the model's chat template refuses.
     """
 
     def __init__(
@@ -67,10 +71,11 @@ class RowCheck:
         looks: Looks,
         contexts: bool,
         alike: Alike | None = None,
+        refused: Refused | None = None,
     ) -> None:
-        self._contexts, self._alike = contexts, alike
+        self._contexts, self._alike, self._refused = contexts, alike, refused
         self.needs, self._special, self._accepts, self._looks = needs, special, accepts, looks
-        self._refused: dict[tuple[tuple[int, int], ...], str] = {}
+        self._refusals: dict[tuple[tuple[int, int], ...], str] = {}
         self._accepted: set[tuple[tuple[int, int], ...]] = set()
 
     def found(self, rows: Iterable[Row]) -> Iterator[tuple[Row, _Found]]:
@@ -108,6 +113,10 @@ class RowCheck:
         for name in rejected:
             if self._alike and self._alike(row.chosen, texts[name]):
                 return Fault("equal-tokens", "the model's tokenizer makes the same of both answers", name, name)
+        kept = {name: texts[name] for name in ("chosen", "rejected", *rejected)}  # all that a collator writes
+        if self._refused and (refused := self._refused(row.prompt, len(row.images), kept)):
+            part, words = refused
+            return Fault(ChatTemplateError.reason, f"{part}: {words}", part, part)
         return None
 
     def _images(self, row: Row) -> _Found:
@@ -139,14 +148,14 @@ class RowCheck:
         buckets = tuple(_size_bucket(*size) for size in sizes)
         if buckets in self._accepted:
             return None
-        if sizes not in self._refused:
+        if sizes not in self._refusals:
             try:
                 self._accepts(row.prompt, [decode(image) for image in images])
             except ImageError as error:
-                self._refused[sizes] = brief(str(error), 300)
+                self._refusals[sizes] = brief(str(error), 300)
             else:
                 self._accepted.add(buckets)
-        return self._refused.get(sizes)
+        return self._refusals.get(sizes)
 
 
 def _size_bucket(width: int, height: int) -> tuple[int, int]:

@@ -157,6 +157,7 @@ def run_inspect(
         policy = load_policy(ModelRef(model_name("model", settings["model"])))
         with Progress("rows", watched=progress) as bar:
             special, alike = special_token_in(policy.markup_tokens), alike_to(policy.tokenizer)
-            report = inspect_rows(table, roots, on_row, special, bar.reach, alike)
+            refused = policy.prompter.refused
+            report = inspect_rows(table, roots, on_row, special, bar.reach, alike, refused)
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

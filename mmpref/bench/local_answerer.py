@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.cells import decoded_image
 from mmpref.bench.recipe import BlindMode
-from mmpref.errors import ImageError, MmprefError
+from mmpref.errors import ChatTemplateError, ImageError, MmprefError
 from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.results import BASE
 from mmpref.types import ImageData
@@ -139,7 +139,7 @@ class LocalAnswerer:
                 for sample in about:
                     ahead[id(sample)] = ImageError(f"{sample.name} ends the process that preprocesses it.")
             except MmprefError as error:
-                if not isinstance(error, ImageError):
+                if not isinstance(error, ImageError | ChatTemplateError):
                     raise
             except Exception:  # processors raise whatever a prompt leads them to, and do so here again
                 continue

@@ -16,7 +16,7 @@ from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.cells import decoded_image
 from mmpref.bench.pairs import PAIR
 from mmpref.bench.recipe import BlindMode
-from mmpref.errors import ImageError, MmprefError, UsageError
+from mmpref.errors import ChatTemplateError, ImageError, MmprefError, UsageError
 from mmpref.run.results import BASE
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ def reward_answerer(policy: Callable[[], Policy], blind: BlindMode | None) -> An
         if why := refusal(policy(), Request(sample.messages, images), sample.name):
             return why
         answers = [sample.reference[side] for side in PAIR]
+        if refused := policy().prompter.refused(sample.messages, len(images), dict(zip(PAIR, answers, strict=True))):
+            part, words = refused
+            return ChatTemplateError(f"{sample.name}, {part}: {words}.")
         values = (
             [0.0, 0.0]
             if model_name == BASE

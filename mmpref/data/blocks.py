@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 from mmpref.data.builder import SAME, Outcome, Worker
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import NO_PAIR, Source
-from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
+from mmpref.errors import (
+    ChatTemplateError,
+    HubError,
+    ImageError,
+    ModelError,
+    RunError,
+    UsageError,
+    is_out_of_memory,
+    reason_of,
+)
 from mmpref.log import logger
 from mmpref.tables.rows import same_answer
 from mmpref.types import Example, Pair, Skip
@@ -26,6 +35,8 @@ SPECIAL = "special-token"
 """Reason of a skip: a text has one of the model's special tokens in it."""
 _FATAL_ERRORS = (ModelError, HubError, RunError, UsageError)
 """What no row is to blame for: the build ends."""
+_FAULTS = ("bad-image", ChatTemplateError.reason, "failed")
+"""Reasons of skips: what a worker raised over one row."""
 
 
 class SpecialTokenFilter:
@@ -82,7 +93,7 @@ class BlockRunner:
         self, blocks: Blocks, worker: Callable[[], Worker], policy: Callable[[], Policy | None], keep_rejected: bool
     ) -> None:
         self._blocks, self._worker, self._keep_rejected = blocks, worker, keep_rejected
-        self._filter = SpecialTokenFilter(policy)
+        self._policy, self._filter = policy, SpecialTokenFilter(policy)
         self._failed: list[str] = []
         """Rows that an unexpected error took, while none worked."""
 
@@ -122,8 +133,11 @@ class BlockRunner:
         previous: tuple[int, Rows] | None = None
         for number, rows in blocks:
             rows = [self._need_rejected(row) for row in rows]
-            if examples := [row for row in rows if isinstance(row, Example)]:
-                self._worker().begin(examples)
+            if any(isinstance(row, Example) for row in rows):
+                worker = self._worker()  # which loads the model
+                rows = [self._need_written(row) for row in rows]
+                if examples := [row for row in rows if isinstance(row, Example)]:
+                    worker.begin(examples)
             if previous is not None:
                 yield previous
             previous = number, rows
@@ -137,6 +151,17 @@ class BlockRunner:
         if not row.rejected:
             return Skip(row.id, "no-rejected")
         return Skip(row.id, SAME) if same_answer(row.rejected, row.answer) else row
+
+    def _need_written(self, row: Example | Skip) -> Example | Skip:
+        """The row, if the chat template of the run's model, where one has been loaded, takes its turns."""
+        if isinstance(row, Skip) or (policy := self._policy()) is None:
+            return row
+        answers = {"chosen": row.answer, "rejected": row.rejected if self._keep_rejected else None}
+        kept = {name: answer for name, answer in answers.items() if answer}
+        if refused := policy.prompter.refused(row.prompt, len(row.images), kept):
+            part, words = refused
+            return Skip(row.id, ChatTemplateError.reason, f"{part}: {words}")
+        return row
 
     def _with_source_rejected(self, outcome: Pair | Skip) -> Pair | Skip:
         """With the source's rejected answer where it is to be kept, and the method's beside it for averaged losses."""
@@ -188,11 +213,13 @@ class BlockRunner:
                 raise
             except ImageError as error:
                 faulty.append(Skip(example.id, "bad-image", str(error)))
+            except ChatTemplateError as error:  # of what a method asks, which is more than the row holds
+                faulty.append(Skip(example.id, error.reason, str(error)))
             except Exception as error:
                 faulty.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason_of(error)}"))
                 self._failed.append(example.id)
             outcomes.append(faulty[-1])
-        if any(not (isinstance(outcome, Skip) and outcome.reason in ("bad-image", "failed")) for outcome in outcomes):
+        if any(not (isinstance(outcome, Skip) and outcome.reason in _FAULTS) for outcome in outcomes):
             self._failed.clear()
         elif len(self._failed) > 1 and not self._blocks.have_pairs():
             raise first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
@@ -20,6 +20,9 @@ from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, context_of
 from mmpref.words import words
 
+if TYPE_CHECKING:
+    from mmpref.vlm.preprocess import Refused
+
 PROBLEMS = {
     "missing": "a column that preference data needs is missing",
     "malformed": "a column holds no text or messages",
@@ -30,6 +33,7 @@ PROBLEMS = {
     "equal-answers": "chosen and rejected look the same",
     "equal-tokens": "chosen and rejected are the same to the model's tokenizer",
     "special-token": "a text contains a special token of the model",
+    "chat-template": "the model's chat template refuses the row, or changes a text of it",
     "no-image": "no image",
     "image-placement": "an image in a later turn or amid the text, or not as many placeholders as images",
     "bad-image": "an image cannot be used",
@@ -105,6 +109,7 @@ def inspect(
     special: Callable[[str], str | None] | None = None,
     on_progress: Callable[[int], None] | None = None,
     alike: Callable[[str, str], bool] | None = None,
+    refused: Refused | None = None,
 ) -> dict[str, Any]:
     """Read all rows of a preference dataset.
 
@@ -113,6 +118,7 @@ def inspect(
         on_row: is given every row to look at.
         special: gives a special token of a model that a text contains, where a model is known.
         alike: whether two answers are the same to a model, where one is known.
+        refused: what the chat template of a model refuses, where one is known.
         on_progress: told how many rows are read; how many there are is not known before.
 
     Returns:
@@ -123,7 +129,7 @@ def inspect(
     Raises:
         InputError: no rows, or rows that are no preference data at all.
     """
-    collected = _Collected(table, ImageRoots(image_root or table.images), special, alike)
+    collected = _Collected(table, ImageRoots(image_root or table.images), special, alike, refused)
     for number, row in enumerate(table):
         sample = collected.add(number, row)
         if on_row:
@@ -155,8 +161,9 @@ class _Collected:
         roots: ImageRoots,
         special: Callable[[str], str | None] | None,
         alike: Callable[[str, str], bool] | None,
+        refused: Refused | None,
     ) -> None:
-        self.table, self.roots, self.special, self.alike = table, roots, special, alike
+        self.table, self.roots, self.special, self.alike, self.refused = table, roots, special, alike, refused
         self.reader = TableReader(table, ("chosen", "rejected"))
         self.rows, self.usable, self.contexts = 0, 0, 0
         self.problems, self.notes = Findings(PROBLEMS), Findings(NOTES)
@@ -221,6 +228,9 @@ class _Collected:
         for name, text in _texts(read).items():
             if self.special and (token := self.special(text)):
                 problems.add("special-token", name, f"contains {token}")
+        answers = {"chosen": read.chosen, "rejected": read.rejected}
+        if self.refused and not problems.texts and (refused := self.refused(read.prompt, len(read.images), answers)):
+            problems.add("chat-template", *refused)
 
     def _compare_answers(self, read: PreferenceRow, problems: _Remarks) -> None:
         if same_answer(read.chosen, read.rejected):

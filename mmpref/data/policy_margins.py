@@ -25,7 +25,8 @@ def score_pairs(
     policy: Policy, table: Table, image_root: Sequence[str] = (), on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
     """Score every pair that training uses, by the tokens that it counts: each answer's end (EOS) is one of them. Pairs
-    with a special token of the model in their texts, or of answers that are the same, to the model too, are none.
+    with a special token of the model in their texts, with turns that its chat template refuses, or of answers that are
+    the same, to the model too, are none.
 
     Args:
         on_progress: told how many rows are done, of how many.
@@ -51,6 +52,7 @@ def score_pairs(
             pair
             for pair in told_apart
             if not any(map(special_token, _texts(pair))) and not alike(pair.answer, pair.rejected or "")
+            if not policy.prompter.refused(pair.prompt, len(pair.images), _answers(pair))
         ]
         contexts = encode(policy, [policy.prompter(example) for example in examples]) if examples else []
         chosen, rejected = (
@@ -86,7 +88,11 @@ def score_pairs(
 
 
 def _texts(example: Example) -> list[str]:
-    return [*(turn.content for turn in example.prompt), example.answer, example.rejected or ""]
+    return [*(turn.content for turn in example.prompt), *_answers(example).values()]
+
+
+def _answers(example: Example) -> dict[str, str]:
+    return {"chosen": example.answer, "rejected": example.rejected or ""}
 
 
 def _share(margins: Sequence[float]) -> float | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.errors import ImageError, InputError, ModelError, is_out_of_memory, reason_of
+from mmpref.errors import ChatTemplateError, ImageError, ModelError, brief, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
 from mmpref.types import Example, Message, context_of
 from mmpref.vlm.continuation import writes_space
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Inputs = dict[str, torch.Tensor]
 """What a processor makes of one prompt with its images, on the CPU; the batch dimension (or its stand-in) is 1."""
+Refused = Callable[[Sequence[Message], int, Mapping[str, str]], tuple[str, str] | None]
+"""As `PromptPreprocessor.refused`."""
 
 
 def preprocess(processor: Any, text: list[str], images: Sequence[Sequence[Image.Image]], **settings: Any) -> Any:
@@ -70,10 +72,10 @@ def place_in(text: str, part: str, name: str) -> int:
         name: what the part is, for errors.
 
     Raises:
-        InputError: the chat template writes another one.
+        ChatTemplateError: the chat template writes another one.
     """
     if (begin := text.find(part)) < 0:
-        raise InputError(
+        raise ChatTemplateError(
             f"The chat template of this model changes the {name} that begins with {part[:40]!r}.",
             "What the template leaves out must not stand in the data.",
         )
@@ -95,7 +97,8 @@ class PromptPreprocessor:
                 (`mmpref.types.context_of`), with that.
 
         Raises:
-            ModelError, InputError: as `render_answer`, of a context.
+            ChatTemplateError: the chat template refuses the conversation.
+            ModelError, ChatTemplateError: as `render_answer`, of a context.
         """
         if generation and (context := self._context(messages)):
             opening, rest = self._written(messages[:-1], images, context)
@@ -111,8 +114,41 @@ class PromptPreprocessor:
                 parts = [{"type": "image"}] * left
                 left = 0
             conversation.append({"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]})
-        text: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation)
+        try:
+            text: str = self.processor.apply_chat_template(
+                conversation, tokenize=False, add_generation_prompt=generation
+            )
+        except Exception as error:  # a template is a program, and raises what it likes
+            if is_out_of_memory(error):
+                raise
+            words = brief(reason_of(error), 300).rstrip(".")
+            raise ChatTemplateError(f"the model's chat template refuses it: {words}.") from error
         return text
+
+    def refused(self, messages: Sequence[Message], images: int, answers: Mapping[str, str]) -> tuple[str, str] | None:
+        """What the chat template refuses of a row, and why; None where it writes all of it.
+
+        Args:
+            images: how many.
+            answers: by name.
+
+        Returns:
+            ``prompt``, or the name of an answer; and the template's words.
+
+        Raises:
+            ModelError: as `render`.
+        """
+        context = context_of(messages)
+        asked = messages[:-1] if context else messages
+        part = "prompt"
+        try:
+            self.render(messages, images)
+            for part in answers:
+                whole = (*asked, Message("assistant", context + answers[part]))
+                self.render(whole, images, generation=False)
+        except ChatTemplateError as error:
+            return part, error.message.rstrip(".")
+        return None
 
     def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
         """What follows the rendered prompt when the answer is written: the answer, EOS, what the format adds.
@@ -120,7 +156,7 @@ class PromptPreprocessor:
         Raises:
             ModelError: the chat template's generation prompt is no prefix of the whole conversation, or the model reads
                 prompts both ways and cannot continue a context.
-            InputError: the chat template writes another context.
+            ChatTemplateError: the chat template refuses the conversation, or writes another context.
         """
         if not (context := self._context(messages)):
             return self._written(messages, images, answer)[1]
@@ -155,6 +191,7 @@ class PromptPreprocessor:
         """Render one prompt and preprocess its images: all of the work that needs no model.
 
         Raises:
+            ChatTemplateError: the chat template refuses the prompt.
             ImageError: the processor does not take the images.
         """
         text = [self.render(messages, len(images))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.errors import ImageError, InputError, MmprefError, is_out_of_memory, reason_of
+from mmpref.errors import ChatTemplateError, ImageError, InputError, MmprefError, is_out_of_memory, reason_of
 from mmpref.vlm.generate import PromptBatch, Request
 from mmpref.vlm.special_tokens import special_token_in
 
@@ -19,7 +19,8 @@ def prepare_batch(
     """A batch of those requests that the model can take, and for each why it cannot.
 
     A prompt that holds one of the tokenizer's special tokens as text cannot be asked: it would be read as markup. Nor
-    can one whose images the processor refuses, such as a strip that is too long for it.
+    can one whose turns the chat template refuses, or whose images the processor does, such as a strip that is too long
+    for it.
 
     Args:
         names: of the requests, for messages.
@@ -33,7 +34,7 @@ def prepare_batch(
     try:
         return PromptBatch(policy, accepted(), reuse_features), refused
     except Exception as error:  # processors raise whatever an image leads them to
-        own_error = isinstance(error, MmprefError) and not isinstance(error, ImageError)
+        own_error = isinstance(error, MmprefError) and not isinstance(error, ImageError | ChatTemplateError)
         if own_error or is_out_of_memory(error) or not _refuse_unprepared(policy, requests, names, refused):
             raise
     return PromptBatch(policy, accepted(), reuse_features), refused
@@ -64,13 +65,15 @@ def _refuse_unprepared(
     return any_refused
 
 
-def _preparation_error(policy: Policy, request: Request, name: str) -> ImageError | None:
+def _preparation_error(policy: Policy, request: Request, name: str) -> InputError | None:
     if request.prepared is not None:
         return None
     try:
         policy.prompter.prepare(request.messages, request.images)
     except ImageError as error:
         return ImageError(f"{name}: {error.message}")
+    except ChatTemplateError as error:
+        return ChatTemplateError(f"{name}: {error.message}", error.hint)
     except Exception as error:
         if is_out_of_memory(error):
             raise

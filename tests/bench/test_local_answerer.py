@@ -46,7 +46,10 @@ def samples() -> list[Sample]:
     return [
         Sample(str(number), str(number), image, (Message("user", text),), None)
         for number, (image, text) in enumerate(zip(images, asked, strict=True))
-    ] + [Sample("text", "text", None, (Message("user", "w3 ?"),), None)]
+    ] + [
+        Sample("text", "text", None, (Message("user", "w3 ?"),), None),
+        Sample("system", "0", images[0], (Message("system", "w1 ."), Message("user", "w3 ?")), None),
+    ]
 
 
 def told(answers: list[str | MmprefError]) -> list[str]:
@@ -58,10 +61,11 @@ def test_workers_change_no_answer_and_no_refusal(
     policy: Policy, pool: PreprocessingPool, blind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = LocalAnswerer(lambda: policy, blind)(samples(), 5, [ADAPTER])[ADAPTER]
-    assert [isinstance(answer, str) for answer in here] == [True, False, True, False, False, True]
+    assert [isinstance(answer, str) for answer in here] == [True, False, True, False, False, True, False]
     ahead = LocalAnswerer(lambda: policy, blind, workers=1)
     monkeypatch.setattr(ahead, "_pool", pool)
     ahead.begin(samples())
+    assert told(here)[-1].startswith("ChatTemplateError row 0: the model's chat template refuses it")
     assert told(ahead(samples(), 5, [ADAPTER])[ADAPTER]) == told(here)
 
 

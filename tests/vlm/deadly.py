@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmpref.errors import ImageError
+from mmpref.errors import ChatTemplateError, ImageError
 from mmpref.vlm.preprocess import PromptPreprocessor
 
 
@@ -28,9 +28,11 @@ class Deadly(PromptPreprocessor):
 
 
 class Picky(Deadly):
-    """Takes no image of 400 columns either."""
+    """Takes no image of 400 columns either, and no system text."""
 
     def prepare(self, messages: Any, images: Any) -> Any:
+        if messages[0].role == "system":
+            raise ChatTemplateError("the model's chat template refuses it: System role not supported.")
         if any(image.width == 400 for image in images):
             raise ImageError("an image of 400 x 1 pixels is none for this model.")
         return super().prepare(messages, images)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from PIL import Image
 
-from mmpref.errors import ImageError, InputError
+from mmpref.errors import ChatTemplateError, ImageError, InputError
 from mmpref.types import Message
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.generate import Request, generate
+from mmpref.vlm.preprocess import PromptPreprocessor
 from mmpref.vlm.request_checks import prepare_batch
 from tests.vlm.tiny import tiny
 
@@ -27,6 +30,22 @@ def test_a_bad_request_costs_itself_and_no_other() -> None:
     written = batch.generate(decoding)
     assert [answer.text for answer in written] == generate(policy, [requests[0], requests[3]], decoding)
     assert all(answer.cut == (len(answer.text.split()) >= 4) for answer in written)
+
+
+def test_turns_that_the_chat_template_refuses_are_a_text_that_cannot_be_asked() -> None:
+    policy = copy.copy(tiny("llava"))
+    policy.prompter = PromptPreprocessor(copy.copy(policy.processor))
+    policy.prompter.processor.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported.') }}{% endif %}"
+        + policy.processor.chat_template
+    )
+    image, user = Image.new("RGB", (60, 60)), Message("user", "What?")
+    requests = [Request((user,), (image,)), Request((Message("system", "Be brief."), user), (image,))]
+    batch, [accepted, refused] = prepare_batch(policy, requests, ["row 0", "row 1"])
+    assert accepted is None
+    assert isinstance(refused, ChatTemplateError)
+    assert str(refused) == "row 1: the model's chat template refuses it: System role not supported."
+    assert len(batch.generate(Decoding(2))) == 1
 
 
 def test_an_error_of_all_rows_is_no_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
