@@ -173,7 +173,7 @@ def inputs_for_trl(given: dict[str, Any], model: str) -> dict[str, Any]:
     """What TRL's trainer takes of the named arguments that it is called with; some are whatever a processor made.
 
     Args:
-        given: ``num_images`` of each row among them.
+        given: ``batch_num_images``, how many images each row has, among them where the processor counts these.
         model: what it is called, for errors.
 
     Raises:

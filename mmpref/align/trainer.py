@@ -44,6 +44,14 @@ _SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
 """TRL's losses that read ``label_smoothing``; its others leave it out without a word."""
 _MAX_EMPTY_BATCHES = 50
 """Batches in a row that may give no pair."""
+_NO_PAIR_HINTS = {
+    "comparisons": "See what the annotator replies. Answers differ more with a higher --set loss.temperature=NUMBER, "
+    "and are longer with a higher --set loss.max_answer_tokens=NUMBER.",
+    "tries": "Answers are longer with a higher --set loss.bdhs.max_tail_tokens=NUMBER and --set "
+    "loss.bdhs.max_answer_tokens=NUMBER, and differ more with a higher --set loss.bdhs.temperature=NUMBER.",
+    "no_partner": "A row needs another one that asks the same about other images, and has another answer.",
+}
+"""By what a pair source counts."""
 
 
 class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
@@ -381,11 +389,8 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
 
 def _no_pair(what: str, counts: Mapping[str, float]) -> RunError:
-    return RunError(
-        f"{what}: {_format_counts(counts)}.",
-        "See what the annotator replies. Answers differ more with a higher --set loss.temperature=NUMBER, "
-        "and are longer with a higher --set loss.max_answer_tokens=NUMBER.",
-    )
+    hint = next((hint for name, hint in _NO_PAIR_HINTS.items() if name in counts), "")
+    return RunError(f"{what}: {_format_counts(counts)}.", hint)
 
 
 def _format_counts(counts: Mapping[str, float]) -> str:

@@ -91,12 +91,16 @@ class Diagnosis(TableRepr):
 
 
 def _added(found: Sources) -> Iterator[str]:
-    if found.gist is None or found.text is None:
+    if found.gist is None or found.text is None or found.rest is None:
         return
-    gist, text = (interval_text(*value, signed=True, digits=2) for value in (found.gist, found.text))
+    added = (found.gist, found.text, found.rest)
+    gist, text, rest = (interval_text(*value, signed=True, digits=2) for value in added)
     share = found.gist_share
     shared = "" if share is None or isnan(share.value) else f" The gist's share: {interval_text(*share, digits=2)}."
-    yield f"The gist makes them likelier by {gist} nats, the text before by {text}.{shared}"
+    yield (
+        f"The gist makes them likelier by {gist} nats, the text before by {text}; the rest of the image adds {rest}."
+        f"{shared}"
+    )
 
 
 def diagnose(

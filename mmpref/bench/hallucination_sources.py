@@ -3,8 +3,8 @@
 Measured are hallucinated words of the model's own greedy answers, behind the first sentence: how likely the model takes
 them, in nats, where the image is hidden and the text before is another row's, and how much likelier it takes them with
 a few image tokens (**the gist**), with its own **text before**, and with both. What both add is shared out between them
-by the mean over the two orders in which they can be added (Shapley's value, which sums to the whole). Where neither
-adds anything and the rest of the image does, its details are misread.
+by the mean over the two orders in which they can be added (Shapley's value, which sums to the whole). Where neither is
+seen to add anything, and the rest of the image adds more than either may, its details are misread.
 
 Which words the model would still *say* stands beside it, and concludes nothing: a bias that makes ten things of a place
 likely in equal parts brings each back one time in ten, and what the image shows well outdoes any bias.
@@ -48,9 +48,9 @@ CONCLUSIONS: dict[Conclusion, str] = {
     "gist": "They follow the image's gist, twice as much as the text before or more: BDHS, which shows just that,"
     " should pay, and more than mismatched captions.",
     "both": "They follow the image's gist and the text before: BDHS, which shows both, should pay.",
-    "image": "They follow the image, but neither a few of its tokens nor the text before bring them: its details are"
-    " misread. BDHS should pay where enough tokens stay visible to bring them (--visible-tokens), mismatched captions"
-    " hardly.",
+    "image": "They follow the image, but neither a few of its tokens nor the text before is seen to bring them: its"
+    " details are misread. BDHS should pay where enough tokens stay visible to bring them (--visible-tokens),"
+    " mismatched captions hardly.",
     "text": "They follow the text before, twice as much as the image's gist or more: BDHS may pay or not, and may harm."
     " Try it beside mismatched captions.",
     "cannot be told": "Whether they follow the image's gist or the text before cannot be told.",
@@ -117,7 +117,7 @@ class Sources:
         if self.is_small or not (self.gist and self.text and self.rest and self.gist_share):
             return "cannot be told"
         if self.gist.low <= 0 and self.text.low <= 0:
-            return "image" if self.rest.low > 0 else "cannot be told"
+            return "image" if self.rest.low > max(self.gist.high, self.text.high) else "cannot be told"
         if self.gist_share.low > MOST:
             return "gist"
         if self.gist_share.high < 1 - MOST:

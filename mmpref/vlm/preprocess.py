@@ -179,13 +179,15 @@ class PromptPreprocessor:
         whole = self.render((*messages, Message("assistant", answer)), images, generation=False)
         if whole.startswith(opening):
             return opening, whole[len(opening) :]
-        if not whole.startswith(opening.rstrip()):
+        # LLaVA-OneVision's writes "assistant\n" where the model is to answer, and "assistant \n" before an answer.
+        begin = opening.rstrip()
+        rest = whole[len(begin) :].lstrip()
+        if not (whole.startswith(begin) and rest.startswith(answer.strip())):
             raise ModelError(
                 "The chat template of this model does not begin an answer with its generation prompt.",
                 "Such a template cannot be trained or continued; fix chat_template.jinja.",
             )
-        # LLaVA-OneVision's writes "assistant\n" where the model is to answer, and "assistant \n" before an answer.
-        return opening, whole[len(opening.rstrip()) :].lstrip()
+        return opening, rest
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
         """Render one prompt and preprocess its images: all of the work that needs no model.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,15 @@ def test_a_training_without_any_pair_is_an_error(
     monkeypatch.setattr("mmpref.align.trainer._MAX_EMPTY_BATCHES", 3)
     with pytest.raises(RunError, match=r"last 3 batches gave no pair; the last one: .*tie"):
         train(undecided, tmp_path / "run")
+
+
+def test_what_gave_no_pair_is_mended_by_the_methods_own_settings(preferences: Path, tmp_path: Path) -> None:
+    bdhs = {**LOSSES["online-bdhs"]["bdhs"], "keep_cut_off": False, "guidance": False, "max_answer_tokens": 1}
+    with pytest.raises(RunError, match=r"^No step gave a pair: .*cut_off") as told:
+        train(recipe("online-bdhs", preferences, loss={"bdhs": bdhs}), tmp_path / "run")
+    hint = str(told.value.hint)
+    assert re.findall(r"loss\.(\S+)=", hint) == ["bdhs.max_tail_tokens", "bdhs.max_answer_tokens", "bdhs.temperature"]
+    assert "annotator" not in hint
 
 
 def fails_late(images: list[Image.Image], prompt: str, first: str, second: str) -> int:

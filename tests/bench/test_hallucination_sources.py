@@ -112,6 +112,34 @@ def test_what_makes_words_less_likely_is_no_share() -> None:
     assert sources.conclusion == "text"
 
 
+def test_details_are_misread_only_where_the_rest_of_the_image_adds_more_than_gist_and_text_may() -> None:
+    """That neither is told from nothing does not say that they add nothing."""
+
+    def unsure(rest: float) -> Sources:
+        """By row the gist adds 3 nats or takes 2."""
+        return told(
+            [
+                Probed(
+                    row,
+                    Mention(0, 1, "thing"),
+                    1,
+                    {
+                        (image, text): Said({"hidden": -9, "gist": gist, "shown": gist + rest}[image], image == "shown")
+                        for image, text in product(IMAGES, TEXTS)
+                    },
+                )
+                for row, gist in enumerate(15 * (-6.0, -11.0))
+            ]
+        )
+
+    little, much = unsure(0.4), unsure(4.0)
+    for sources in (little, much):
+        assert sources.gist is not None
+        assert sources.gist.low < 0 < 0.4 < sources.gist.value < sources.gist.high
+    assert little.conclusion == "cannot be told"
+    assert much.conclusion == "image"
+
+
 def test_words_of_one_row_are_resampled_together() -> None:
     apart = told(words(20, WITH_TEXT) + words(60, WITH_GIST)[20:])
     rows = [

@@ -136,6 +136,10 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     named = re.search(r"12 answers name (\d+) things, (\d+) of them hallucinated", result.stdout)
     assert named, result.stdout
     assert int(named[1]) > 24 > int(named[2]) > 0, "two things and more an answer, and most of them are there"
+    assert re.search(
+        r"likelier by \S+ \[.*?\] nats, the text before by .*?; the rest of the image adds \S+ \[",
+        " ".join(result.stdout.split()),
+    )
     rows = list(islice(open_table("testbed-chair", "test"), 6))
     lines = [{"image": base64.b64encode(row["image"]["bytes"]).decode(), "gt_object": row["gt_object"]} for row in rows]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -222,9 +222,17 @@ def test_an_answer_stands_behind_the_generation_prompt_whatever_white_space_it_h
     assert policy.render_answer(context, 1, " C.") == " C.</s>"
 
 
-def test_an_opening_that_answers_lack_is_refused(parts):
+@pytest.mark.parametrize(
+    "template",
+    [
+        ONE_VISION.replace("'assistant\n'", "'assistant\n<think>'"),
+        ONE_VISION.replace("turn.role + ' '", "turn.role + ':'"),
+    ],
+    ids=["think", "colon"],
+)
+def test_an_answer_behind_something_else_than_its_opening_is_refused(parts, template):
     model, processor = parts
-    processor.chat_template = ONE_VISION.replace("'assistant\n'", "'assistant\n<think>'")
+    processor.chat_template = template
     policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
     with pytest.raises(ModelError, match="does not begin an answer with its generation prompt"):
         policy.render_answer((Message("user", "Q"),), 1, "A")
