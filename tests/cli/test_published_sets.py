@@ -10,12 +10,12 @@ from click.testing import CliRunner, Result
 
 from mmpref.cli.main import program
 from mmpref.errors import MmprefError
-from tests.data.published import shapes
+from tests.data.published import files, shapes
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shapes.coco(tmp_path / "coco")
+    files.coco(tmp_path / "coco")
     (tmp_path / "povid").mkdir()
     shapes.povid(tmp_path / "povid")
     return tmp_path
