@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
@@ -49,6 +49,18 @@ class CountKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.part}/{self.name}"
+
+    @classmethod
+    def read(cls, name: str, parts: Collection[str]) -> CountKey | str:
+        """A count's key by its name in files; that of a count of the whole is its name.
+
+        Args:
+            parts: of the benchmark. A part's name may hold a slash, and a count's, such as ``both/right`` of groups.
+        """
+        if "/" not in name:
+            return name
+        part = max((part for part in parts if name.startswith(f"{part}/")), key=len, default=name.partition("/")[0])
+        return cls(part, name.removeprefix(f"{part}/"))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def _recorded(values: Mapping[Key, Value]) -> dict[Key, Metric]:
     parts, made = {key.part for key in values}, {}
     for key, value in values.items():
         if value.of:
-            top, bottom = (_key(count, parts) for count in value.of)
+            top, bottom = (CountKey.read(count, parts) for count in value.of)
             better, headline = value.higher_is_better, value.headline
             made[key] = rate(key.metric, key.part, top, bottom, better, binary=value.binary, headline=headline)
     if not made:
@@ -66,14 +66,7 @@ def scores_of(records: Sequence[Record], kept: Collection[str], parts: Collectio
     own = [Score("", one.counts, right=one.right) for one in records]
     scores = with_group_counts(samples, own, {one.id for one in records if one.id not in kept})
     return {
-        sample.id: Score("", {_key(str(name), parts): n for name, n in score.counts.items()})
+        sample.id: Score("", {CountKey.read(str(name), parts): n for name, n in score.counts.items()})
         for sample, score in zip(samples, scores, strict=True)
         if sample.id in kept
     }
-
-
-def _key(name: str, parts: Collection[str]) -> CountKey | str:
-    if "/" not in name:
-        return name
-    part = max((part for part in parts if name.startswith(f"{part}/")), key=len, default=name.partition("/")[0])
-    return CountKey(part, name.removeprefix(f"{part}/"))

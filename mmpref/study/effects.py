@@ -270,15 +270,18 @@ class Effects:
         """
         where = split, key.benchmark
         if where not in self._metrics:
-            counts = (
-                one.counts.get(key.benchmark)
+            runs = [
+                one
                 for (_, at), bases in self._runs.items()
                 if at == split
                 for seeds in bases.values()
                 for one in seeds.values()
-            )
-            names = {name for each in counts if each for name in each.names}
-            self._metrics[where] = metrics_of(self.plan, split, key.benchmark, sorted(names))
+                if key.benchmark in one.counts
+            ]
+            parts = {value.key.part for one in runs for value in one.values if value.key.benchmark == key.benchmark}
+            names = {name for one in runs for name in one.counts[key.benchmark].names}
+            counts = [CountKey.read(name, parts) for name in sorted(names)]
+            self._metrics[where] = metrics_of(self.plan, split, key.benchmark, counts)
         return self._metrics[where].get(key.unjudged)
 
     def _leave_out_other_images(self) -> None:
@@ -329,18 +332,17 @@ class _Sums(Mapping[CountKey | str, Any]):
         return len(self.names)
 
 
-def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[str]) -> dict[Key, Metric]:
+def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[CountKey | str]) -> dict[Key, Metric]:
     """The metrics that a benchmark makes of counts, by key.
 
     Args:
         split: name of the evaluation, whose settings the benchmark has.
         benchmark: as results have it; of the image-blind control it is the benchmark's name and what was blind.
-        counts: their names, as files have them (``adversarial/right``).
+        counts: their keys.
     """
     section = merge(load_recipe(plan.recipe).get("evaluate") or {}, plan.evaluate[split])
     name = benchmark.partition("-blind")[0]
     entry = BENCHMARKS.get(name)
     settings = build(entry.settings, (section.get("benchmark") or {}).get(name) or {}, f"benchmark {name}")
-    keys = [CountKey(*name.rpartition("/")[::2]) if "/" in name else name for name in counts]
-    metrics = entry.task(settings).metrics([Score("", dict.fromkeys(keys, 1.0))])
+    metrics = entry.task(settings).metrics([Score("", dict.fromkeys(counts, 1.0))])
     return {Key(benchmark, metric.name, metric.part): metric for metric in metrics}

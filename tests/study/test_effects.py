@@ -10,6 +10,7 @@ import pytest
 
 from mmpref.run.results import ALL, Key
 from mmpref.study.effects import Effects
+from mmpref.study.measurement import ImageCounts, MetricValue
 from mmpref.study.plan_types import Row
 from tests.study.ledgers import IMAGES, measured, plan_of
 
@@ -63,6 +64,22 @@ def test_metrics_that_are_no_quotient_come_from_the_benchmark(tmp_path: Path) ->
     value = with_f1.value("base", F1, "test")
     assert value is not None
     assert value.value == pytest.approx(2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"]))
+
+
+def test_parts_whose_counts_have_groups_have_effects(tmp_path: Path) -> None:
+    """MME's ``position/both/right`` is a count of the part ``position``, in which pairs of questions are right."""
+    effects = _effects(tmp_path, bases=1)
+    run = effects.runs("base", "test")[0]
+    names = ("position/both/n", "position/both/right", "position/n", "position/right", "position/yes")
+    sums = np.array([[1, 0, 2, 1, 1], [1, 1, 2, 2, 1]] * (IMAGES // 2))
+    accuracy, both = (Key("mme", metric, "position") for metric in ("accuracy", "accuracy_plus"))
+    values = tuple(MetricValue(key, value, len(sums)) for key, value in ((accuracy, 0.75), (both, 0.5)))
+    counts = {"mme": ImageCounts(run.counts["pope"].images, names, sums)}
+    found = Effects(effects.plan, [dataclasses.replace(run, values=values, counts=counts)])
+    for key, value in ((accuracy, 0.75), (both, 0.5)):
+        effect = found.value("base", key, "test")
+        assert effect is not None
+        assert effect.value == value
 
 
 @pytest.mark.parametrize(
