@@ -112,6 +112,7 @@ def diagnose(
     split: str | None = None,
     revision: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> Diagnosis:
     """Let the model answer, and ask where the hallucinated words of its answers come from.
@@ -121,10 +122,11 @@ def diagnose(
             testbed's, if the model is the testbed's.
         rows: so many of these at most.
         synonyms: table of objects and words.
+        columns: what the rows call their parts.
 
     Raises:
-        UsageError: no source.
-        InputError: no row that can be used.
+        UsageError: no source, or columns that nothing reads.
+        InputError: no row that can be used, or a column that is not there.
         ModelError: a model that cannot be loaded, or has no image tokens.
     """
     from mmpref.bench.hallucination_sources import summarise
@@ -144,7 +146,7 @@ def diagnose(
             source, synonyms = _testbed(name, synonyms)
         refuse_no_rows("source", source)
         table, examples = _examples(
-            as_spec(source, own_paths=not image_root), rows, split, revision, as_specs(image_root)
+            as_spec(source, own_paths=not image_root), rows, split, revision, as_specs(image_root), columns
         )
         objects = _objects(table, examples)
         find = (
@@ -193,16 +195,22 @@ def _vocabulary(synonyms: NameOrPath | None) -> str:
 
 
 def _examples(
-    spec: str, rows: int, split: str | None, revision: str | None, image_root: Sequence[str]
+    spec: str,
+    rows: int,
+    split: str | None,
+    revision: str | None,
+    image_root: Sequence[str],
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[Table, list[Example]]:
     """The first rows that can tell: whose reference has two sentences, or that name objects to be described."""
     from mmpref.data.sources import Source
     from mmpref.sampling.sentences import split as sentences
+    from mmpref.tables.columns import own_columns
     from mmpref.tables.open import open_table, refuse_split
     from mmpref.types import Example
 
     refuse_split(spec, split or "train")
-    table = open_table(spec, split, revision=revision)
+    [table] = own_columns([open_table(spec, split, revision=revision)], columns)
     examples: list[Example] = []
     for limit in (_READ_FOR_ONE * rows, None):
         source = Source(table, image_root, limit, _read)

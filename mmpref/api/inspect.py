@@ -73,7 +73,7 @@ def inspect(
         split: of the dataset, or the source; by default ``train``.
         revision: of a Hub dataset.
         image_root: folders or ``.zip`` files that image paths are relative to.
-        columns: of a dataset, what its rows call their parts, such as ``{"prompt": "question"}``.
+        columns: what the rows of the dataset or source call their parts, such as ``{"prompt": "question"}``.
         model: score the answers under this model (a name, or a loaded one): margins of log-probability in nats, and
             lengths in tokens, over the tokens that training counts, an answer's end (EOS) among them.
             Without a dataset, the model to look into.
@@ -94,9 +94,9 @@ def inspect(
     if dataset is None:
         if model is None:
             raise UsageError("There is nothing to inspect.", "Name a dataset, or a model.")
-        if columns:
-            raise UsageError("--columns is for the rows of a dataset, and none is named.", "Leave it out.")
-        where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root}
+        if columns and source is None:
+            raise UsageError("--columns is for the rows of a dataset or a source, and none is named.", "Leave it out.")
+        where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root, "columns": columns}
         return diagnose(model, source, rows=rows, synonyms=synonyms, **where, progress=progress)
     refuse_source(source)
     return run_inspect(

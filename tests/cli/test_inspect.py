@@ -49,7 +49,7 @@ def test_columns_of_other_names_are_read(dataset: Path) -> None:
     reports = [json.loads(one.stdout) for one in (result, plain)]
     assert reports[0]["rows"] == reports[1]["rows"] == 3
     assert reports[0]["problems"].keys() == reports[1]["problems"].keys()
-    with pytest.raises(UsageError, match="--columns is for the rows of a dataset"):
+    with pytest.raises(UsageError, match="--columns is for the rows of a dataset or a source"):
         CliRunner().invoke(command, ["--model", "me/vlm", "--columns", "image=file"], catch_exceptions=False)
 
 
@@ -179,6 +179,18 @@ def test_no_more_rows_are_read_than_are_needed(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
         table, [example] = _examples(str(tmp_path / f"{name}.jsonl"), 1, None, None, ())
         assert example.source_id == f"{table.name}/train/{len(rows) - 1 if name == 'last' else 0}"
+
+
+def test_a_source_may_have_columns_of_its_own(tmp_path: Path) -> None:
+    row = next(iter(open_table("testbed-chair", "test")))
+    (tmp_path / "0.png").write_bytes(row["image"]["bytes"])
+    answer = "Eine Tasse steht hinten. Vorne liegt eine Gabel."
+    (tmp_path / "daten.csv").write_text(f"Datei;Frage;Antwort\n0.png;Was ist das?;{answer}\n", encoding="utf-8")
+    named = {"image": "Datei", "prompt": "Frage", "answer": "Antwort"}
+    _, [example] = _examples(str(tmp_path / "daten.csv"), 1, None, None, (str(tmp_path),), named)
+    assert (example.prompt[-1].content, example.answer) == ("Was ist das?", answer)
+    with pytest.raises(InputError, match="has no column 'Bild'"):
+        _examples(str(tmp_path / "daten.csv"), 1, None, None, (), {"image": "Bild"})
 
 
 def test_rows_with_short_answers_cannot_tell(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_first_words_and_tags_are_made_of_the_results(
 def test_without_results_nothing_is_promised() -> None:
     card = model_card(adapter_manifest())
     assert "not evaluated" in _first_words(card)
-    assert "Nothing was measured of it" in card
+    assert "No evaluation of it stands here" in card
     assert "rarer" not in card
     assert "not-evaluated" in _tags(card)
 
@@ -78,8 +78,8 @@ def test_what_a_training_measured_is_not_called_nothing(measured: dict[str, Any]
     again = merge_model_card(card, card)
     for text in (card, again):
         assert "was not evaluated after its training" in _first_words(text)
-        assert "nobody has measured" not in text
-        assert "Nothing was measured" not in text
+        assert "not evaluated on this card" not in text
+        assert "No evaluation of it" not in text
         assert "not-evaluated" in _tags(text)
     results = add_results(card, _results(0.891))
     assert _first_words(results).startswith("Against its base")

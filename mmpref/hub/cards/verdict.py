@@ -70,7 +70,7 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
     if not lines and while_training:
         words = "**It was not evaluated after its training**: what that measured is under Training, without intervals."
     elif not lines:
-        words = "**It was not evaluated**: whether it does anything better than its base, nobody has measured."
+        words = "**It is not evaluated on this card**, which does not say whether it beats its base."
     elif not found and any(line.difference and line.headline and line.is_form for line in lines):
         words = "It was compared with its base, and whether it is better cannot be told."
     elif not found and any(line.difference for line in lines):
@@ -119,7 +119,7 @@ def limits(lines: Sequence[Line], while_training: bool = False) -> str:
     if not lines and while_training:
         points.append("Only its training measured it, without intervals: evaluate it before you use it.")
     elif not lines:
-        points.append("Nothing was measured of it: evaluate it before you use it.")
+        points.append("No evaluation of it stands here: evaluate it before you use it.")
     if "worse" in found:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
     if unsure := [line for said, of in found.items() if said not in ("better", "worse") for line in of]:
