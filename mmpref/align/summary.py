@@ -22,6 +22,8 @@ _BARELY_KL = 1e-3
 """Nats a token: less is as good as the base."""
 _NEGLIGIBLE_RATIO = 1e-2
 """Of an answer's log-ratio, in nats: as good as none."""
+_MOVED_RATIO = 0.1
+"""Of an answer's log-ratio, in nats: the answer is a tenth likelier, or less likely, than it was."""
 
 
 _MEANING = {"accuracy": " (chosen reward above the rejected; ties count half)", "margin": " (chosen reward - rejected)"}
@@ -143,7 +145,8 @@ def remarks_on(
 
     An adapter or model *barely moved* where its mean KL divergence from where it began is below 0.001 nats a token: by
     Pinsker's inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers
-    are the same nearly everywhere.
+    are the same nearly everywhere. It is that of one pair: where log-ratios at the training's end say otherwise of the
+    others, it moved.
 
     Args:
         kl: from ``start``, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
@@ -156,7 +159,9 @@ def remarks_on(
     remarks = []
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)
-    if kl is not None and kl < _BARELY_KL:
+    ratios = (final.get(f"{answer}_log_ratio", 0.0) for answer in ("chosen", "rejected"))
+    moved = moving is None and any(abs(ratio) > _MOVED_RATIO for ratio in ratios)
+    if kl is not None and kl < _BARELY_KL and not moved:
         remarks.append(
             f"The {product} barely moved: its KL divergence from {start} is {kl:.1g} nats a token on the first pair's "
             f"answers, below {_BARELY_KL:g}. A higher --learning-rate=NUMBER or more --epochs=NUMBER move it."

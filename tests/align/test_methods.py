@@ -92,6 +92,13 @@ def test_an_adapter_that_barely_moved_is_told_in_words(kl: float | None, told: b
     assert all("barely moved: its KL divergence from the base is 2e-05 nats a token" in remark for remark in remarks)
 
 
+@pytest.mark.parametrize(("rejected", "told"), [(-1.9, False), (-0.02, True)])
+def test_one_pair_that_did_not_move_does_not_speak_for_all(rejected: float, told: bool) -> None:
+    """Its divergence is measured after training, the log-ratios of all pairs while it went on."""
+    final = {"loss": 0.6, "chosen_log_ratio": 0.01, "rejected_log_ratio": rejected}
+    assert any("barely moved" in remark for remark in remarks_on(final, 4e-4)) == told
+
+
 def test_the_divergence_is_of_the_answers_tokens_alone() -> None:
     base = torch.zeros(1, 4, 2)
     moved = base.clone()
