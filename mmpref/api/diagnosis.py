@@ -86,8 +86,9 @@ class Diagnosis(TableRepr):
         if not found.names:
             hint = "give more rows, or a table of the words that this model uses (--synonyms)"
             return [counts, f"No answer names any of {self.vocabulary}: {hint}."]
+        vocabulary = f"Looked for: {self.vocabulary}; --synonyms names others."
         left_out = [f"Not measured: {count} {reason}." for reason, count in found.left_out.items()]
-        return [counts, *left_out, *_added(found), found.words, TESTED]
+        return [counts, vocabulary, *left_out, *_added(found), found.words, TESTED]
 
 
 def _added(found: Sources) -> Iterator[str]:

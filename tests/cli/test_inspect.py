@@ -135,6 +135,7 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     named = re.search(r"12 answers name (\d+) things, (\d+) of them hallucinated", result.stdout)
     assert named, result.stdout
+    assert "Looked for: the objects of pkg:mmpref.testbed/synonyms.txt" in result.stdout
     assert int(named[1]) > 24 > int(named[2]) > 0, "two things and more an answer, and most of them are there"
     assert re.search(
         r"likelier by \S+ \[.*?\] nats, the text before by .*?; the rest of the image adds \S+ \[",
