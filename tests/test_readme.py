@@ -16,6 +16,7 @@ from click import Context
 from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
+from mmpref.bench.hallucination_sources import TESTED
 from mmpref.cli.main import program
 from mmpref.cli.pages.study import markdown
 from mmpref.data.builder import BUILDERS
@@ -195,3 +196,14 @@ def test_python_and_json_blocks_are_that(file: Path) -> None:
     for block in re.findall(r"```json\n(.*?)```", text, re.S):
         for line in block.splitlines():
             json.loads(line)
+
+
+def test_what_inspect_says_of_eight_models_is_what_was_measured() -> None:
+    found = json.loads((ROOT / "scripts/check_diagnosis.json").read_text(encoding="utf-8"))
+    by_conclusion = {told: [one for one in found if one["conclusion"] == told] for told in ("both", "text")}
+    assert [len(of) for of in by_conclusion.values()] == [5, 3]
+    assert all(one["bdhs"] < -0.01 and one["lead"] < -0.01 for one in by_conclusion["both"])
+    assert sum(one["bdhs"] < -0.01 for one in by_conclusion["text"]) == 1
+    assert sum(one["bdhs"] > 0.01 for one in by_conclusion["text"]) == 1
+    for said in ("eight models", "each of five", "one of three", "raised it on one"):
+        assert said in TESTED
