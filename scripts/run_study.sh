@@ -10,6 +10,7 @@ if [ -d "model_cards/$NAME" ] && [ ! -d "$OUT" ]; then
   mkdir -p runs
   cp -r "model_cards/$NAME" "$OUT"
   # What is measured of the study's bases goes on with them: another machine would train others of the same seeds.
-  if [ ! -d "$OUT/bases" ] && [ -d model_cards/study/bases ]; then cp -r model_cards/study/bases "$OUT"; fi
+  mkdir -p "$OUT/bases"
+  cp -rn model_cards/study/bases/. "$OUT/bases"
 fi
 "$PY" -m mmpref reproduce "$NAME" --output "$OUT" --minutes "$MINUTES" --jobs "$(getconf _NPROCESSORS_ONLN)"
