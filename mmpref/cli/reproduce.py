@@ -125,14 +125,16 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     Raises:
         MmprefError: as the step itself would.
     """
-    from mmpref.api.checks import look_up, open_data, refuse_no_columns, refuse_other_split
+    from mmpref.api.checks import is_finished, look_up, open_data, refuse_other_split
+    from mmpref.api.row_checks import check_rows
 
     recipes = _recipes(name, root, steps)
     for number, (step, recipe) in enumerate(recipes.items()):
         with in_section(name, step):
             check(recipe, _MADE.get(step, ()))
             look_up(recipe, _MADE.get(step, ()))
-            refuse_no_columns(recipe, _MADE.get(step, ()))
+            if not is_finished(root / step):
+                check_rows(recipe, _MADE.get(step, ()))
             if number:
                 open_data(recipe)
     if {"build-dataset", "train"} <= recipes.keys():
