@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.api.wording import in_recipe, in_section, rewording
+from mmpref.api.wording import in_recipe, in_section, recipe_remarks, rewording
 from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
@@ -217,7 +217,9 @@ def _print(root: Path, report: Path) -> None:
         if (root / step / MANIFEST).is_file():
             common.print_run(result(root / step, read_manifest(root / step)))
     if (root / "evaluate" / RESULTS).is_file():
-        print_results(Results.read(root / "evaluate"), read_manifest(root / "evaluate"))
+        manifest = read_manifest(root / "evaluate")
+        remarks = recipe_remarks(manifest.get("remarks", []), "evaluate")
+        print_results(Results.read(root / "evaluate"), {**manifest, "remarks": remarks})
     for path in (root / "build-dataset", root / "train", root / "evaluate"):
         if path.is_dir():
             click.echo(f"{path.name}: {path}")
