@@ -196,7 +196,8 @@ def section_for_method(section: Mapping[str, Any], values: Mapping[str, Any]) ->
     """
     own, chosen = (METHODS.current_name(one.get("method", TrainRecipe.method)) for one in (section, values))
     adapted, method = dict(section), METHODS.get(chosen)
-    if not BATCH & (section.get("trainer") or {}).keys():
+    # Of a recipe without settings (`plain`, by which cards print whole commands) the command line says all.
+    if section and not BATCH & (section.get("trainer") or {}).keys():
         adapted["trainer"] = {**PAPER, **(section.get("trainer") or {})}
     if chosen != own:
         known = {setting.name for setting in fields(method.settings)}

@@ -179,9 +179,11 @@ def test_a_file_that_says_nothing_of_the_batch_has_that_of_the_command(tmp_path:
     file.write_text("train:\n  model: a/b\n  trainer: {learning_rate: 1.0e-6}\n", encoding="utf-8")
     assert batch(recipe(file, "train")) == batch(recipe("paper", "train", model="a/b")) == (4, 8)
     assert batch(recipe(file, "train", batch_size=2)) == batch(recipe("paper", "train", batch_size=2)) == (2, 8)
-    assert batch(recipe("plain", "train", learning_rate=1e-5)) == batch(recipe("plain", "train")) == (4, 8)
+    file.write_text("train: {model: a/b}\n", encoding="utf-8")
+    assert batch(recipe(file, "train", learning_rate=1e-5)) == batch(recipe(file, "train")) == (4, 8)
     file.write_text("train: {model: a/b, trainer: {per_device_train_batch_size: 16}}\n", encoding="utf-8")
     assert batch(recipe(file, "train")) == (16, None), "who says one of them has TRL's other"
+    assert batch(recipe("plain", "train", batch_size=16)) == (16, None), "what a card of such a run prints"
 
 
 def test_a_recipe_that_was_resolved_is_a_recipe_too() -> None:
