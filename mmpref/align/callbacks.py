@@ -13,10 +13,11 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mmpref.distributed import num_processes
-from mmpref.errors import RunError
+from mmpref.errors import RunError, UsageError
 from mmpref.log import counted, logger
 from mmpref.run.files import JsonLines
 
+_SMALLER_BATCH = "Name a smaller --batch-size=NUMBER or --set trainer.gradient_accumulation_steps=NUMBER, or more rows."
 OnProgress = Callable[[int, int], None]
 
 
@@ -51,17 +52,47 @@ class LogCallback(TrainerCallback):
 
 
 class ScheduleCallback(TrainerCallback):
-    """Says before the first step what a step is, how many there are, and by which rates they learn.
+    """Says before the first step what a step is, how many there are, and by which rates they learn; and where a step
+    asks for more rows than there are.
 
     Args:
         projector: the projector's learning rate; None where it is not trained.
+        rows: how many there are.
     """
 
-    def __init__(self, projector: float | None) -> None:
-        self._projector = projector
+    def __init__(self, projector: float | None, rows: int) -> None:
+        self._projector, self._rows = projector, rows
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         logger.info("%s", schedule_line(args, state.max_steps, num_processes(), self._projector))
+        self._compare(args, train_dataloader is None or len(train_dataloader) > 0)
+
+    def _compare(self, args: Any, any_batch: bool) -> None:
+        """Compare a step with the rows.
+
+        Args:
+            any_batch: whether they make a batch.
+
+        Raises:
+            UsageError: they make none.
+        """
+        size = num_processes() * args.train_batch_size * args.gradient_accumulation_steps
+        asked = size / (getattr(args, "num_generations", None) or 1)
+        rows = counted(self._rows, "row")
+        if not any_batch:
+            raise UsageError(
+                f"There would be no step: one takes {asked:g} rows, incomplete ones are left out, and there "
+                f"{'is' if self._rows == 1 else 'are'} {rows}.",
+                _SMALLER_BATCH,
+            )
+        if asked > self._rows:
+            logger.warning(
+                "Warning: the global batch is of %g rows, and there %s %s: an epoch is one step on all of them. %s",
+                asked,
+                "is" if self._rows == 1 else "are",
+                rows,
+                _SMALLER_BATCH,
+            )
 
 
 def schedule_line(args: Any, steps: int, processes: int, projector: float | None) -> str:

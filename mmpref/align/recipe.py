@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmpref.align.method import METHODS, Method
 from mmpref.align.served_policy import refuse_server
-from mmpref.align.trl_options import PAPER
+from mmpref.align.trl_options import BATCH, PAPER
 from mmpref.errors import UsageError
 from mmpref.judges.resolve import endpoint_of
 from mmpref.recipes import schema as recipes
@@ -134,7 +134,8 @@ class TrainRecipe:
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are. What is not among them is the paper's
             (`PAPER`), and the learning rate the method's. A block of a recipe that was resolved
-            (`recipes.ResolvedBlock`) says all that it wants: only the learning rate is filled in there.
+            (`recipes.ResolvedBlock`) says all that it wants: only the learning rate is filled in there. Of a file
+            whose block says nothing of the batch `section_for_method` has filled in the paper's.
     """
 
     model: str = field(metadata=names("model"))
@@ -186,7 +187,8 @@ class TrainRecipe:
 
 
 def section_for_method(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section for another method than its own: what is meant for its own is left out.
+    """A recipe's section with the batch that it leaves open, and for another method than its own without what is meant
+    for its own.
 
     Args:
         section: the recipe's settings, as a file has them.
@@ -194,6 +196,9 @@ def section_for_method(section: Mapping[str, Any], values: Mapping[str, Any]) ->
     """
     own, chosen = (METHODS.current_name(one.get("method", TrainRecipe.method)) for one in (section, values))
     adapted, method = dict(section), METHODS.get(chosen)
+    # Of a recipe without settings (`plain`, by which cards print whole commands) the command line says all.
+    if section and not BATCH & (section.get("trainer") or {}).keys():
+        adapted["trainer"] = {**PAPER, **(section.get("trainer") or {})}
     if chosen != own:
         known = {setting.name for setting in fields(method.settings)}
         adapted["loss"] = {key: value for key, value in (section.get("loss") or {}).items() if key in known}

@@ -208,8 +208,8 @@ def _fit(
         logger.info("Training %s.", trained_text(modules, parameters))
         lengths = measure_lengths(trainer, policy, pairs)
         trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
-        if not process_index():
-            trainer.add_callback(ScheduleCallback(recipe.projector_learning_rate if recipe.train_projector else None))
+        rate = recipe.projector_learning_rate if recipe.train_projector else None
+        trainer.add_callback(ScheduleCallback(rate, len(pairs.dataset)))
         if watching:
             trainer.add_callback(trackers.LinksCallback(watching, scratch))
         evaluations = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)

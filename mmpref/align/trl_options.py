@@ -21,6 +21,9 @@ PAPER: dict[str, Any] = {
 }
 """Our pick within the paper's search ranges (appendix A): 3 epochs, batches of 32. Learning rates are the methods'."""
 
+BATCH = {"per_device_train_batch_size", "gradient_accumulation_steps"}
+"""Options that make the batch of a step: who says one of them has TRL's default of the other."""
+
 # Trainer would replace a loss that is not finite by earlier ones in the log; ours stops there.
 _DEFAULTS = {
     "logging_nan_inf_filter": False,

@@ -327,32 +327,6 @@ def _is_cached(model: str, revision: str | None, file: str) -> bool:
     return True
 
 
-def refuse_no_columns(recipe: Recipe, made: Collection[str] = ()) -> None:
-    """See that the rows of this machine that a recipe builds from or trains on have the columns that it names.
-
-    Args:
-        made: as of `refuse_absent`.
-
-    Raises:
-        UsageError: a name that is no part of a row, or that nothing reads.
-        InputError: a column that a table has not, or rows that cannot be read.
-    """
-    from mmpref.data.builder import BUILDERS
-    from mmpref.data.sources import reading
-    from mmpref.tables.columns import own_columns
-    from mmpref.tables.open import open_table
-
-    if isinstance(recipe, EvaluateRecipe) or not recipe.columns:
-        return  # benchmarks look for theirs, as `open_data` does
-    reader = None
-    if isinstance(recipe, BuildRecipe):
-        reader = BUILDERS.get(recipe.method).reads(dict(_blocks(recipe))["builder"], recipe.seed)
-    for one in named(recipe):
-        if one.kind == "table" and one.key in ("source", "dataset") and one.key not in made:
-            local = (spec for spec in one.values if not _is_remote_table(one.key, spec, recipe.split))
-            own_columns([open_table(spec, recipe.split) for spec in local], recipe.columns, None, reading(reader))
-
-
 def open_data(recipe: Recipe) -> None:
     """Read what the benchmarks of a recipe ask about, as their evaluation will: for a step that is not the first.
 

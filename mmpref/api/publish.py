@@ -133,17 +133,20 @@ def stage(
     accept_license: bool = False,
 ) -> Staged:
     """Write what `publish` would publish as a new repository into a folder, to look at or to upload by other means, and
-    send nothing; ``mmpref publish --to-folder``. Of an adapter the base is read.
+    send nothing; ``mmpref publish --to-folder``. Of an adapter the base is read. Of an evaluation, for a model's id, it
+    is the training run of this machine that was evaluated, with the results in its card.
 
     Args:
         run, hub_dataset_id, hub_model_id, base_hub_id, merge, license, accept_license: as of `publish`.
         folder: must not be there, or be empty, and not lie in the run.
 
     Raises:
-        UsageError: no repository is named, the wrong kind of one, or results that go into a card on the Hub.
+        UsageError: no repository is named, the wrong kind of one, or results of what is no training run of this
+            machine, or is another one now.
         RunError: not a finished run, or a folder that holds something.
         HubError: a licence that may forbid it, or something of this machine or a token in the files.
     """
+    from mmpref.hub.evaluated_run import evaluated_run
     from mmpref.hub.publish_run import kind_of, refuse_folder, write_run
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
@@ -152,11 +155,12 @@ def stage(
     kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
     if not name:
         raise UsageError(NO_ID.format(run=run), f"Name it: --hub-{kind_of(path)}-id=NAMESPACE/NAME")
-    if read_manifest(path)["command"] == "evaluate" and not samples_only:
-        raise UsageError(
-            "The results of an evaluation go into the card that its adapter has on the Hub.",
-            "Its records can be written: name a dataset, --hub-dataset-id=NAMESPACE/NAME",
-        )
+    manifest, results = read_manifest(path), None
+    if manifest["command"] == "evaluate" and not samples_only:
+        if merge:
+            raise UsageError("The results are the adapter's, not those of a merged model.", "Leave --merge out.")
+        refuse_folder(path, into)
+        results, path = path, evaluated_run(path, manifest)
     base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
     refuse_folder(path, into)
     kept = _kept(path, kind)
@@ -173,6 +177,7 @@ def stage(
             accept_license=accept_license,
             license=license,
             merged=merged if merge else None,
+            results=results,
         )
     return Staged(str(into), name, len(files), sum(file.size for file in files))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.progress import library_bars
 from mmpref.api.table_repr import TableRepr
+from mmpref.api.wording import python_remarks
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.published import Published
 from mmpref.log import counted
@@ -184,7 +185,8 @@ class Evaluation(Result):
         return self.results.table()
 
     def remarks(self) -> Sequence[str]:
-        return [*filter(None, [intervals_over(self.results.values)]), *self.manifest.get("remarks", [])]
+        kept = python_remarks(self.manifest.get("remarks", []))
+        return [*filter(None, [intervals_over(self.results.values)]), *kept]
 
     def __repr__(self) -> str:
         lines = verdict.lines_of(self.results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.api.build import run_build
 from mmpref.api.chain import Chain
-from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent, refuse_no_columns
+from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
 from mmpref.api.evaluate import run_evaluate
+from mmpref.api.row_checks import check_rows
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
 from mmpref.api.wording import in_section
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import RunError, UsageError
 from mmpref.log import counted, logger
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
@@ -27,7 +30,6 @@ from mmpref.text_files import read_text
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
     from mmpref.bench.recipe import EvaluateRecipe
-    from mmpref.data.recipe import BuildRecipe
     from mmpref.run.results import Difference
 
 _KL = "kl.json"
@@ -68,10 +70,17 @@ def check_chain(chain: Chain, absent: Callable[..., Any] = refuse_absent) -> Non
         with in_section(chain.name, step):
             absent(one, made)
             look_up(one, made)
-            refuse_no_columns(one, made)
+            check_rows(_of_all_rounds(one, chain), made)
             if step != "build-dataset":
                 open_data(one)
     refuse_metric(chain.settings.metric, _metrics(recipe.dev, chain.settings.metric.partition("/")[0]))
+
+
+def _of_all_rounds(recipe: Any, chain: Chain) -> Any:
+    """The recipe of the first round's pairs with the rows of all rounds; any other as it is."""
+    if isinstance(recipe, BuildRecipe) and recipe.limit and chain.settings.rows == "new":
+        return dataclasses.replace(recipe, limit=recipe.limit * chain.settings.at_most)
+    return recipe
 
 
 def run_chain(

@@ -1,7 +1,8 @@
 """Options in messages, as whoever called knows them.
 
 Messages name them as the command line does: ``--image-root``, ``--blind=no-image``, ``--set KEY=VALUE``. In Python they
-are arguments, in a recipe file keys, and of a command that lacks an option what ``--set`` takes in its place.
+are arguments, in a recipe file keys, and of a command that lacks an option what ``--set`` takes in its place. So do
+remarks that a run keeps, whoever made it: they are reworded where they are shown.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -106,6 +107,20 @@ def _literal(text: str) -> str:
     if value == _NUMBER:
         return "..."
     return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def python_remarks(remarks: Iterable[str]) -> list[str]:
+    """Remarks that a run keeps, as they are shown in Python."""
+
+    def option(name: str, value: str | None) -> str:
+        return f"{name}={'' if value is None else _literal(value)}"
+
+    return [reworded(remark, option, _set_in_python) for remark in remarks]
+
+
+def recipe_remarks(remarks: Iterable[str], command: str) -> list[str]:
+    """The same of a command's run, shown to whoever has it in a recipe file."""
+    return [reworded(remark, *in_recipe(command)) for remark in remarks]
 
 
 def in_recipe(command: str) -> tuple[Spelling, Spelling]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.finished_model import FinishedModel
 from mmpref.bench.identity import data_facts
 from mmpref.bench.plan import load_plan
@@ -22,7 +23,7 @@ class Disagreement:
 
     Args:
         gain: how much better the second one is, in the counts of the metric; negative where it is worse.
-        images: none where the question has none, or the data cannot be read any more.
+        images: none where the question has none, the data cannot be read any more, or code of others reads them.
     """
 
     id: str
@@ -77,12 +78,18 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
 
 
 def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, tuple[ImageData, ...]]:
-    """The images of some samples, out of the run's own data if these are still what they were."""
+    """The images of some samples, out of the run's own data if these are still what they were; none of a benchmark that
+    is code of others, whose data nothing else here knows."""
     if not ids:
         return {}
     try:
         recipe = recipes.build(EvaluateRecipe, model.manifest["recipe"])
         name = next(name for name in recipe.benchmarks if recipe.label(name) == label)
+        if BENCHMARKS.get(name).foreign:
+            logger.info(
+                "The images of %s are not shown: code of others reads them, and only an evaluation runs it.", label
+            )
+            return {}
         plan = load_plan(name, label, recipe.benchmark[name], recipe.limit)
         facts = data_facts(plan.table, plan.samples, recipe.benchmark[name])
         if facts["samples"] != model.manifest["data"][name]["samples"]:

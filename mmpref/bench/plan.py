@@ -218,18 +218,21 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
     empty = [name for name in unread if name is not None]
     if not empty:
         return
+    hint = (
+        f"Name the folder of the images: --set {_folder_setting(name)}; of an evaluation's benchmarks all "
+        "together, --image-root. (That of train is its dataset's.)"
+    )
     if len(empty) == len(sighted):
         raise InputError(
-            f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.",
-            f"Name the folder of the images: --set {_folder_setting(name)}; of an evaluation's benchmarks all "
-            "together, --image-root. (That of train is its dataset's.)",
+            f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.", hint
         )
     logger.warning(
-        "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s.",
+        "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s. %s",
         len(empty),
         len(sighted),
         name,
         empty[0],
+        hint,
     )
 
 

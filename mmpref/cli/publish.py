@@ -70,6 +70,7 @@ def command(run: Path, as_json: bool, to_folder: Path | None, **options: Any) ->
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs-merged --merge
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --space --collection "BDHS on my VLM"
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
+      mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs --to-folder preview
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-dataset-id me/vlm-bdhs-answers
     """
     from mmpref.api.publish import publish, stage

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.api.wording import in_recipe, in_section, rewording
+from mmpref.api.wording import in_recipe, in_section, recipe_remarks, rewording
 from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
@@ -125,14 +125,16 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     Raises:
         MmprefError: as the step itself would.
     """
-    from mmpref.api.checks import look_up, open_data, refuse_no_columns, refuse_other_split
+    from mmpref.api.checks import is_finished, look_up, open_data, refuse_other_split
+    from mmpref.api.row_checks import check_rows
 
     recipes = _recipes(name, root, steps)
     for number, (step, recipe) in enumerate(recipes.items()):
         with in_section(name, step):
             check(recipe, _MADE.get(step, ()))
             look_up(recipe, _MADE.get(step, ()))
-            refuse_no_columns(recipe, _MADE.get(step, ()))
+            if not is_finished(root / step):
+                check_rows(recipe, _MADE.get(step, ()))
             if number:
                 open_data(recipe)
     if {"build-dataset", "train"} <= recipes.keys():
@@ -215,7 +217,9 @@ def _print(root: Path, report: Path) -> None:
         if (root / step / MANIFEST).is_file():
             common.print_run(result(root / step, read_manifest(root / step)))
     if (root / "evaluate" / RESULTS).is_file():
-        print_results(Results.read(root / "evaluate"), read_manifest(root / "evaluate"))
+        manifest = read_manifest(root / "evaluate")
+        remarks = recipe_remarks(manifest.get("remarks", []), "evaluate")
+        print_results(Results.read(root / "evaluate"), {**manifest, "remarks": remarks})
     for path in (root / "build-dataset", root / "train", root / "evaluate"):
         if path.is_dir():
             click.echo(f"{path.name}: {path}")

@@ -54,7 +54,7 @@ _POSITIVE = _Positive()
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Rows (with rloo: answers) a device and forward pass. [default: 4]",
+    help="Rows (with rloo: answers) a device and forward pass. [default: 4, and a step takes 8 of these]",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")

@@ -154,7 +154,7 @@ class Source:
         for part in self._parts:
             end = None if self._limit is None else self._skip + self._limit
             for number, raw in enumerate(islice(part.table, self._skip, end), self._skip):
-                for row in _read(self._reader, raw):
+                for row in shaped_rows(self._reader, raw):
                     yield part, number, row
 
     def _read_row(self, name: str, part: _Part, number: int, row: Mapping[str, Any] | Unusable) -> Example | Skip:
@@ -212,10 +212,12 @@ def reading(reader: Reader | None) -> Callable[[Row], Any]:
     """What a build makes of a raw row, to be compared: see `mmpref.tables.columns.own_columns`."""
     if reader is None:
         return read_parts
-    return lambda raw: [(row.reason, row.detail) if isinstance(row, Unusable) else row for row in _read(reader, raw)]
+    return lambda raw: [
+        (row.reason, row.detail) if isinstance(row, Unusable) else row for row in shaped_rows(reader, raw)
+    ]
 
 
-def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:
+def shaped_rows(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:
     """What becomes of a raw row: never nothing."""
     if reader is None:
         yield unfolded(raw)

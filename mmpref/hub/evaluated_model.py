@@ -15,7 +15,8 @@ from mmpref.errors import RunError, UsageError
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.run.manifest import MANIFEST, WEIGHTS, read_manifest
 
-_ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+"""Files of an adapter's weights, one of which it has."""
 _PUBLISH = "Publish the training run first, or check --hub-model-id."
 _EVALUATE = "Publish the model that was evaluated, or evaluate what is published."
 
@@ -37,7 +38,7 @@ def refuse_other_model(path: Path, manifest: Mapping[str, Any], repo_id: str, ap
         files = _weights(api, repo_id)
     except RepositoryNotFoundError as error:
         raise UsageError(f"There is no model repository {repo_id} whose results these could be.", _PUBLISH) from error
-    adapters = [file for file in files if file.path in _ADAPTER]
+    adapters = [file for file in files if file.path in ADAPTER_WEIGHTS]
     if adapter:
         if files and not adapters:
             raise UsageError(

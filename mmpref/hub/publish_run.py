@@ -24,7 +24,7 @@ from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import RECORD, Published, entries_of
-from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
+from mmpref.hub.staging import show_results, stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.hub.target import find_target
 from mmpref.hub.training_data import as_published, warn_of_private
 from mmpref.licence import with_licence
@@ -153,11 +153,13 @@ def write_run(
     accept_license: bool = False,
     license: str | None = None,
     merged: Path | None = None,
+    results: Path | None = None,
 ) -> list[LocalFile]:
     """Write what `publish_run` would publish of a run as a new repository into a folder, and send nothing. Of an
-    evaluation that is its per-sample records.
+    evaluation that is its per-sample records, or with ``results`` the model that was evaluated.
 
     Args:
+        results: of an evaluation of this training run, which its card shows then.
         folder: as `refuse_folder` has it; it is there whole or not at all.
 
     Raises:
@@ -172,6 +174,8 @@ def write_run(
     with scratch("publish") as stage, disk_errors(folder, "Choose another --to-folder."), _whole(folder) as beside:
         samples_only = manifest["command"] == "evaluate"
         content = _stage(path, manifest, stage, repo_id, samples_only, base_hub_id, merged, chain)
+        if results:
+            show_results(results, stage / CARD, repo_id.split("/")[1])
         refuse_secrets(stage)
         for file in content.files.values():
             (beside / file.path).parent.mkdir(parents=True, exist_ok=True)

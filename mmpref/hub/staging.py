@@ -187,6 +187,17 @@ def stage_evaluation(
     )
 
 
+def show_results(path: Path, card: Path, name: str) -> None:
+    """Put the results of an evaluation into the staged card of what was evaluated, as publishing them does.
+
+    Args:
+        path: of the evaluation.
+        name: of the model.
+    """
+    results = Results.from_dict(_public_results(path, read_manifest(path)))
+    _write(card, add_results(read_text(card), results, name))
+
+
 def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Content:
     """An evaluation's per-sample records, as a dataset of their own.
 

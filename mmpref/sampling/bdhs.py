@@ -18,6 +18,7 @@ import torch
 
 from mmpref.log import logger
 from mmpref.rng import stream
+from mmpref.run.build_report import shows_next_to_nothing
 from mmpref.sampling.answers import answer_of
 from mmpref.sampling.sentences import Sentence, sentences
 from mmpref.sampling.settings import BdhsSettings, rows_of
@@ -105,6 +106,7 @@ class BdhsSampler:
 
     Args:
         prepare: renders and preprocesses an example, by default the policy's own way, here and now.
+        advice: what to do where less than one image token stays visible.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class BdhsSampler:
         settings: BdhsSettings,
         seed: int,
         prepare: Callable[[Example], Inputs] | None = None,
+        advice: str = "",
     ) -> None:
         self.policy = policy
         self.prepare = prepare or policy.prompter
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
+        self._advice = advice
         self._said = False
         self._decode_tail, self._detokenize = TailDecoder(policy.tokenizer), Detokenizer(policy)
 
@@ -175,14 +179,21 @@ class BdhsSampler:
         return stream(self.seed, job.example.id, attempt, "mask").random(job.image_tokens)
 
     def _say_what_is_seen(self, job: _Job) -> None:
-        """Once, of the first prompt: rho in the unit that matters."""
-        if not self._said:
-            self._said = True
-            logger.info(
-                "rho_th %.4g: of the %d image tokens of the first row, %.4g stay visible in the mean.",
-                job.rho_th,
-                job.image_tokens,
-                (1 - job.rho_th) * job.image_tokens,
+        """Once, of the first prompt with an image: rho in the unit that matters."""
+        if self._said or not job.image_tokens:
+            return
+        self._said, visible = True, (1 - job.rho_th) * job.image_tokens
+        logger.info(
+            "rho_th %.4g: of the %d image tokens of the first row, %.4g stay visible in the mean.",
+            job.rho_th,
+            job.image_tokens,
+            visible,
+        )
+        if shows_next_to_nothing(self.settings.rho_th, visible):
+            logger.warning(
+                "Warning: that is less than one: %.0f %% of the tries see nothing of the image. %s",
+                100 * job.rho_th**job.image_tokens,
+                self._advice,
             )
 
     def _run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.tables.image_cells import path_in_cell
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.table import Table, TableReader
+from mmpref.tables.table import Row, Table, TableReader
 
-LOOKED_FOR = 100
-"""Paths that are looked for; where none of them is found, all that follow until one is."""
+LOOKED_FOR = 5_000
+"""Paths that are looked for, some seconds' work; where none of them is found, all that follow until one is."""
+EMBEDDED = 100
+"""Cells with the image itself after which no further row is read: such tables name no paths."""
 
 
 class ImageLookup:
@@ -36,7 +38,7 @@ class ImageLookup:
     @property
     def is_done(self) -> bool:
         """Whether no further row has to be seen."""
-        return self._seen + self._others >= LOOKED_FOR and self._found + self._others > 0
+        return self._others >= EMBEDDED or (self._seen >= LOOKED_FOR and self._found + self._others > 0)
 
     def see(self, cells: Sequence[Any], number: int) -> None:
         """The image cells of a row, and its number."""
@@ -70,28 +72,43 @@ class ImageLookup:
                 "Name the folder that paths are relative to with --image-root.",
             )
         logger.warning(
-            "Warning: of the first %d images of %s, %d are not found %s; their rows are skipped. First: %s.",
-            self._seen,
+            "Warning: %s%s images of %s, %s %s not found %s; rows without theirs are skipped. First: %s. %s",
+            "of the first " if self.is_done else "of ",
+            f"{self._seen:,}",
             self._where,
-            self._seen - self._found,
+            f"{(missing := self._seen - self._found):,}",
+            "is" if missing == 1 else "are",
             under,
             self._first,
+            "Correct the paths, or name a further folder of them with --image-root."
+            if self._names
+            else "Name the folder that paths are relative to with --image-root.",
         )
 
 
-def look_for_images(table: Table, image_root: Sequence[str], limit: int | None) -> None:
+def look_for_images(
+    table: Table,
+    image_root: Sequence[str],
+    limit: int | None,
+    *,
+    skip: int = 0,
+    rows_of: Callable[[Row], Iterable[Mapping[str, Any]]] = lambda raw: (raw,),
+) -> None:
     """Look for the images of a table's first rows.
 
     Args:
         image_root: folders and archives of the images; by default the table's own.
+        skip: rows that are passed over first.
+        rows_of: makes rows of known shapes of one as it was published.
 
     Raises:
         InputError: none of them is found.
     """
     reader, places = TableReader(table), image_root or table.images
     lookup = ImageLookup(reader.where, ImageRoots(places), places)
-    for number, row in enumerate(islice(table, limit)):
-        lookup.see(reader.read_again(row, number).images, number)
+    for number, raw in enumerate(islice(table, skip, None if limit is None else skip + limit), skip):
+        for row in rows_of(raw):
+            lookup.see(reader.read_again(row, number).images, number)
         if lookup.is_done:
             break
     lookup.end()

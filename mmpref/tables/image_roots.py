@@ -257,7 +257,8 @@ class _Folder:
         return (self._path / name).resolve().is_relative_to(self._path)
 
     def has(self, name: str) -> bool:
-        return self._inside(name) and (self._path / name).is_file()
+        # In this order: of a name that is not there, whose other forms follow, resolving takes most of the time.
+        return (self._path / name).is_file() and self._inside(name)
 
     def leads_out(self, name: str) -> bool:
         climbs = ".." in PurePosixPath(name).parts

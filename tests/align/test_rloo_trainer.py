@@ -50,6 +50,11 @@ def pairs(preferences: Path, tmp_path: Path) -> Pairs:
     return collect_pairs([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
 
 
+def test_a_batch_that_no_step_can_be_made_of_is_refused(preferences: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no step: one takes 2 rows, .* there is 1 row\."):
+        train(recipe(preferences, limit=1), tmp_path / "run")
+
+
 @pytest.mark.long
 def test_it_trains_and_resumes_bit_for_bit(preferences: Path, tmp_path: Path) -> None:
     whole, again = whole_and_cut(recipe(preferences), tmp_path)

@@ -170,6 +170,22 @@ def test_a_block_is_merged_and_never_dropped() -> None:
     assert dotted == short
 
 
+def batch(recipe: Any) -> tuple[int | None, int | None]:
+    return recipe.trainer.get("per_device_train_batch_size"), recipe.trainer.get("gradient_accumulation_steps")
+
+
+def test_a_file_that_says_nothing_of_the_batch_has_that_of_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("train:\n  model: a/b\n  trainer: {learning_rate: 1.0e-6}\n", encoding="utf-8")
+    assert batch(recipe(file, "train")) == batch(recipe("paper", "train", model="a/b")) == (4, 8)
+    assert batch(recipe(file, "train", batch_size=2)) == batch(recipe("paper", "train", batch_size=2)) == (2, 8)
+    file.write_text("train: {model: a/b}\n", encoding="utf-8")
+    assert batch(recipe(file, "train", learning_rate=1e-5)) == batch(recipe(file, "train")) == (4, 8)
+    file.write_text("train: {model: a/b, trainer: {per_device_train_batch_size: 16}}\n", encoding="utf-8")
+    assert batch(recipe(file, "train")) == (16, None), "who says one of them has TRL's other"
+    assert batch(recipe("plain", "train", batch_size=16)) == (16, None), "what a card of such a run prints"
+
+
 def test_a_recipe_that_was_resolved_is_a_recipe_too() -> None:
     first: Any = recipe("testbed", "build_dataset", limit=8)
     assert build_recipe(recipe=first) == first

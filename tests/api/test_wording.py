@@ -13,8 +13,10 @@ import pytest
 
 import mmpref
 from mmpref.align.summary import remarks_on
+from mmpref.api.results import Evaluation
 from mmpref.api.wording import in_python, in_recipe, on_command_line, reworded, rewording
 from mmpref.errors import UsageError
+from mmpref.run.results import Results
 
 MODEL = "pkg:mmpref.testbed/model"
 
@@ -55,6 +57,12 @@ def test_values_are_those_of_python() -> None:
         "`mmpref train --blind x` --other=1."
     )
     assert inspect.unwrap(mmpref.train).__module__ == "mmpref.api.train"
+
+
+def test_what_a_run_keeps_is_shown_in_python_in_its_words(tmp_path: Path) -> None:
+    remark = "pope: 3 of 4. --set benchmark.pope.suffix=TEXT asks for the form that is read."
+    shown = Evaluation(tmp_path, {"remarks": [remark]}, Results({}, ())).remarks()
+    assert shown[-1] == 'pope: 3 of 4. set={"benchmark.pope.suffix": "TEXT"} asks for the form that is read.'
 
 
 def test_notes_are_in_the_same_words(caplog: pytest.LogCaptureFixture) -> None:

@@ -45,7 +45,9 @@ def test_some_photos_that_are_missing_are_told_before_the_work(photos: Path, cap
     (photos / NAMES[2]).unlink()
     table = write_csv(photos / "captions.csv", {"image": NAMES, "caption": CAPTIONS})
     Source(open_table(str(table)))
-    assert f"of the first 4 images of {table} (train), 1 are not found under {photos}" in caplog.text
+    assert (
+        f"of 4 images of {table} (train), 1 is not found under {photos}; rows without theirs are skipped" in caplog.text
+    )
     assert "First: row 2: 'IMG_2.jpg'" in caplog.text
 
 

@@ -38,3 +38,12 @@ def test_the_page_says_that_no_step_was_better() -> None:
         "The adapter barely moved.",
     ]
     assert remarks_of({**training, "best": {**best, "base": 0.2}}, {"remarks": ["Few."]})[1:] == ["Few."]
+
+
+def test_the_page_advises_in_the_words_of_the_recipe() -> None:
+    training = {"remarks": ["A higher --learning-rate=NUMBER or more --epochs=NUMBER move it."]}
+    evaluation = {"remarks": ["--set benchmark.pope.suffix=TEXT asks for the form that is read."]}
+    assert remarks_of(training, evaluation) == [
+        "A higher `trainer.learning_rate: NUMBER` or more `trainer.num_train_epochs: NUMBER` move it.",
+        "`benchmark.pope.suffix: TEXT` asks for the form that is read.",
+    ]

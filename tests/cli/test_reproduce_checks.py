@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 from mmpref.cli.main import program
 from mmpref.errors import MmprefError
@@ -94,8 +96,6 @@ def watch(**settings: Any) -> dict[str, Any]:
     ],
 )
 def test_nothing_is_begun(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
-    import re
-
     said = refused(changes, tmp_path)
     assert re.search(says, said), said
 
@@ -110,3 +110,34 @@ def test_columns_that_the_rows_lack_are_told_at_once(tmp_path: Path) -> None:
     assert "Did you mean 'Bilddatei'" in said
     said = refused({"build-dataset": {"source": str(rows), "columns": {"imgae": "Bilddatei"}}}, tmp_path)
     assert "columns names 'imgae', which no row has. Did you mean 'image'" in said
+
+
+def photo_rows(folder: Path, *there: str) -> dict[str, Any]:
+    """Rows about three photos of which these are there."""
+    (folder / "photos").mkdir()
+    for name in there:
+        Image.new("RGB", (4, 4)).save(folder / "photos" / name)
+    rows = folder / "mine.csv"
+    rows.write_text("image,caption\na.png,A cup.\nb.png,A cat.\nc.png,A dog.\n", encoding="utf-8")
+    return {"source": str(rows), "limit": 3, "image_root": [str(folder / "photos")]}
+
+
+def test_a_folder_without_the_photos_is_told_at_once(tmp_path: Path) -> None:
+    said = refused({"build-dataset": photo_rows(tmp_path)}, tmp_path)
+    assert f"build-dataset: None of the 3 images of {tmp_path / 'mine.csv'} (train) is found under" in said
+    assert "First: row 0: 'a.png'. Name the folder that paths are relative to with `image_root`." in said
+
+
+def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "my.yaml"
+    recipe = merge(copy.deepcopy(RECIPE), {"build-dataset": photo_rows(tmp_path, "a.png")})
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    told = r"of 3 images of .*mine\.csv \(train\), 2 are not found .* First: row 1: 'b\.png'\. .* with `image_root`"
+    result = CliRunner().invoke(program, ["reproduce", str(file), "--output", str(tmp_path / "run"), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert re.search(told, caplog.text), caplog.text
+    caplog.clear()
+    rounds = ["iterate", str(file), "--metric", "chair/chair_i", "--limit", "1", "--dry-run"]
+    result = CliRunner().invoke(program, [*rounds, "--output", str(tmp_path / "rounds")])
+    assert result.exit_code == 0, result.output
+    assert re.search(told, caplog.text), "each of the three rounds has a row"

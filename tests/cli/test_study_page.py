@@ -111,8 +111,11 @@ def test_a_verdict_says_what_is_still_to_come(plan: Plan) -> None:
     assert [one.left for one in early.claims[:1]] == [4], "two bases of the row, two of the base"
     assert "so far (4 runs to come)" in page(early)
     assert "so far (4 runs to come)" in markdown(early)
+    for shown in (page(early), markdown(early)):
+        assert shown.count("allow for one look and not for many") == 1
     assert all(one.is_final for one in conclude(plan, _ledger()).claims[:3])
-    assert "so far" not in page(conclude(plan, _ledger()))
+    for shown in (page(conclude(plan, _ledger())), markdown(conclude(plan, _ledger()))):
+        assert "so far" not in shown
 
 
 def test_a_verdict_that_the_correction_takes_back_does_not_stand_alone(conclusions: Conclusions) -> None:

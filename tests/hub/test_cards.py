@@ -178,6 +178,20 @@ def test_a_card_says_how_much_of_an_image_a_try_shows(tmp_path: Path) -> None:
     assert "| all | 0 | 25.0% |  |" in content
 
 
+@pytest.mark.parametrize(("builder", "advised"), [({"rho_th": 0.99}, True), ({"visible_tokens": 0.46}, False)])
+def test_a_card_advises_where_a_try_shows_less_than_one_token(
+    builder: dict[str, float], advised: bool, tmp_path: Path
+) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    manifest["recipe"]["builder"] = {"rho_th": None, **builder}
+    file = tmp_path / "run" / "report.json"
+    masking = {"rho_th": 0.99, "visible_tokens": 0.46, "image_tokens": 46.0}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "masking": masking}))
+    content = dataset_card(tmp_path / "run", manifest)
+    assert "| image tokens that a try shows | 0.46 of 46 in the mean (rho_th 0.99)" in content
+    assert ("`--rho-th auto` finds how many this model needs" in content) == advised
+
+
 def test_the_card_of_a_method_that_was_renamed_describes_it(tmp_path: Path) -> None:
     """A run that was built under the former name keeps it: its rows have it."""
     manifest = dataset_run(tmp_path / "run", method="unrelated-text", model=None)

@@ -14,7 +14,7 @@ from mmpref.api.publish import stage
 from mmpref.cli.main import program
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.cards.model import write_model_card
-from tests.hub.pushed import names_nothing_of, pairs_run, published_files, push
+from tests.hub.pushed import adapter_facts, names_nothing_of, pairs_run, published_files, push
 from tests.hub.runs import COMMIT, adapter_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 
@@ -56,12 +56,32 @@ def test_what_is_written_to_a_folder_is_what_is_published(
     assert _written(folder) == written
 
 
+def test_an_evaluation_is_its_adapter_with_the_results_in_its_card(
+    hub: HubAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, evaluation, folder = tmp_path / "adapter", tmp_path / "evaluation", tmp_path / "preview"
+    write_model_card(adapter, adapter_run(adapter, BASE, COMMIT))
+    evaluation_run(evaluation, adapter_facts(adapter))
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        stage(evaluation, folder, hub_model_id=f"{hub.name}/thing")
+    push(hub, adapter)
+    push(hub, evaluation)
+    published = published_files(hub, "model")
+    assert {name: content for name, content in published.items() if name != ".gitattributes"} == _written(folder)
+    (adapter / "adapter_model.safetensors").write_bytes(b"trained again")
+    with pytest.raises(UsageError, match="evaluated other weights than those that are now in"):
+        stage(evaluation, tmp_path / "other", hub_model_id=f"{hub.name}/thing")
+
+
 def test_what_cannot_be_written_to_a_folder(tmp_path: Path) -> None:
     evaluation_run(tmp_path / "evaluation")
     with pytest.raises(UsageError, match="Name it: --hub-model-id="):
         stage(tmp_path / "evaluation", tmp_path / "preview")
-    with pytest.raises(UsageError, match="into the card that its adapter has"):
+    with pytest.raises(UsageError, match=r"go into the card of what was evaluated, and it is no .*Evaluate the"):
         stage(tmp_path / "evaluation", tmp_path / "preview", hub_model_id="me/thing")
+    with pytest.raises(UsageError, match="not those of a merged model"):
+        stage(tmp_path / "evaluation", tmp_path / "preview", hub_model_id="me/thing", merge=True)
     with pytest.raises(UsageError, match="--to-folder sends nothing, and --private"):
         program.main(
             ["publish", str(tmp_path / "evaluation"), "--to-folder", str(tmp_path / "preview"), "--private"],

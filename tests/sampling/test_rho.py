@@ -133,6 +133,17 @@ def test_the_run_says_both(options: dict[str, float], tmp_path: Path, caplog: py
     assert set(manifest["notes"]) == {"tries", "tries_cut_off"}
 
 
+@pytest.mark.parametrize(("options", "told"), [({"rho_th": 0.99}, True), ({"visible_tokens": 0.5}, False)])
+def test_less_than_one_token_is_told_to_who_did_not_say_so(
+    options: dict[str, float], told: bool, policy: Policy, examples: list[Example], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(SETTINGS, **{"rho_th": None, "visible_tokens": None, **options})
+    sampler = BdhsSampler(policy, load_similarity(EMBEDDER), settings, 0, advice="Show more.")
+    (job,) = sampler._jobs(examples[:1])
+    nothing = f"less than one: {100 * 0.99**job.image_tokens:.0f} % of the tries see nothing of the image. Show more."
+    assert (nothing in caplog.text) == told
+
+
 def test_first_tries_are_those_of_the_sampler(policy: Policy, examples: list[Example]) -> None:
     similarity, seed = load_similarity(EMBEDDER), 3
     choice = choose_rho(policy, similarity, replace(SETTINGS, rho_th="auto"), seed, examples)

@@ -14,6 +14,8 @@ from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_poli
 from mmpref.errors import UsageError
 from mmpref.sampling.settings import AUTO, BdhsSettings
 
+_SHOW_MORE = "--set loss.bdhs.visible_tokens=NUMBER says how many are to stay visible."
+
 
 @dataclass(frozen=True)
 class Settings(AveragedSettings):
@@ -45,7 +47,7 @@ class OnlineBdhsSource:
 
         self._context, self._averaged, self._keep_cut_off = context, settings.averaged, settings.bdhs.keep_cut_off
         similarity = load_similarity(settings.bdhs.similarity_model)
-        self._sampler = BdhsSampler(context.policy, similarity, settings.bdhs, context.seed)
+        self._sampler = BdhsSampler(context.policy, similarity, settings.bdhs, context.seed, advice=_SHOW_MORE)
 
     def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         examples = [self._context.example(row, step) for row in rows]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpref.api.wording import recipe_remarks
 from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
 from mmpref.run import verdict
 from mmpref.run.build_report import resolved_shares
@@ -46,9 +47,13 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
 
 
 def remarks_of(training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
-    """What of the two runs needs to be said in words."""
+    """What of the two runs needs to be said in words, which are those of the recipe that made them."""
     kept = [f"While training {said}."] if (said := none_was_better(training)) else []
-    return [*kept, *training.get("remarks", []), *evaluation.get("remarks", [])]
+    return [
+        *kept,
+        *recipe_remarks(training.get("remarks", []), "train"),
+        *recipe_remarks(evaluation.get("remarks", []), "evaluate"),
+    ]
 
 
 def result_rows(results: Results) -> list[dict[str, Any]]:

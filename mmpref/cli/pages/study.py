@@ -28,6 +28,10 @@ RULE = (
     "several effects decides, it must be clear at 5 % divided by their number. p is two-sided; Holm's correction is "
     "over all claims of the study that were run, and what it takes back is called uncorrected."
 )
+SO_FAR = (
+    " A verdict so far, and its p, allow for one look and not for many: whoever looks again after every run, and stops "
+    "where a claim is clear, finds more clear ones than there are. The verdict to go by is that of all runs."
+)
 VALUES = (
     "Each value, over the bases that the row was run on; in brackets the difference from the base on these, with its "
     "95 % interval, bold where that excludes 0. They are not corrected for how many there are."
@@ -86,7 +90,7 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
         unmeasured=[curve.lead.title for curve in conclusions.leads if not curve.known],
         warnings=conclusions.warnings,
         claims=[_claim(one) for one in conclusions.claims],
-        rule=RULE,
+        rule=_rule(conclusions),
         plots=[
             (heading, [{"title": title, "image": data_url(figure_png(figure))} for title, figure in figures])
             for heading, figures in plots
@@ -138,7 +142,8 @@ def markdown(conclusions: Conclusions) -> str:
             ]
             for one in conclusions.claims
         ]
-        parts += ["## Verdicts", markdown_table(["claim", "verdict", "effect [95 % interval]", "p"], rows), RULE]
+        parts += ["## Verdicts", markdown_table(["claim", "verdict", "effect [95 % interval]", "p"], rows)]
+        parts.append(_rule(conclusions))
     for curve in conclusions.leads:
         parts += _lead(curve)
     for table in conclusions.tables:
@@ -196,14 +201,23 @@ def _claim(one: Concluded) -> dict[str, Any]:
     }
 
 
+def _is_so_far(one: Concluded) -> bool:
+    return not one.is_final and any(one.effects)
+
+
 def _outcome(one: Concluded) -> str:
     """The verdict, whether Holm's correction leaves it, and how much is still to come that may change it."""
     name = _NAMES.get(one.verdict.outcome, one.verdict.outcome)
     if one.verdict.corrected != one.verdict.outcome:
         name += ", uncorrected"
-    if one.is_final or not any(one.effects):
+    if not _is_so_far(one):
         return name
     return f"{name} so far ({counted(one.left, 'run')} to come)"
+
+
+def _rule(conclusions: Conclusions) -> str:
+    """How verdicts are to be read."""
+    return RULE + (SO_FAR if any(_is_so_far(one) for one in conclusions.claims) else "")
 
 
 def _effects(one: Concluded) -> list[dict[str, str]]:

@@ -13,6 +13,8 @@ from mmpref.types import Example, Pair, Skip
 if TYPE_CHECKING:
     from mmpref.sampling.bdhs import Rejected
 
+_SHOW_MORE = "--rho-th=auto tries how many this model needs; --visible-tokens=NUMBER says it."
+
 
 class BdhsWorker(PolicyWorker):
     """A block worker on the BDHS sampler.
@@ -26,7 +28,7 @@ class BdhsWorker(PolicyWorker):
 
         super().__init__(context, settings)
         self.method = method
-        self.sampler = BdhsSampler(self.policy, self.similarity, settings, context.seed, self.ahead)
+        self.sampler = BdhsSampler(self.policy, self.similarity, settings, context.seed, self.ahead, _SHOW_MORE)
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         return [self._pair(example, rejected) for example, rejected in zip(block, self.sampler(block), strict=True)]

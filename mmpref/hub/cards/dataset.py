@@ -35,7 +35,7 @@ from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
 from mmpref.log import counted
 from mmpref.reasons import REASONS
-from mmpref.run.build_report import LENGTH_RATIO, resolved_shares
+from mmpref.run.build_report import LENGTH_RATIO, resolved_shares, shows_next_to_nothing
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import spread_texts
 
@@ -187,7 +187,7 @@ def card_and_pictures(
         if (same := manifest["counts"]["skipped"].get("same-as-chosen"))
         else "",
         controls=", ".join(map(code, _controls(facts.methods))),
-        masking=_masking_text(report.get("masking")),
+        masking=_masking_text(report.get("masking"), recipe.get("builder") or {}),
         rho_choice=_rho_choice(report.get("rho_auto")),
         samples=facts.samples,
         load=fence(snippets.load_dataset(repo, recipe["split"]), "python"),
@@ -306,12 +306,22 @@ def _variant_text(builder: Mapping[str, Any]) -> str:
     return (noisy if noise else "") + (" Answers were written whole." if builder.get("guidance") is False else "")
 
 
-def _masking_text(masking: Mapping[str, float] | None) -> str:
-    """What a try shows of an image, in both units; nothing where no image token was hidden, or it was not recorded."""
+def _masking_text(masking: Mapping[str, float] | None, builder: Mapping[str, Any]) -> str:
+    """What a try shows of an image, in both units; nothing where no image token was hidden, or it was not recorded.
+
+    Args:
+        builder: settings of the method.
+    """
     if not masking:
         return ""
     shown, of, rho = (format_number(masking[name]) for name in ("visible_tokens", "image_tokens", "rho_th"))
-    return f"{shown} of {of} in the mean (rho_th {rho})"
+    few = (
+        "; less than one, so that many tries show nothing of the image: `--rho-th auto` finds how many this model "
+        "needs, `--visible-tokens N` says it"
+    )
+    return f"{shown} of {of} in the mean (rho_th {rho})" + (
+        few if shows_next_to_nothing(builder.get("rho_th"), masking["visible_tokens"]) else ""
+    )
 
 
 def _rho_choice(choice: Mapping[str, Any] | None) -> str:
