@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmpref.bench.plan import Plan
+from mmpref.bench.yes_no_words import YesNoSettings, setting_of
 from mmpref.log import warn
 from mmpref.run.results import ADAPTER, BASE, Key, Value
 from mmpref.run.results_text import FEW_UNREAD, is_garbled
@@ -55,6 +56,10 @@ def _count(value: Value) -> str:
 
 
 def _asks(plan: Plan) -> str:
-    """Which setting asks for the form that is read."""
+    """Which setting asks for the form that is read, or reads what is answered."""
     name = next((name for name in _ASKS if hasattr(plan.settings, name)), "")
-    return f" --set benchmark.{plan.name}.{name}=TEXT asks for the form that is read." if name else ""
+    form = f" --set benchmark.{plan.name}.{name}=TEXT asks for the form that is read." if name else ""
+    settings = plan.settings
+    if isinstance(settings, YesNoSettings) and settings.data and not settings.yes_words:
+        return f"{form} Answers in another language than English are read by their words: {setting_of(plan.name)}."
+    return form

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -60,6 +61,14 @@ def test_some_answers_unread_are_a_remark(caplog: pytest.LogCaptureFixture) -> N
     )
     assert not caplog.text
     assert unread(_results({"base": 24, "adapter": 0}).values, [PLAN]) == []
+
+
+def test_of_own_data_another_language_may_be_why() -> None:
+    values = _results({"base": 240, "adapter": 240}).values
+    settings = AmberSettings(data="own.jsonl", relation="words.json")
+    for given, named in ((settings, True), (replace(settings, yes_words=("ja",), no_words=("nein",)), False)):
+        [remark] = unread(values, [cast(Plan, SimpleNamespace(label="amber", name="amber", settings=given))])
+        assert ("--set benchmark.amber.yes_words=WORD" in remark) is named
 
 
 @pytest.mark.parametrize(("base", "adapter"), [(2, 217), (2, 30), (100, 130)])
