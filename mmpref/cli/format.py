@@ -70,8 +70,7 @@ def print_verdict(lines: Sequence[Line], columns: Sequence[str], rows: Sequence[
     """A line for each benchmark, what else has changed of it, and how it is to be read."""
     from mmpref.run import verdict
 
-    tested = any(line.verdict for line in lines)
-    print_table(verdict.TITLE if tested else "results", columns, rows, breaks=(0,))
+    print_table(verdict.title(lines), columns, rows, breaks=(0,))
     for remark in verdict.remarks(lines):
         print_text(remark)
     print_text(verdict.legend(lines))
