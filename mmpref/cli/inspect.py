@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,14 +137,14 @@ def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:
     print_table(inspection.title, *inspection.table())
     titles = {"problems": "problems: why training leaves rows out", "notes": "notes: no reason to leave a row out"}
     for name, title in titles.items():
-        found = [
-            (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
+        shown = [
+            (kind, entry["count"], place, place["detail"] if index < 3 else "...")
             for kind, entry in report[name].items()
             for index, place in enumerate(entry["first"][:4])
         ]
-        if found:
+        if shown:
             click.echo()
-            print_table(title, ("kind", "found", "row", "column", "what"), found)
+            _print_places(title, shown)
     if repeated := report["repeats"]["sentences"]:
         click.echo()
         print_table(
@@ -154,3 +154,25 @@ def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:
         )
     if "html" in report:
         click.echo(f"\nGallery: {report['html']}")
+
+
+def _print_places(title: str, shown: Sequence[tuple[str, int, Mapping[str, Any], str]]) -> None:
+    """A table of rows with something to be said: kind, how many there are, which one, and what; and the images of such
+    rows where any of them names its own."""
+    named = any("images" in place for _, _, place, _ in shown)
+    columns = ("kind", "found", "row", *(("image",) if named else ()), "column", "what")
+    print_table(
+        title,
+        columns,
+        [
+            (
+                kind,
+                count,
+                place["row"],
+                *((", ".join(place.get("images", ())),) if named else ()),
+                place["column"],
+                what,
+            )
+            for kind, count, place, what in shown
+        ],
+    )
