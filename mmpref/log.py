@@ -4,8 +4,36 @@ and counts."""
 import contextlib
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 logger = logging.getLogger("mmpref")
+_SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)
+"""What `warn` has said within `each_once`."""
+
+
+@contextlib.contextmanager
+def each_once() -> Iterator[None]:
+    """Within it `warn` says nothing twice: a command checks first, works then, and shows results in the end."""
+    token = _SAID.set(set())
+    try:
+        yield
+    finally:
+        _SAID.reset(token)
+
+
+def warn(text: str) -> None:
+    """Warn of what results may say again."""
+    said = _SAID.get()
+    if said is None:
+        logger.warning("Warning: %s", text)
+    elif text not in said and logger.isEnabledFor(logging.WARNING):
+        said.add(text)
+        logger.warning("Warning: %s", text)
+
+
+def was_said(text: str) -> bool:
+    """Whether `warn` has said it already."""
+    return text in (_SAID.get() or ())
 
 
 @contextlib.contextmanager

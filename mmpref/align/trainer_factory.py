@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -131,8 +132,9 @@ def shared_forward(policy: Policy, pairs: Pairs) -> SharedForward | None:
             "Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason
         )
         return None
-    for kernel, reason in shared.kernels.items():
-        logger.info("Answers attend by %s: %s.", kernel, reason)
+    for kernel, reason in shared.kernels.items():  # of one that nobody named there is nothing to do but to know it
+        level = logging.DEBUG if policy.attn == "auto" else logging.INFO
+        logger.log(level, "Answers attend by %s: %s.", kernel, reason)
     return shared
 
 

@@ -8,8 +8,8 @@ from itertools import islice
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from mmpref.api.models import named_model
-from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
+from mmpref.api.models import model_ref, named_model
+from mmpref.api.options import NameOrPath, as_spec, as_specs, refuse_no_rows
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.state import process_restored
 from mmpref.api.table_repr import TableRepr
@@ -109,6 +109,8 @@ def diagnose(
     source: Any,
     *,
     rows: int,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     synonyms: NameOrPath | None = None,
     split: str | None = None,
     revision: str | None = None,
@@ -122,6 +124,7 @@ def diagnose(
         source: rows with a reference answer of two sentences or more, or with the image's objects; None for the
             testbed's, if the model is the testbed's.
         rows: so many of these at most.
+        adapter: of the model, on.
         synonyms: table of objects and words.
         columns: what the rows call their parts.
 
@@ -136,15 +139,15 @@ def diagnose(
     from mmpref.registry import resolve_path
     from mmpref.sampling.bias_probe import greedy_answers, probe
     from mmpref.synonyms import Synonyms
-    from mmpref.types import ModelRef
     from mmpref.vlm.decoding import Decoding
     from mmpref.vlm.load import load_policy
 
     refuse_served(model, "this hides its image tokens and reads its log-probabilities")
-    with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
-        name = model_name("model", settings["model"])
+    options = {"model": model, "adapter": adapter, "adapter_revision": adapter_revision}
+    with process_restored(), library_bars(progress), named_model(options, adapters=True) as settings:
+        ref = model_ref(settings)
         if source is None:
-            source, synonyms = _testbed(name, synonyms)
+            source, synonyms = _testbed(ref.model, synonyms)
         refuse_no_rows("source", source)
         table, examples = _examples(
             as_spec(source, own_paths=not image_root), rows, split, revision, as_specs(image_root), columns
@@ -155,7 +158,7 @@ def diagnose(
             if synonyms is not None
             else by_references([example.answer for example in examples])
         )
-        policy = load_policy(ModelRef(name))
+        policy = load_policy(ref)
         _refuse_blind(policy, examples[0])
         decoding, answers = Decoding(_MAX_NEW_TOKENS), []
         with Progress("answers", watched=progress) as bar:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from mmpref.api.diagnosis import Diagnosis, diagnose
-from mmpref.api.models import named_model
-from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
+from mmpref.api.models import model_ref, named_model
+from mmpref.api.options import NameOrPath, as_spec, as_specs, refuse_no_rows
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Inspection
 from mmpref.api.state import process_restored
@@ -26,6 +26,8 @@ def inspect(
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     columns: Mapping[str, str] | None = None,
     model: Any = None,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     source: Any = None,
     rows: int = 200,
     synonyms: NameOrPath | None = None,
@@ -42,6 +44,8 @@ def inspect(
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     columns: Mapping[str, str] | None = None,
     model: Any = None,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     source: None = None,
     rows: int = 200,
     synonyms: NameOrPath | None = None,
@@ -57,6 +61,8 @@ def inspect(
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     columns: Mapping[str, str] | None = None,
     model: Any = None,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     source: Any = None,
     rows: int = 200,
     synonyms: NameOrPath | None = None,
@@ -77,6 +83,8 @@ def inspect(
         model: score the answers under this model (a name, or a loaded one): margins of log-probability in nats, and
             lengths in tokens, over the tokens that training counts, an answer's end (EOS) among them.
             Without a dataset, the model to look into.
+        adapter: of the model, on: what `train` gave, Hub id or folder.
+        adapter_revision: of the adapter.
         source: rows to ask the model about: with reference answers of two sentences or more, or with the image's
             objects (``objects``, or ``gt_object``); by default the testbed's for its own model.
         rows: so many of them at most.
@@ -87,17 +95,19 @@ def inspect(
         The report, with problems by kind, row and column; or the `Diagnosis`, with its conclusion.
 
     Raises:
-        UsageError: neither dataset nor model, or a dataset and a source.
+        UsageError: neither dataset nor model, a dataset and a source, or an adapter without its base.
         InputError: no such dataset or split, no rows, or rows that are no preference data.
         ModelError: a model that cannot be loaded.
     """
+    refuse_no_base(model, adapter)
+    adapted: dict[str, Any] = {"adapter": adapter, "adapter_revision": adapter_revision}
     if dataset is None:
         if model is None:
             raise UsageError("There is nothing to inspect.", "Name a dataset, or a model.")
         if columns and source is None:
             raise UsageError("--columns is for the rows of a dataset or a source, and none is named.", "Leave it out.")
         where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root, "columns": columns}
-        return diagnose(model, source, rows=rows, synonyms=synonyms, **where, progress=progress)
+        return diagnose(model, source, **adapted, rows=rows, synonyms=synonyms, **where, progress=progress)
     refuse_source(source)
     return run_inspect(
         dataset,
@@ -106,8 +116,17 @@ def inspect(
         image_root=image_root,
         columns=columns,
         model=model,
+        **adapted,
         progress=progress,
     )
+
+
+def refuse_no_base(model: Any, adapter: Any) -> None:
+    """Raises:
+    UsageError: an adapter without a model.
+    """
+    if adapter is not None and model is None:
+        raise UsageError("An adapter is inspected on its base, and none is named.", "Name it with --model=BASE.")
 
 
 def refuse_source(source: Any) -> None:
@@ -126,6 +145,8 @@ def run_inspect(
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     columns: Mapping[str, str] | None = None,
     model: Any = None,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
     on_row: Callable[[Sample], None] | None = None,
     progress: bool = True,
 ) -> Inspection:
@@ -148,13 +169,13 @@ def run_inspect(
         with Progress("rows", watched=progress) as bar:
             return Inspection(inspect_rows(table, roots, on_row, on_progress=bar.reach))
     from mmpref.data.policy_margins import score_pairs
-    from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.same_tokens import alike_to
     from mmpref.vlm.special_tokens import special_token_in
 
-    with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
-        policy = load_policy(ModelRef(model_name("model", settings["model"])))
+    options = {"model": model, "adapter": adapter, "adapter_revision": adapter_revision}
+    with process_restored(), library_bars(progress), named_model(options, adapters=True) as settings:
+        policy = load_policy(model_ref(settings))
         with Progress("rows", watched=progress) as bar:
             special, alike = special_token_in(policy.markup_tokens), alike_to(policy.tokenizer)
             refused = policy.prompter.refused

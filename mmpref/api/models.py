@@ -134,6 +134,19 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
             yield {**options, **settings}
 
 
+def model_ref(options: Mapping[str, Any]) -> ModelRef:
+    """The model that options name, with its adapter if they name one.
+
+    Raises:
+        UsageError: what they name is none.
+    """
+    adapter = options.get("adapter")
+    named = None if adapter is None else model_name("adapter", adapter)
+    return ModelRef(
+        model_name("model", options["model"]), options.get("revision"), named, options.get("adapter_revision")
+    )
+
+
 def _name_and_policy(model: Any, adapters: bool) -> tuple[dict[str, Any], Policy]:
     """What a recipe says of a loaded model, and the policy that the loader is to give out."""
     from mmpref.vlm.load import policy_of

@@ -190,13 +190,13 @@ class Evaluation(Result):
 
     def __repr__(self) -> str:
         lines = verdict.lines_of(self.results)
-        summary = [verdict.TITLE, plain_table(*verdict.table(lines)), *verdict.remarks(lines)]
+        summary = [verdict.title(lines), plain_table(*verdict.table(lines)), *verdict.remarks(lines)]
         return "\n".join([*summary, "", super().__repr__()])
 
     def _repr_html_(self) -> str:
         lines = verdict.lines_of(self.results)
         also = "".join(f"\n<p>{html.escape(remark)}</p>" for remark in verdict.remarks(lines))
-        summary = f"<b>{verdict.TITLE}</b>\n{html_table(*verdict.table(lines))}{also}"
+        summary = f"<b>{verdict.title(lines)}</b>\n{html_table(*verdict.table(lines))}{also}"
         return f"{summary}\n<details><summary>All metrics</summary>\n{super()._repr_html_()}\n</details>"
 
     def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:

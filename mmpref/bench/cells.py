@@ -28,6 +28,7 @@ from mmpref.tables.cells import (
 from mmpref.tables.image_cells import RemoteImageError, is_embedded, path_in_cell, read_image
 from mmpref.tables.image_roots import ImageRoots, coco_id
 from mmpref.types import ImageData
+from mmpref.words import folded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,19 +82,32 @@ def _is_caption(row: Mapping[str, Any]) -> bool:
     return "caption" in row and not row.keys() - {"caption", "id", "image_id", *IMAGES}
 
 
-def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
+def choice_cell(
+    row: Mapping[str, Any],
+    column: str,
+    where: str,
+    allowed: Sequence[str],
+    meaning: Mapping[str, str] | None = None,
+    hint: str = "",
+) -> str:
     """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean, or
     1 and 0.
+
+    Args:
+        meaning: other words, folded (`mmpref.words.folded`) -> which of these each stands for.
+        hint: what to do where it holds another value.
 
     Raises:
         InputError: it holds another value.
     """
-    value = text_cell(row, column, where).strip().strip(_AROUND).lower()
-    if "yes" in allowed:
-        value = _TRUTHS.get(value, value)
-    if value not in allowed:
-        raise InputError(f"{where}, column {column} is {value[:80]!r}, none of {', '.join(allowed)}.")
-    return value
+    value = folded(text_cell(row, column, where)).strip().strip(_AROUND)
+    known = {**(_TRUTHS if "yes" in allowed else {}), **(meaning or {})}
+    said = known.get(value, value)
+    if said not in allowed:
+        raise InputError(
+            f"{where}, column {column} is {value[:80]!r}, none of {', '.join((*allowed, *(meaning or ())))}.", hint
+        )
+    return said
 
 
 def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.official import same_data
 from mmpref.bench.repeats import question_digest
-from mmpref.log import logger
+from mmpref.log import warn
 from mmpref.run.asked import Asked
 from mmpref.types import ModelRef
 from mmpref.vlm.revisions import run_of_adapter
@@ -70,10 +70,10 @@ def warn_of_choice(asked: Mapping[str, Asked]) -> None:
     """Warn of the benchmarks whose data chose the adapter."""
     for of in asked.values():
         if of.chose:
-            logger.warning(
-                "Warning: step %s of the adapter was chosen by %s on the same data as %s%s: its values there are too "
-                "good. Report on data that chose nothing (another --split, or choose by another with --eval-split).",
-                *(of.chose["step"], of.chose["metric"], of.title, shared_text(of)),
+            warn(
+                f"step {of.chose['step']} of the adapter was chosen by {of.chose['metric']} on the same data as "
+                f"{of.title}{shared_text(of)}: its values there are too good. Report on data that chose nothing "
+                "(another --split, or choose by another with --eval-split)."
             )
 
 

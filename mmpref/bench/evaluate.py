@@ -32,7 +32,7 @@ from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.judges.served import refuse_loading
-from mmpref.log import errors_only, logger
+from mmpref.log import errors_only, logger, warn
 from mmpref.reasoning import markers
 from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 _SMALLER = "Use a smaller --batch-size: no answer depends on it, and those that there are stay."
+_ADAPTED = (
+    f"What is called {BASE} here is the model as it was given, with its adapter on; the model without it was not "
+    "asked. To set both side by side name the base as model and the adapter's folder as adapter, or give what "
+    "load_policy(BASE, adapter=FOLDER) gave."
+)
 _MENDED = "mended"
 """What is pinned of the processor of the model that answers: what was mended in it."""
 
@@ -264,10 +269,22 @@ class _Evaluation:
             names = {model: name for model, (_, name) in self._served.items()}
             return {label: dataclasses.replace(of, served=names) for label, of in asked.items()}
         if not (adapter := self._identity["adapter"]):
-            return asked
+            return self._marked_as_adapted(asked)
         samples = {plan.label: plan.samples for plan in self._plans}
         ref = ModelRef(recipe.model, None, adapter["id"], adapter["revision"])
         return mark_trained_on(mark_chosen_on(asked, samples, ref), samples, ref)
+
+    def _marked_as_adapted(self, asked: dict[str, Asked]) -> dict[str, Asked]:
+        """With a remark where what results call the base is a model in memory that has an adapter on."""
+        from mmpref.vlm.adapters import has_adapter_on
+        from mmpref.vlm.loaded_models import is_in_memory, registered_policy
+
+        model = self._recipe.model
+        policy = registered_policy(ModelRef(model)) if is_in_memory(model) else None
+        if policy is None or not has_adapter_on(policy.model):
+            return asked
+        warn(_ADAPTED)
+        return {label: dataclasses.replace(of, remarks=(*of.remarks, _ADAPTED)) for label, of in asked.items()}
 
     def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
         """Of each model, or why there is none."""

@@ -55,6 +55,11 @@ CONCLUSIONS: dict[Conclusion, str] = {
     " Try it beside mismatched captions.",
     "cannot be told": "Whether they follow the image's gist or the text before cannot be told.",
 }
+OUTWEIGHED = (
+    " But the rest of the image adds more than both together: mostly its details are misread, which BDHS hides unless"
+    " more tokens stay visible (--visible-tokens)."
+)
+"""Said behind a conclusion that compares the gist and the text with each other alone."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +130,20 @@ class Sources:
         return "both" if self.gist.low > 0 and self.text.low > 0 else "cannot be told"
 
     @property
+    def is_outweighed(self) -> bool:
+        """Whether the rest of the image adds more than gist and text together, wherever in their intervals the three
+        lie."""
+        if self.gist is None or self.text is None or self.rest is None:
+            return False
+        return self.rest.low > self.gist.high + self.text.high
+
+    @property
     def words(self) -> str:
         """The conclusion in plain words."""
         many = f"{counted(self.measured, 'word')} of {counted(self.measured_rows, 'row')}"
         few = f" Only {many} could be measured: use more rows." if self.is_small else ""
-        return CONCLUSIONS[self.conclusion] + few
+        compared = self.conclusion in ("gist", "text", "both")
+        return CONCLUSIONS[self.conclusion] + (OUTWEIGHED if compared and self.is_outweighed else "") + few
 
     def as_plain(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -14,7 +14,7 @@ from typing import Any
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.bench.repeats import remarks_on_repeats
 from mmpref.errors import HubError, InputError, MmprefError, UsageError, is_out_of_memory, reason_of
-from mmpref.log import errors_only, logger
+from mmpref.log import errors_only, warn
 from mmpref.recipes import schema as recipes
 from mmpref.registry import resolve_path
 from mmpref.tables.cells import columns_of
@@ -123,7 +123,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
         )
     remarks = (*getattr(task, "remarks", ()), *remarks_on_repeats(name, samples))
     for remark in remarks:
-        logger.warning("Warning: %s", remark)
+        warn(remark)
     return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks)
 
 
@@ -226,13 +226,9 @@ def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
         raise InputError(
             f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.", hint
         )
-    logger.warning(
-        "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s. %s",
-        len(empty),
-        len(sighted),
-        name,
-        empty[0],
-        hint,
+    warn(
+        f"the images of {len(empty)} of {len(sighted)} questions of {name} cannot be read; they are not asked. First: "
+        f"{empty[0]}. {hint}"
     )
 
 

@@ -77,7 +77,8 @@ class ScoredPlans:
         if ADAPTER in outcomes and (share := equal_share(answers)) is not None:
             self._equal[plan.label] = share
         self._judgements += judgements
-        self._remarks += [*asked.remarks, *remarks_on_unjudged(plan.label, outcomes)]
+        own = (*asked.remarks, *remarks_on_unjudged(plan.label, outcomes))
+        self._remarks += [remark for remark in own if remark not in self._remarks]
         metrics = self._metrics(plan, compared, outcomes)
         if any(outcome.reasoned for outcome in outcomes.values()):
             self._reasoning[plan.label] = {

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mmpref.bench.benchmark import Sample
-from mmpref.log import counted, logger
+from mmpref.log import counted, warn
 from mmpref.run.asked import Asked
 from mmpref.run.training_images import image_digest
 from mmpref.types import ModelRef
@@ -36,7 +36,7 @@ def mark_trained_on(
                 "trained on: its values there may be too good. Build pairs without them (build-dataset "
                 "--exclude-images-of), or report on other images."
             )
-            logger.warning("Warning: %s", remark)
+            warn(remark)
             of = dataclasses.replace(of, remarks=(*of.remarks, remark))
         marked[label] = of
     return marked

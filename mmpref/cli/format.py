@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.log import counted
+from mmpref.log import counted, was_said
 from mmpref.run.results import ALL
 from mmpref.run.results_text import decimals, interval_text
 from mmpref.run.sample_sizes import PAIRED, intervals_over
@@ -36,7 +36,8 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
     print_text(intervals_over(results.values))
     manifest = manifest or {}
     for remark in manifest.get("remarks", []):
-        print_text(f"Note: {remark}")
+        if not was_said(remark):
+            print_text(f"Note: {remark}")
     click.echo()
     columns, rows = print_fitting(TITLE, results.table(), results.table(brief=True))
     for value in results.values:
@@ -69,8 +70,7 @@ def print_verdict(lines: Sequence[Line], columns: Sequence[str], rows: Sequence[
     """A line for each benchmark, what else has changed of it, and how it is to be read."""
     from mmpref.run import verdict
 
-    tested = any(line.verdict for line in lines)
-    print_table(verdict.TITLE if tested else "results", columns, rows, breaks=(0,))
+    print_table(verdict.title(lines), columns, rows, breaks=(0,))
     for remark in verdict.remarks(lines):
         print_text(remark)
     print_text(verdict.legend(lines))

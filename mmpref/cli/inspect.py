@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     " (each answer's end is one). Without DATASET:"
     " where this model's hallucinations come from.",
 )
+@click.option("--adapter", help="Adapter of the model, Hub id or folder: on in all that is asked of it.")
+@click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option(
     "--source",
     metavar="ROWS",
@@ -64,6 +66,8 @@ def command(
     columns: dict[str, str] | None,
     html: Path | None,
     model: str | None,
+    adapter: str | None,
+    adapter_revision: str | None,
     source: str | None,
     rows: int,
     synonyms: str | None,
@@ -78,7 +82,7 @@ def command(
     With --model and no DATASET: what do the hallucinations of this model follow, the image's gist or the text before
     them? Hallucinated words of its own answers are asked for again with the text before replaced, and with the image
     hidden but for a few tokens, and whole. BDHS should pay where they follow the gist; where they follow the text
-    alone, it may not (docs/studies.md, "What the diagnosis tells").
+    alone, it may not (docs/studies.md, "What the diagnosis tells"). With --adapter it is asked of the adapted model.
 
     \b
     Examples:
@@ -86,8 +90,9 @@ def command(
       mmpref inspect pairs.jsonl --image-root photos --html gallery.html
       mmpref inspect me/bdhs-5k --split train --json
       mmpref inspect --model me/vlm --source me/captions --rows 200 --synonyms synonyms.txt
+      mmpref inspect --model me/vlm --adapter me/vlm-bdhs --source me/captions
     """
-    from mmpref.api.inspect import refuse_source, run_inspect
+    from mmpref.api.inspect import refuse_no_base, refuse_source, run_inspect
     from mmpref.api.inspection_lines import lines
     from mmpref.cli.pages.gallery import Gallery
 
@@ -95,9 +100,11 @@ def command(
         if html:
             raise UsageError("--html shows the rows of a dataset, and none is named.")
         where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root, "columns": columns}
-        _diagnose(model, source, rows, synonyms, where, as_json)
+        adapted = {"adapter": adapter, "adapter_revision": adapter_revision}
+        _diagnose(model, source, rows, synonyms, {**adapted, **where}, as_json)
         return
     refuse_source(source)
+    refuse_no_base(model, adapter)
     click.echo(f"Reading {dataset}.", err=True)
     gallery = Gallery(samples) if html else None
     inspection = run_inspect(
@@ -107,6 +114,8 @@ def command(
         image_root=image_root,
         columns=columns,
         model=model,
+        adapter=adapter,
+        adapter_revision=adapter_revision,
         on_row=gallery.add if gallery else None,
     )
     report = inspection.report
@@ -122,7 +131,8 @@ def _diagnose(
     from mmpref.api.inspect import inspect
 
     if model:  # without one it refuses
-        click.echo(f"Asking {model} about up to {counted(rows, 'row')}.", err=True)
+        asked = " + ".join(filter(None, (model, where["adapter"])))
+        click.echo(f"Asking {asked} about up to {counted(rows, 'row')}.", err=True)
     found = inspect(model=model, source=source, rows=rows, synonyms=synonyms, **where)
 
     def table() -> None:
@@ -137,14 +147,14 @@ def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:
     print_table(inspection.title, *inspection.table())
     titles = {"problems": "problems: why training leaves rows out", "notes": "notes: no reason to leave a row out"}
     for name, title in titles.items():
-        found = [
-            (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
+        shown = [
+            (kind, entry["count"], place, place["detail"] if index < 3 else "...")
             for kind, entry in report[name].items()
             for index, place in enumerate(entry["first"][:4])
         ]
-        if found:
+        if shown:
             click.echo()
-            print_table(title, ("kind", "found", "row", "column", "what"), found)
+            _print_places(title, shown)
     if repeated := report["repeats"]["sentences"]:
         click.echo()
         print_table(
@@ -154,3 +164,25 @@ def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:
         )
     if "html" in report:
         click.echo(f"\nGallery: {report['html']}")
+
+
+def _print_places(title: str, shown: Sequence[tuple[str, int, Mapping[str, Any], str]]) -> None:
+    """A table of rows with something to be said: kind, how many there are, which one, and what; and the images of such
+    rows where any of them names its own."""
+    named = any("images" in place for _, _, place, _ in shown)
+    columns = ("kind", "found", "row", *(("image",) if named else ()), "column", "what")
+    print_table(
+        title,
+        columns,
+        [
+            (
+                kind,
+                count,
+                place["row"],
+                *((", ".join(place.get("images", ())),) if named else ()),
+                place["column"],
+                what,
+            )
+            for kind, count, place, what in shown
+        ],
+    )

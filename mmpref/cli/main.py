@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from mmpref.errors import MmprefError
-from mmpref.log import logger
+from mmpref.log import each_once, logger
 from mmpref.version import __version__
 
 COMMANDS = {
@@ -52,6 +52,10 @@ class _Contents(click.Group):
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with each_once():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

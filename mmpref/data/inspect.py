@@ -11,7 +11,7 @@ from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.tables.cells import IMAGES, as_number, is_null
-from mmpref.tables.image_cells import read_images
+from mmpref.tables.image_cells import name_in_cell, read_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.repeated_pairs import pair_keys
@@ -53,6 +53,8 @@ KINDS = {
     "missing-image": "bad-image",
     "image-url": "bad-image",
 }
+_NAME = 200
+"""Characters that are shown of an image's name."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Sample:
         context: the beginning of an answer, which both continue.
         problems: why training leaves it out.
         notes: what is noted of it all the same.
+        image_names: what the row calls its images, of those that it names.
     """
 
     number: int
@@ -79,6 +82,7 @@ class Sample:
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
     context: str = ""
+    image_names: tuple[str, ...] = ()
 
 
 class Findings:
@@ -92,11 +96,16 @@ class Findings:
         self._kinds = kinds
         self._by_kind: dict[str, dict[str, Any]] = {}
 
-    def add(self, kind: str, row: int, column: str, detail: str) -> None:
+    def add(self, kind: str, row: int, column: str, detail: str, images: Sequence[str] = ()) -> None:
+        """
+        Args:
+            images: what the row calls its images.
+        """
         entry = self._by_kind.setdefault(kind, {"count": 0, "first": []})
         entry["count"] += 1
         if len(entry["first"]) < SHOWN_IDS:
-            entry["first"].append({"row": row, "column": column, "detail": detail})
+            named = {"images": [*images]} if images else {}
+            entry["first"].append({"row": row, **named, "column": column, "detail": detail})
 
     def as_plain(self) -> dict[str, Any]:
         return {kind: self._by_kind[kind] for kind in self._kinds if kind in self._by_kind}
@@ -145,13 +154,13 @@ def inspect(
 class _Remarks:
     """What is said of one row; counted in the findings of all."""
 
-    def __init__(self, findings: Findings, row: int) -> None:
-        self._findings, self._row = findings, row
+    def __init__(self, findings: Findings, row: int, images: Sequence[str]) -> None:
+        self._findings, self._row, self._images = findings, row, images
         self.texts: list[str] = []
 
     def add(self, kind: str, column: str, detail: str) -> None:
         self.texts.append(f"{kind} ({column}): {detail}")
-        self._findings.add(kind, self._row, column, detail)
+        self._findings.add(kind, self._row, column, detail, self._images)
 
 
 class _Collected:
@@ -179,10 +188,11 @@ class _Collected:
         self.repeats, self.near = RepeatedPhrases(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
-        problems, notes = _Remarks(self.problems, number), _Remarks(self.notes, number)
-        self._compare_columns(number, row, notes)
         self.rows += 1
         read = self.reader.read(row, number)
+        names = tuple(brief(name, _NAME) for cell in read.images if (name := name_in_cell(cell)))
+        problems, notes = (_Remarks(findings, number, names) for findings in (self.problems, self.notes))
+        self._compare_columns(number, row, notes)
         images = self._read_images(read, problems)
         self._check_texts(unfolded(row), read, problems)
         differing = differing_share(read.chosen, read.rejected)
@@ -215,6 +225,7 @@ class _Collected:
             tuple(problems.texts),
             tuple(notes.texts),
             context,
+            names,
         )
 
     def _check_texts(self, row: Mapping[str, Any], read: PreferenceRow, problems: _Remarks) -> None:

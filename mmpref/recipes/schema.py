@@ -25,6 +25,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 OPTIONAL = {"optional": True}
 """Metadata of a setting that came later: the plain form leaves it out while it is None, so that recipes that do not use
 it keep their hash."""
+TEXT = {"text": True}
+"""Metadata of a setting of words: YAML takes a bare ``yes`` or ``no``, of other languages too, for a truth value."""
+_TRUTHS = {True: "yes", False: "no"}
 
 
 type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
@@ -66,8 +69,16 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise UsageError(f"{where} lacks the setting {name!r}.")
-    coerced = {key: _coerce(value, hints[key], f"{where}.{key}") for key, value in values.items()}
+    given = {key: _as_text(value) if fields[key].metadata.get("text") else value for key, value in values.items()}
+    coerced = {key: _coerce(value, hints[key], f"{where}.{key}") for key, value in given.items()}
     return cls(**{key: at_home(fields[key], value) for key, value in coerced.items()})
+
+
+def _as_text(value: Any) -> Any:
+    """A value, or each of a list, as the word that was written (`TEXT`)."""
+    if isinstance(value, list | tuple):
+        return [_as_text(item) for item in value]
+    return _TRUTHS[value] if isinstance(value, bool) else value
 
 
 _NAMES = {int: "a whole number", float: "a number"}

@@ -179,7 +179,12 @@ class Value(_Estimate):
     @property
     def is_form(self) -> bool:
         """Whether most of its answers could not be read: it measures their form then, not what they say."""
-        return 2 * self.parse_failures > self.answers > 0
+        return self.unread_share > 0.5
+
+    @property
+    def unread_share(self) -> float:
+        """Of its answers, those that could not be read; 0 where a run did not record how many there are."""
+        return self.parse_failures / self.answers if self.answers else 0.0
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
@@ -357,7 +362,8 @@ class Results:
             if differences:
                 other, change = adapter.get(key), differences.get(key)
                 models += [other] if other else []
-                cells = [_plain(one, digits) if brief else one.text(digits=digits) for one in models]
+                texts = (one.text(digits=digits) for one in models)
+                cells = [text.partition(" ")[0] if brief else text for text in texts]
                 cells += [] if other else ["–"]
                 cells += [change.text(signed=True, digits=digits), change.mark] if change else ["–", ""]
                 cells += [] if brief else [change.p_text if change else "–"]
@@ -388,10 +394,6 @@ class Results:
 
     def _repr_html_(self) -> str:
         return html_table(*self.table())
-
-
-def _plain(value: Value, digits: int) -> str:
-    return interval_text(value.value, None, None, digits=digits)
 
 
 def _model_ref(row: Mapping[str, Any]) -> ModelRef:

@@ -13,7 +13,15 @@ MOST_LOST = 0.1
 others: beyond it, which are left may hang on the answers."""
 FORM = "form only"
 """The verdict on a metric most of whose answers could not be read."""
+FEW_UNREAD = 0.1
+"""Share of answers that could not be read up to which it is no matter."""
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def is_garbled(base: float, adapter: float) -> bool:
+    """Whether it is the adapter that answers could not be read of, not the prompt: by the share of such answers of the
+    base, which few or less than half are, and of the adapter."""
+    return base <= FEW_UNREAD < adapter or base <= 0.5 < adapter
 
 
 def decimals(value: float) -> int:

@@ -97,6 +97,11 @@ def table(lines: Sequence[Line], names: tuple[str, str] = (BASE, ADAPTER)) -> tu
     ]
 
 
+def title(lines: Sequence[Line]) -> str:
+    """Of the table: one model alone has no verdict."""
+    return TITLE if any(line.verdict for line in lines) else "results"
+
+
 def legend(lines: Sequence[Line]) -> str:
     """What the verdicts of a table mean; empty where it has none."""
     if not any(line.verdict for line in lines):

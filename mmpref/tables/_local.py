@@ -101,9 +101,11 @@ def _refuse_other_run(spec: str, path: Path) -> None:
         return
     command = manifest.get("command") if isinstance(manifest, dict) and "recipe" in manifest else None
     if isinstance(command, str) and command != _MAKES_DATA:
+        shown = f" `mmpref compare {spec} --html FILE` shows where an adapter answered otherwise than its base."
+        hint = shown if command == "evaluate" else ""
         raise InputError(
             f"{spec} is a run of `{command}`, not a dataset.",
-            f"Name the run directory of `{_MAKES_DATA}`, or other data.",
+            f"Name the run directory of `{_MAKES_DATA}`, or other data.{hint}",
         )
 
 

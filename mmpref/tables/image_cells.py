@@ -119,6 +119,12 @@ def path_in_cell(cell: Any) -> str | None:
     return unquote(parts.path) if parts.scheme.lower() == "file" and parts.netloc in ("", "localhost") else None
 
 
+def name_in_cell(cell: Any) -> str:
+    """What a cell calls its image: the path that it names, or that stands beside its bytes; empty without one."""
+    beside = cell.get("path") if isinstance(cell, Mapping) else None
+    return beside if isinstance(beside, str) else path_in_cell(cell) or ""
+
+
 def _basename(path: Any) -> str:
     """The last part of a path: no folder of the machine that made a set goes into what is made of it."""
     if not isinstance(path, str):

@@ -77,6 +77,15 @@ def refuse_adapter(ref: ModelRef) -> None:
         )
 
 
+def has_adapter_on(model: Any) -> bool:
+    """Whether layers of a model in memory that PEFT has adapted have an adapter that is on, or merged."""
+    return any(
+        layer.merged_adapters or (layer.active_adapters and not layer.disable_adapters)
+        for layer in model.modules()
+        if hasattr(layer, "merged_adapters")
+    )
+
+
 def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     """Put the adapter on the model.
 

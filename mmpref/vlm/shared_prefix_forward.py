@@ -159,7 +159,7 @@ class SharedForward:
         """
         choice = self._attention.choose(prompts, [[len(tail) for tail in of_row] for of_row in tails])
         if self.kernels and choice.kernel not in self.kernels:
-            logger.info("Now answers attend by %s: %s.", *choice)
+            logger.debug("Now answers attend by %s: %s.", *choice)
         self.kernels.setdefault(*choice)
         hidden = self._attention.run_forest(prompts, tails, choice)
         return {(answer, row): part for row, of_row in enumerate(hidden) for answer, part in enumerate(of_row)}

@@ -86,6 +86,15 @@ def test_a_run_says_by_what_it_attended(preferences: Path, tmp_path: Path, caplo
     assert "Answers attend by flex: as asked." in caplog.messages
 
 
+def test_of_a_kernel_that_nobody_named_the_log_says_nothing(
+    preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mmpref")
+    manifest = train(recipe(preferences), tmp_path / "run")
+    assert manifest["attention"]
+    assert "attend" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -15,7 +15,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import mmpref
 from mmpref.api.models import named_model
 from mmpref.errors import ModelError, RunError, UsageError
+from mmpref.hub.cards.results_table import lines_of, results_block
 from mmpref.registry import resolve_path
+from mmpref.run.results import Results
 from mmpref.types import ModelRef
 from mmpref.vlm.load import load_policy as load
 from tests.api.conftest import SMALL
@@ -163,6 +165,22 @@ def test_an_evaluation_of_the_model_in_another_state_is_another_run(adapted: tup
         assert answers() != on
         with pytest.raises(RunError, match="run belongs to another recipe"):
             answers(output="run")
+
+
+def test_results_of_a_model_with_its_adapter_on_say_that_it_is_no_base(adapted: tuple[Any, Any], in_tmp: Path) -> None:
+    def remarks(name: str) -> list[str]:
+        run = mmpref.evaluate(model=adapted, recipe="testbed", benchmarks=["chair", "pope"], limit=1, output=name)
+        assert repr(run).splitlines()[0] == "results", "there is no verdict on a model alone"
+        return [one for one in run.remarks() if "with its adapter on" in one]
+
+    [remark] = remarks("on")
+    assert "load_policy(BASE, adapter=FOLDER)" in remark
+    results = Results.read(Path("on"))
+    assert results_block(lines_of(results)).partition("## Results")[2].count("with its adapter on") == 1
+    with adapted[0].disable_adapter():
+        assert remarks("off") == []
+    adapted[0].merge_adapter()
+    assert remarks("merged") == [remark]
 
 
 def test_a_transformers_model_with_an_adapter_in_it_is_taken(

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from mmpref.bench.hallucination_sources import FEWEST, FEWEST_ROWS, Conclusion, Sources, summarise
+from mmpref.bench.hallucination_sources import CONCLUSIONS, FEWEST, FEWEST_ROWS, Conclusion, Sources, summarise
 from mmpref.sampling.bias_probe import IMAGES, TEXTS, Image, Mention, Probed, Said, Text
 
 Contexts = set[tuple[Image, Text]]
@@ -138,6 +138,25 @@ def test_details_are_misread_only_where_the_rest_of_the_image_adds_more_than_gis
         assert sources.gist.low < 0 < 0.4 < sources.gist.value < sources.gist.high
     assert little.conclusion == "cannot be told"
     assert much.conclusion == "image"
+
+
+@pytest.mark.parametrize(("rest", "outweighs"), [(2.0, False), (8.0, True)])
+@pytest.mark.parametrize(
+    ("adds", "conclusion"), [((3.0, 0.0), "gist"), ((0.0, 3.0), "text"), ((1.5, 1.5), "both"), ((0.0, 0.0), None)]
+)
+def test_the_conclusion_says_where_the_rest_of_the_image_outweighs_what_it_compares(
+    adds: tuple[float, float], conclusion: Conclusion | None, rest: float, outweighs: bool
+) -> None:
+    gist, text = adds
+    image = {"hidden": 0.0, "gist": gist, "shown": gist + rest}
+    before = {"own": text, "other": 0.0, "dropped": 0.0}
+    found = {
+        (one, other): Said(image[one] + before[other] - 20, one == "shown") for one, other in product(IMAGES, TEXTS)
+    }
+    sources = told([Probed(row, Mention(0, 1, "thing"), 1, found) for row in range(30)])
+    assert sources.conclusion == (conclusion or "image"), "which the rest has no part in, but where the two add nothing"
+    assert sources.words.startswith(CONCLUSIONS[sources.conclusion])
+    assert ("rest of the image adds more than both together" in sources.words) is (outweighs and conclusion is not None)
 
 
 def test_words_of_one_row_are_resampled_together() -> None:

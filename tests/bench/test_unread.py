@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -44,21 +45,54 @@ def test_most_answers_unread_warns_and_names_the_setting(caplog: pytest.LogCaptu
     values = _results({"base": 240, "adapter": 130}).values
     [remark] = unread(values, [PLAN])
     assert remark == (
-        "amber f1_no: answers that could not be read: 240 of 240 of base, 130 of 240 of adapter. It measures the form "
-        "of answers, not what they say. --set benchmark.amber.suffix=TEXT asks for the form that is read."
+        "amber f1_no: answers that could not be read: 240 of 240 of base (100.0%), 130 of 240 of adapter (54.2%). It "
+        "measures the form of answers, not what they say. --set benchmark.amber.suffix=TEXT asks for the form that is "
+        "read."
     )
     assert f"Warning: {remark}" in caplog.text
 
 
 def test_some_answers_unread_are_a_remark(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    [remark] = unread(_results({"base": 24, "adapter": 25}).values, [PLAN])
+    [remark] = unread(_results({"base": 25, "adapter": 24}).values, [PLAN])
     assert remark == (
-        "amber f1_no: answers that could not be read: 25 of 240 of adapter. "
+        "amber f1_no: answers that could not be read: 25 of 240 of base (10.4%), 24 of 240 of adapter (10.0%). "
         "--set benchmark.amber.suffix=TEXT asks for the form that is read."
     )
     assert not caplog.text
     assert unread(_results({"base": 24, "adapter": 0}).values, [PLAN]) == []
+
+
+def test_of_own_data_another_language_may_be_why() -> None:
+    values = _results({"base": 240, "adapter": 240}).values
+    settings = AmberSettings(data="own.jsonl", relation="words.json")
+    for given, named in ((settings, True), (replace(settings, yes_words=("ja",), no_words=("nein",)), False)):
+        [remark] = unread(values, [cast(Plan, SimpleNamespace(label="amber", name="amber", settings=given))])
+        assert ("--set benchmark.amber.yes_words=WORD" in remark) is named
+
+
+@pytest.mark.parametrize(("base", "adapter"), [(2, 217), (2, 30), (100, 130)])
+def test_answers_that_only_the_adapter_garbles_are_no_matter_of_the_prompt(
+    base: int, adapter: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    [remark] = unread(_results({"base": base, "adapter": adapter}).values, [PLAN])
+    assert f"{base} of 240 of base ({base / 240:.1%}), {adapter} of 240 of adapter ({adapter / 240:.1%})" in remark
+    assert "it is the adapter that garbles them, not the prompt" in remark
+    assert "samples/adapter-amber.parquet" in remark
+    assert "suffix" not in remark
+    assert f"Warning: {remark}" in caplog.text
+
+
+def test_a_card_says_that_an_adapter_garbles_answers() -> None:
+    lines = lines_of(_results({"base": 2, "adapter": 217}))
+    said = (
+        "Of its answers could not be read: data not recorded, scored like amber, f1&#95;no (90.4%, of its base's 0.8%)."
+    )
+    assert said in opening(lines)
+    assert said in limits(lines)
+    assert read_lines(results_block(lines)) == lines, "another run adds to the card"
+    for unreadable in ({"base": 217, "adapter": 217}, {"base": 2, "adapter": 2}, {"base": 217, "adapter": 2}):
+        assert "garbles" not in opening(lines_of(_results(unreadable)))
 
 
 def test_the_verdict_is_of_form() -> None:

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from mmpref.bench.export import save
 from mmpref.cli.format import print_results
 from mmpref.cli.main import program
+from mmpref.log import each_once, warn
 from mmpref.registry import resolve_path
 from mmpref.run.results import Results
+from tests.bench.conftest import png, write_rows
 from tests.hub.runs import evaluation
 
 
@@ -168,3 +170,28 @@ def test_an_adapter_that_barely_moved_is_told(tmp_path: Path) -> None:
     assert f'class="warning">run: adapter: {told[:20]}' in (tmp_path / "page.html").read_text()
     manifest = json.loads((tmp_path / "run/run.json").read_text())
     assert manifest["equal_answers"] == {"pope": 1.0, "chair": 1.0}
+
+
+def test_what_was_warned_of_before_the_work_is_not_said_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.png").write_bytes(png("red"))
+    rows = write_rows(tmp_path / "shown.jsonl", [{"image": "a.png", "objects": ["cup"]}])
+    settings = (f"data={rows}", "synonyms=null", "max_new_tokens=4")
+    options = [word for setting in settings for word in ("--set", f"benchmark.chair.{setting}")]
+    arguments = ["evaluate", "--benchmark", "chair", *options, "--output", str(tmp_path / "run")]
+    for _ in ("at work", "finished before"):
+        caplog.clear()
+        done = CliRunner().invoke(program, arguments)
+        assert done.exit_code == 0, done.output
+        assert [text.count("chair has no table of synonyms") for text in (caplog.text, done.stdout)] == [1, 0]
+    with each_once():
+        for _ in ("checked", "at work"):
+            warn("Once.")
+    assert caplog.messages.count("Warning: Once.") == 1
+
+
+def test_what_nobody_was_warned_of_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    print_results(Results.from_dict(_content()), {"remarks": ["Once."]})
+    with each_once():
+        warn("Once.")
+        print_results(Results.from_dict(_content()), {"remarks": ["Once."]})
+    assert capsys.readouterr().out.count("Note: Once.") == 1

@@ -73,7 +73,7 @@ def opened(file: Path, **state: object) -> str:
 
 
 def shown(document: str) -> list[int]:
-    return [int(number) for number in re.findall(r"<small>row (\d+),", document)]
+    return [int(number) for number in re.findall(r"<small>row (\d+) \(\d.jpg\),", document)]
 
 
 def test_the_page_needs_no_network_and_holds_every_image_once(page: Path) -> None:
@@ -97,6 +97,13 @@ def test_rows_are_shown_page_by_page(page: Path) -> None:
     assert len(re.findall(r'<img src="data:image', first)) == 24
     assert re.search(r"<p class=\"chosen\">.*?<mark>back.*?</mark>", first)
     assert re.search(r"<p class=\"rejected\">.*?<mark>front.*?</mark>", first)
+
+
+@browser
+def test_a_row_names_its_image_and_is_found_by_it(page: Path) -> None:
+    document = opened(page, text="2.jpg")
+    assert "row 2 (2.jpg)" in document
+    assert shown(document)[:2] == [2, 5]
 
 
 @browser

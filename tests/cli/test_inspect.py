@@ -8,12 +8,17 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from peft import LoraConfig, get_peft_model
 from PIL import Image
+from transformers import AutoModelForImageTextToText
 
+import mmpref
 from mmpref.api.diagnosis import _examples
 from mmpref.cli.inspect import command
 from mmpref.errors import InputError, UsageError
+from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 
 
@@ -37,7 +42,10 @@ def test_problems_are_shown_with_row_and_column(dataset: Path) -> None:
     result = CliRunner().invoke(command, [str(dataset)])
     assert result.exit_code == 0, result.output
     assert "equal-answers" in result.output
-    assert "gone.png" in result.output
+    head, equal, bad = result.output.partition("problems: why")[2].splitlines()[1:4]
+    assert head.split() == ["kind", "found", "row", "image", "column", "what"]
+    assert equal.split()[:5] == ["equal-answers", "1", "1", "a.png", "rejected"]
+    assert bad.split()[:5] == ["bad-image", "1", "2", "gone.png", "images"]
 
 
 def test_columns_of_other_names_are_read(dataset: Path) -> None:
@@ -121,6 +129,8 @@ def test_a_chinese_answer_has_as_many_words_as_characters(dataset: Path, tmp_pat
         (["--model", "me/vlm"], "no rows to ask me/vlm about"),
         (["pairs.jsonl", "--source", "rows.jsonl"], "a source is for a model alone"),
         (["--model", "me/vlm", "--html", "page.html"], "--html shows the rows of a dataset"),
+        (["--adapter", "me/adapter"], "An adapter is inspected on its base, and none is named"),
+        (["pairs.jsonl", "--adapter", "me/adapter"], "An adapter is inspected on its base, and none is named"),
     ],
 )
 def test_what_to_inspect_is_named(words: list[str], says: str) -> None:
@@ -154,6 +164,30 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     other = CliRunner().invoke(command, [*model, "--rows", "2", "--synonyms", str(tmp_path / "other.txt")])
     assert "2 answers name 0 things" in other.stdout
     assert f"No answer names any of the objects of {tmp_path / 'other.txt'}: give more rows" in other.stdout
+
+
+def test_an_adapter_is_on_in_all_that_is_asked(dataset: Path, tmp_path: Path) -> None:
+    model, adapter = "pkg:mmpref.testbed/model", str(tmp_path / "adapter")
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path(model))
+    torch.manual_seed(0)
+    layers = r"model\.language_model\..*\.[qv]_proj"
+    get_peft_model(base, LoraConfig(r=4, target_modules=layers, init_lora_weights=False)).save_pretrained(adapter)
+    for asked, read in (
+        (["--rows", "4"], lambda report: report["names"]),
+        ([str(dataset)], lambda report: report["under_model"]["margin"]["mean"]),
+    ):
+        results = [
+            CliRunner().invoke(command, [*asked, "--model", model, *on, "--json"])
+            for on in ([], ["--adapter", adapter])
+        ]
+        assert [result.exit_code for result in results] == [0, 0], results
+        plain, adapted = (json.loads(result.stdout) for result in results)
+        named = adapted.get("model") or adapted["under_model"]["model"]
+        assert named == f"{model} + {adapter}"
+        assert read(adapted) != read(plain)
+    policy = mmpref.load_policy(model, adapter=adapter)
+    same = mmpref.inspect(str(dataset), model=policy, progress=False).report["under_model"]
+    assert same == adapted["under_model"], "a loaded one goes by its names"
 
 
 @pytest.mark.long

@@ -85,7 +85,7 @@ def test_in_the_report(results: Results) -> None:
         "kind": "worse",
         "mark": "worse***",
         "n": 3000,
-        "unparsed": 0,
+        "unparsed": "2 / 0",
     }
     assert words["name"] == "pope words (random)"
     assert words["mark"] == ""

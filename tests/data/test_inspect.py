@@ -91,8 +91,9 @@ def test_rows_that_are_trained_on_all_the_same_are_noted(tmp_path: Path, png: by
     assert report["usable"] == 3
     assert report["notes"]["duplicate"] == {
         "count": 1,
-        "first": [{"row": 1, "column": "row", "detail": "same as row 0"}],
+        "first": [{"row": 1, "images": ["a.png"], "column": "row", "detail": "same as row 0"}],
     }
+    assert [sample.image_names for sample in samples] == [("a.png",)] * 4
     said = [(place["row"], place["detail"]) for place in report["notes"]["columns"]["first"]]
     assert said == [
         (2, "lacks chosen, images, method, prompt, rejected, similarity; has also image, messages, rejected_response"),
@@ -119,6 +120,20 @@ def test_samples_carry_usable_images(tmp_path: Path, png: bytes) -> None:
     inspect(open_table(str(tmp_path)), on_row=rows.append)
     [sample] = rows
     assert sample.images[0].content == png
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("photos/a.png", ["photos/a.png"]),
+        ({"bytes": b"none", "path": "b.png"}, ["b.png"]),
+        ({"bytes": b"none", "path": None}, None),
+        (f"data:image/png;base64,{'A' * 80}", None),
+    ],
+)
+def test_rows_are_shown_with_the_names_of_their_images(tmp_path: Path, cell: Any, names: list[str] | None) -> None:
+    [place] = _report(tmp_path, [_row(b"", images=[cell])])["problems"]["bad-image"]["first"]
+    assert place.get("images") == names
 
 
 def test_no_cell_makes_a_long_report(tmp_path: Path, png: bytes) -> None:

@@ -25,14 +25,13 @@ from mmpref.bench.benchmark import (
     Benchmark,
     CountKey,
     Metric,
-    QuestionSettings,
-    QuestionTask,
     Sample,
     Score,
 )
-from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell, with_suffix
+from mmpref.bench.cells import image_cell, image_name, list_cell, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
+from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
@@ -56,7 +55,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class AmberSettings(QuestionSettings):
+class AmberSettings(YesNoSettings):
     """The authors' files, and how questions are asked.
 
     Args:
@@ -89,7 +88,9 @@ def _amber(sums: Sums) -> np.ndarray:
     return score
 
 
-class _Amber(QuestionTask[AmberSettings]):
+class _Amber(YesNoTask[AmberSettings]):
+    name = "amber"
+
     def __init__(self, settings: AmberSettings) -> None:
         if settings.relation is None:
             raise UsageError(
@@ -130,7 +131,7 @@ class _Amber(QuestionTask[AmberSettings]):
         if kind != "generative":
             return {
                 "part": _PARTS.get(kind, "relation"),
-                "truth": choice_cell(annotation, "truth", where, ("yes", "no")),
+                "truth": self.truth(annotation, "truth", where),
             }
         lists = {
             name: [self.tables.object_of(one) for one in list_cell(annotation, name, where)]
@@ -151,6 +152,7 @@ class _Amber(QuestionTask[AmberSettings]):
                 part_counts(counts, CAPTION),
                 parse_failure=not answer.strip(),
             )
+        answer = self.in_english(answer)
         parsed, truth = amber.parse(answer), sample.reference["truth"]
         counts = {
             "right": float(parsed == truth),

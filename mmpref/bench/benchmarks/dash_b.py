@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
-from mmpref.bench.cells import choice_cell, image_cell, image_key, optional_text, text_cell, with_suffix
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate, ratio
+from mmpref.bench.cells import image_cell, image_key, optional_text, text_cell, with_suffix
+from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DashSettings(QuestionSettings):
+class DashSettings(YesNoSettings):
     """How questions are asked.
 
     Args:
@@ -51,14 +52,16 @@ def _harmonic_mean(sums: Sums) -> np.ndarray:
     return ratio(2 * positive * negative, positive + negative, 0.0)
 
 
-class _Dash(QuestionTask[DashSettings]):
+class _Dash(YesNoTask[DashSettings]):
+    name = "dash-b"
+
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered_rows(table, limit):
             message = Message("user", with_suffix(text_cell(row, "question", where), self.settings.suffix))
             image = image_cell(row, where, table.images, folder=self.settings.images)
             reference = {
-                "answer": choice_cell(row, "answer", where, ("yes", "no")),
+                "answer": self.truth(row, "answer", where),
                 "object": text_cell(row, "object", where),
             }
             image_id = optional_text(row, "img_id") or image_key(image, number)
@@ -66,7 +69,7 @@ class _Dash(QuestionTask[DashSettings]):
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        truth, parsed = sample.reference["answer"], parse(answer)
+        truth, parsed = sample.reference["answer"], parse(self.in_english(answer))
         right = float(parsed == truth)
         counts = {"right": right, "n": 1.0}
         for name in ("yes", "no"):

@@ -22,14 +22,13 @@ from mmpref.bench.benchmark import (
     Benchmark,
     CountKey,
     Metric,
-    QuestionSettings,
-    QuestionTask,
     Sample,
     Score,
 )
 from mmpref.bench.cells import choice_cell, column_of, image_cell, text_cell, with_suffix
 from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring import yes_no
+from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Row, Table, numbered_rows
@@ -37,7 +36,7 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class HallusionBenchSettings(QuestionSettings):
+class HallusionBenchSettings(YesNoSettings):
     """What is asked, and how; ``images`` is of the file names in ``filename``.
 
     Args:
@@ -50,7 +49,9 @@ class HallusionBenchSettings(QuestionSettings):
     suffix: str = ""
 
 
-class _HallusionBench(QuestionTask[HallusionBenchSettings]):
+class _HallusionBench(YesNoTask[HallusionBenchSettings]):
+    name = "hallusionbench"
+
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         tables = [table]
         if self.settings.non_image_split:
@@ -69,7 +70,7 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
         sets = "_".join(text_cell(row, key, where) for key in ("category", "subcategory", "set_id"))
         has_image = choice_cell(row, "visual_input", where, ("0", "1", "2")) != "0"
         reference = {
-            "answer": "yes" if choice_cell(row, "gt_answer", where, ("0", "1")) == "1" else "no",
+            "answer": self.truth(row, "gt_answer", where),
             "category": kind,
         }
         groups = {CountKey(part, "question"): f"{sets}_{question}" for part in (kind, ALL)}
@@ -81,7 +82,7 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
         return Sample(name, sets, image, (message,), reference, groups)
 
     def score(self, sample: Sample, answer: str) -> Score:
-        parsed = yes_no.parse(answer)
+        parsed = yes_no.parse(self.in_english(answer))
         right = parsed == sample.reference["answer"]
         counts = part_counts({"right": float(right), "n": 1.0}, sample.reference["category"], ALL)
         return Score(parsed, counts, parsed == "unknown", right)

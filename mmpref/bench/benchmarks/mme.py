@@ -21,15 +21,14 @@ from mmpref.bench.benchmark import (
     Benchmark,
     CountKey,
     Metric,
-    QuestionSettings,
-    QuestionTask,
     Sample,
     Score,
     ratio,
 )
-from mmpref.bench.cells import choice_cell, image_cell, text_cell, with_suffix
+from mmpref.bench.cells import image_cell, text_cell, with_suffix
 from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mme
+from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
@@ -43,7 +42,7 @@ _ASKED = " Please answer yes or no."
 
 
 @dataclass(frozen=True)
-class MmeSettings(QuestionSettings):
+class MmeSettings(YesNoSettings):
     """How questions are asked.
 
     Args:
@@ -67,7 +66,9 @@ def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
     return total
 
 
-class _Mme(QuestionTask[MmeSettings]):
+class _Mme(YesNoTask[MmeSettings]):
+    name = "mme"
+
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered_rows(table, limit):
@@ -75,7 +76,7 @@ class _Mme(QuestionTask[MmeSettings]):
             question = text_cell(row, "question", where).strip()
             if self.settings.suffix is not None:
                 question = with_suffix(question.replace(_ASKED, ""), self.settings.suffix)
-            reference = {"answer": choice_cell(row, "answer", where, ("yes", "no")), "category": category}
+            reference = {"answer": self.truth(row, "answer", where), "category": category}
             image_id = f"{category}/{name}"
             group = {CountKey(category, "both"): image_id}
             image = image_cell(row, where, table.images, folder=self.settings.images)
@@ -83,7 +84,7 @@ class _Mme(QuestionTask[MmeSettings]):
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        parsed = mme.parse(answer)
+        parsed = mme.parse(self.in_english(answer))
         right = parsed == sample.reference["answer"]
         counts = {"right": float(right), "n": 1.0, "yes": float(parsed == "yes")}
         return Score(parsed, part_counts(counts, sample.reference["category"], ALL), parsed == "other", right)

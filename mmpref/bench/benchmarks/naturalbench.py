@@ -19,9 +19,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, Sample, Score
 from mmpref.bench.cells import choice_cell, image_cell, text_cell
 from mmpref.bench.parts import group_rate, part_counts, part_rate
+from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.run.results import ALL
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
@@ -31,7 +32,7 @@ _WORDS = {"yes_no": ("yes", "no"), "multiple_choice": ("A", "B")}
 
 
 @dataclass(frozen=True)
-class NaturalBenchSettings(QuestionSettings):
+class NaturalBenchSettings(YesNoSettings):
     """How questions are asked.
 
     Args:
@@ -53,7 +54,9 @@ def says_true(answer: str, kind: str) -> bool | None:
     return true < false
 
 
-class _NaturalBench(QuestionTask[NaturalBenchSettings]):
+class _NaturalBench(YesNoTask[NaturalBenchSettings]):
+    name = "naturalbench"
+
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         return [
             sample
@@ -85,7 +88,7 @@ class _NaturalBench(QuestionTask[NaturalBenchSettings]):
 
     def score(self, sample: Sample, answer: str) -> Score:
         kind = sample.reference["kind"]
-        said = says_true(answer, kind)
+        said = says_true(self.in_english(answer) if kind == "yes_no" else answer, kind)
         right = said is sample.reference["true"]
         parsed = "" if said is None else _WORDS[kind][0 if said else 1]
         return Score(parsed, part_counts({"right": float(right), "n": 1.0}, ALL), said is None, right)

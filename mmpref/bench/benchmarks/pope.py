@@ -31,14 +31,13 @@ from mmpref.bench.benchmark import (
     Benchmark,
     CountKey,
     Metric,
-    QuestionSettings,
-    QuestionTask,
     Sample,
     Score,
 )
-from mmpref.bench.cells import choice_cell, column_of, image_cell, image_id, optional_text, text_cell, with_suffix
+from mmpref.bench.cells import column_of, image_cell, image_id, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import pope
+from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
@@ -56,7 +55,7 @@ _FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
 
 
 @dataclass(frozen=True)
-class PopeSettings(QuestionSettings):
+class PopeSettings(YesNoSettings):
     """How questions are asked.
 
     Args:
@@ -103,13 +102,15 @@ def open_folder(settings: PopeSettings) -> Table | None:
     return Table(str(settings.data), settings.split, None, f"sha256:{digest}", None, rows, folder)
 
 
-class PopeTask(QuestionTask[PopeSettings]):
+class PopeTask(YesNoTask[PopeSettings]):
     """POPE with its settings applied."""
+
+    name = "pope"
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered_rows(table, limit):
-            answer = choice_cell(row, column_of(row, "answer", "label"), where, ("yes", "no"))
+            answer = self.truth(row, column_of(row, "answer", "label"), where)
             question = with_suffix(text_cell(row, column_of(row, "question", "text"), where), self.settings.suffix)
             image = image_cell(row, where, table.images, folder=self.settings.images)
             name = optional_text(row, "image_source") or image_id(row, image, number)
@@ -120,6 +121,7 @@ class PopeTask(QuestionTask[PopeSettings]):
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
+        answer = self.in_english(answer)
         counts = pope.count(answer, sample.reference["answer"])
         counts["right"] = counts["tp"] + counts["tn"]
         counts_by_part = part_counts(counts, sample.reference["part"], ALL)

@@ -11,22 +11,24 @@ the folder of the three files as ``--set benchmark.repope.annotations=FOLDER``. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
 from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
-from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell, with_suffix
+from mmpref.bench.cells import column_of, image_cell, image_name, optional_text, text_cell, with_suffix
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
 CATEGORIES = ("random", "popular", "adversarial")
 _Key = tuple[str, str, str]
+Truth = Callable[[Row, str, str], str]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class RepopeSettings(PopeSettings):
     annotations: str | None = field(default=None, metadata=names("table"))
 
 
-def _labels(spec: str, split: str) -> dict[_Key, str]:
-    """(category, image without its suffix, question) -> yes or no."""
+def _labels(spec: str, split: str, truth: Truth) -> dict[_Key, str]:
+    """(category, image without its suffix, question) -> yes or no, as ``truth`` has it of row, column and place."""
     folder = Path(resolve_path(spec))
     if folder.is_dir():
         files = {category: folder / f"coco_repope_{category}.json" for category in CATEGORIES}
@@ -58,7 +60,7 @@ def _labels(spec: str, split: str) -> dict[_Key, str]:
                 text_cell(row, "image", where),
                 text_cell(row, "text", where),
             )
-            labels[key] = choice_cell(row, "label", where, ("yes", "no"))
+            labels[key] = truth(row, "label", where)
     return labels
 
 
@@ -67,6 +69,8 @@ def _key(category: object, image: object, question: object) -> _Key:
 
 
 class _Repope(PopeTask):
+    name = "repope"
+
     def __init__(self, settings: RepopeSettings) -> None:
         super().__init__(settings)
         if settings.annotations is None:
@@ -78,7 +82,7 @@ class _Repope(PopeTask):
         self.annotations = settings.annotations
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
-        labels = _labels(self.annotations, table.split)
+        labels = _labels(self.annotations, table.split, self.truth)
         samples, rows = [], 0
         for number, row, where in numbered_rows(table, limit):
             rows += 1

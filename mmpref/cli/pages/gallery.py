@@ -44,6 +44,7 @@ class Gallery:
             {
                 "n": sample.number,
                 "i": [self._image(image) for image in sample.images],
+                **({"a": sample.image_names} if sample.image_names else {}),
                 "p": sample.prompt,
                 **({"k": sample.context} if sample.context else {}),
                 "c": marked(sample.rejected, sample.chosen),

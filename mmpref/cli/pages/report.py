@@ -75,7 +75,7 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
                 "kind": change.verdict,
                 "mark": change.mark,
                 "n": adapter[key].n,
-                "unparsed": adapter[key].parse_failures,
+                "unparsed": " / ".join(dict.fromkeys(str(one.parse_failures) for one in (value, adapter[key]))),
             }
         )
     return rows

@@ -17,7 +17,7 @@ from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
 from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
-from mmpref.run.results_text import decimals, interval_text, stars
+from mmpref.run.results_text import decimals, interval_text, is_garbled, stars
 from mmpref.run.sample_sizes import PAIRED, intervals_over
 from mmpref.run.verdict import lost_text
 from mmpref.text_files import NOT_JSON
@@ -52,6 +52,7 @@ class Line:
         is_form: most answers could not be read: it measures their form, not what they say.
         missing: samples that the line is not over, as one model or both have no score of them.
         pairs, lost: of the difference (`mmpref.run.results.Difference`).
+        unread: shares of the answers of base and adapter that could not be read, where any could.
     """
 
     benchmark: str
@@ -73,6 +74,12 @@ class Line:
     pairs: int = 0
     lost: int = 0
     own_p: float | None = None
+    unread: tuple[float, float] | None = None
+
+    @property
+    def is_garbled(self) -> bool:
+        """Whether the base's answers could be read, and those of the adapter could not."""
+        return self.unread is not None and is_garbled(*self.unread)
 
     @property
     def key(self) -> Key:
@@ -125,6 +132,9 @@ def lines_of(results: Results) -> list[Line]:
                 difference.pairs if difference else 0,
                 difference.lost if difference else 0,
                 difference.p if difference and difference.p_holm is None else None,
+                (sides[0].unread_share, sides[1].unread_share)
+                if len(sides) > 1 and any(value.unread_share for value in sides)
+                else None,
             )
         )
     return lines
@@ -225,7 +235,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
     ]
     columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
     parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
-    if remarks := [f"* {text(remark)}" for of in asked.values() for remark in of.remarks]:
+    if remarks := {f"* {text(remark)}": None for of in asked.values() for remark in of.remarks}:
         parts.append("\n".join(remarks))
     if any(not of.official for of in asked.values()):
         parts.append(
@@ -272,7 +282,7 @@ def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
     defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "pairs": 0, "lost": 0, "is_form": False}
-    defaults |= {"own_p": None}
+    defaults |= {"own_p": None, "unread": None}
     return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
@@ -322,4 +332,12 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         int(row.get("pairs", 0)),
         int(row.get("lost", 0)),
         None if row.get("own_p") is None else float(row["own_p"]),
+        _shares(row.get("unread")),
     )
+
+
+def _shares(values: Sequence[Any] | None) -> tuple[float, float] | None:
+    if values is None:
+        return None
+    base, adapter = values
+    return float(base), float(adapter)

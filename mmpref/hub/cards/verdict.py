@@ -80,13 +80,24 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
     else:
         parts = [f"**{said}** on {' and '.join(map(_claim, of))}" for said, of in found.items()]
         words = f"Against its base: {'; '.join(parts)}.{_also(lines)}"
-    return _block(_OPENING, f"{words} {_of_form(lines)}".rstrip())
+    return _block(_OPENING, " ".join(filter(None, (words, _garbled(lines), _of_form(lines)))))
 
 
 def _of_form(lines: Sequence[Line]) -> str:
     """What measures nothing of what answers say."""
     found = [line for line in lines if line.headline and line.is_form]
     return f"Most answers to {_names(found)} could not be read: it measures their form, not content." if found else ""
+
+
+def _garbled(lines: Sequence[Line]) -> str:
+    """Where its answers lost the form that those of its base have."""
+    found = [line for line in lines if line.headline and line.is_garbled]
+    shares = "; ".join(
+        f"{line.name} ({line.unread[1]:.1%}, of its base's {line.unread[0]:.1%})" for line in found if line.unread
+    )
+    return (
+        f"It garbles answers that its base gives in form. Of its answers could not be read: {shares}." if found else ""
+    )
 
 
 def _claim(line: Line) -> str:
@@ -124,8 +135,7 @@ def limits(lines: Sequence[Line], while_training: bool = False) -> str:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
     if unsure := [line for said, of in found.items() if said not in ("better", "worse") for line in of]:
         points.append(f"The data cannot tell it from its base on {_names(unsure)}.")
-    if said := _of_form(lines):
-        points.append(said)
+    points += filter(None, (_garbled(lines), _of_form(lines)))
     if any(line.asked and line.asked.hallucination for line in found.get("better", [])):
         points.append(
             "Fewer hallucinations can come with shorter or more careful answers: read recall and length beside any "

@@ -13,7 +13,7 @@ const text = (pieces) => pieces.map(([piece]) => piece).join("");
 for (const row of rows) {
   row.chosen = text(row.c);
   row.rejected = text(row.r);
-  row.found = `${row.p}\n${row.k ?? ""}\n${row.chosen}\n${row.rejected}`.toLowerCase();
+  row.found = `${row.a?.join("\n") ?? ""}\n${row.p}\n${row.k ?? ""}\n${row.chosen}\n${row.rejected}`.toLowerCase();
 }
 
 const $ = (id) => document.getElementById(id);
@@ -41,14 +41,15 @@ const answer = (name, pieces, title = name) => {
 };
 const card = (row) => {
   const shown = make("article", { className: "pair" });
-  for (const index of row.i) shown.append(make("img", { src: images[index], alt: `image of row ${row.n}` }));
+  for (const index of row.i) shown.append(make("img", { src: images[index], alt: row.a?.join(", ") ?? `image of row ${row.n}` }));
   shown.append(make("p", { className: "prompt", textContent: row.p }));
   if (row.k) shown.append(answer("context", [[row.k, 0]], "answer so far"));
   shown.append(answer("chosen", row.c), answer("rejected", row.r));
   for (const problem of row.x) shown.append(make("p", { className: "problem", textContent: problem }));
   for (const note of row.o) shown.append(make("p", { className: "note", textContent: note }));
   const similarity = row.s === null ? "" : `, similarity ${row.s.toFixed(3)}`;
-  const about = `row ${row.n}, ${row.m}, ${row.f}${similarity}, ${Math.round(100 * row.d)} % of words differ`;
+  const named = row.a ? ` (${row.a.join(", ")})` : "";
+  const about = `row ${row.n}${named}, ${row.m}, ${row.f}${similarity}, ${Math.round(100 * row.d)} % of words differ`;
   shown.append(make("small", { textContent: about }));
   return shown;
 };
