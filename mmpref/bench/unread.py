@@ -1,8 +1,8 @@
 """What is to be said where answers could not be read as their benchmark reads them: it counts them all the same, as
 wrong or as what its rule makes of them, and so measures whether answers have its form.
 
-Where the base's answers could be read and the adapter's could not, the adapter has garbled them; else the prompt does
-not ask for the form."""
+Where most of the adapter's could be read of its base, the adapter has garbled them; else the prompt does not ask for
+the form."""
 
 from __future__ import annotations
 
