@@ -33,8 +33,8 @@ def mark_trained_on(
         if shared := len(images & trained):
             remark = (
                 f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "
-                "trained on: its values there may be too good. Build pairs without them (build-dataset "
-                "--exclude-images-of), or report on other images."
+                "trained on: its values there may be too good. Build pairs without them (`build-dataset "
+                "--exclude-images-of`), or report on other images."
             )
             warn(remark)
             of = dataclasses.replace(of, remarks=(*of.remarks, remark))

@@ -47,7 +47,7 @@ def unread(values: Sequence[Value], plans: Sequence[Plan]) -> list[str]:
 
 _GARBLED = (
     " Most of the base's can be read: it is the adapter that garbles them, not the prompt. One that moves the model"
-    " less (a lower --learning-rate, fewer --epochs) may keep their form."
+    " less (a lower learning rate, fewer epochs) may keep their form."
 )
 
 
