@@ -131,7 +131,7 @@ def test_a_studys_page_and_picture_are_what_its_ledger_says(name: str) -> None:
     assert page == markdown(conclusions), again
     record = script("record_study")
     with Image.open(ROOT / "model_cards" / name / record.PICTURE) as picture:
-        assert picture.text[record.DRAWN] == record.drawn(record.first_figure(conclusions)), again
+        assert picture.text.get(record.DRAWN) == record.drawn(record.first_figure(conclusions)), again
 
 
 def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:
