@@ -2,7 +2,7 @@
 
 Copies the ledger of RUN, where `mmpref reproduce NAME --output RUN` has written it, into model_cards/NAME/ledger,
 beside measurements that are there, with the bases that it has trained, which another machine would not train alike, and
-writes the page of it all, model_cards/NAME/README.md, with its first figure, effects.png. It is of the plan as it
+writes the page of it all, model_cards/NAME/README.md, with its figures. It is of the plan as it
 stands: measurements by other recipes are named, and there is no page until they are gone.
 """
 
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from mmpref.cli.pages.html import figure_png
-from mmpref.cli.pages.study import markdown
+from mmpref.cli.pages.study import write_markdown
 from mmpref.cli.pages.study_figures import forests
 from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.measurement import Ledger
@@ -26,8 +26,9 @@ PICTURE = "effects.png"
 
 
 def write_page(conclusions: Conclusions, page: Path) -> None:
-    """The page, and beside it the first figure: every row against the base, by the first metric."""
-    page.write_text(markdown(conclusions), encoding="utf-8")
+    """The page with its figures, and beside it the first one of the HTML: every row against the base, by the first
+    metric."""
+    write_markdown(conclusions, page)
     for _, figure in [found for table in conclusions.tables[:1] for found in forests(table)][:1]:
         page.with_name(PICTURE).write_bytes(figure_png(figure))
 
