@@ -1,4 +1,4 @@
-"""Bases that studies have trained and the repository keeps: what they see, and how often they name what is not there."""
+"""Bases that studies have trained and the repository keeps: what they see, and how much they make up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 RECALL, CHAIR_I = 0.75, (0.12, 0.30)
 """The least, and from where to where, on test."""
 OUTSIDE = {"study/2", "text-first/2"}
-"""They stay all the same: to leave bases out by what comes out would be a choice of results. docs/studies.md says it."""
+"""They stay all the same, and docs/studies.md says so: to leave them out would be to choose results."""
 
 
 def test_bases_see_and_hallucinate_as_they_are_meant_to_but_for_those_that_are_named() -> None:
