@@ -183,7 +183,7 @@ build-dataset:
 train:
   model: pkg:mmpref.testbed/model
   lora: {r: 4, alpha: 8}
-  trainer: {learning_rate: 1.0e-3, per_device_train_batch_size: 4, max_steps: 2}
+  trainer: {learning_rate: 3.0e-2, per_device_train_batch_size: 4, max_steps: 2}
   watch: {benchmarks: [pope], every: 1, limit: 4}
 evaluate:
   model: pkg:mmpref.testbed/model
