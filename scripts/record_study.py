@@ -2,7 +2,7 @@
 
 Copies the ledger of RUN, where `mmpref reproduce NAME --output RUN` has written it, into model_cards/NAME/ledger,
 beside measurements that are there, with the bases that it has trained, which another machine would not train alike, and
-writes the page of it all, model_cards/NAME/README.md, with its first figure, effects.png, which has a digest of what is
+writes the page of it all, model_cards/NAME/README.md, with its figures. The first, effects.png, has a digest of what is
 drawn in it, so that a test finds a picture of another ledger. It is of the plan as it
 stands: measurements by other recipes are named, and there is no page until they are gone.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.cli.pages.html import figure_png
-from mmpref.cli.pages.study import markdown
+from mmpref.cli.pages.study import write_markdown
 from mmpref.cli.pages.study_figures import forests
 from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.measurement import Ledger
@@ -32,8 +32,8 @@ DRAWN = "mmpref:drawn"
 
 
 def write_page(conclusions: Conclusions, page: Path) -> None:
-    """The page, and beside it the first figure, with its digest."""
-    page.write_text(markdown(conclusions), encoding="utf-8")
+    """The page with its figures, and beside it the first one of the HTML, with its digest."""
+    write_markdown(conclusions, page)
     if figure := first_figure(conclusions):
         page.with_name(PICTURE).write_bytes(figure_png(figure, {DRAWN: drawn(figure)}))
 
