@@ -3,6 +3,7 @@ and counts."""
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 
@@ -46,6 +47,18 @@ def errors_only() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def somebody_watches() -> bool:
+    """Whether stderr is a terminal, or a notebook shows it."""
+    return sys.stderr.isatty() or in_notebook()
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def counted(number: float, what: str, several: str = "") -> str:

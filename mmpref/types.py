@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 Box = tuple[float, float, float, float]
@@ -25,6 +27,11 @@ class ImageData:
 
     content: bytes
     name: str = ""
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """The digest of its bytes, by which equal files are known."""
+        return hashlib.sha256(self.content).digest()
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+def config_of(shape: dict[str, Any]) -> hf.LlavaNextConfig:
+    """The configuration of a model with this language model."""
+    return hf.LlavaNextConfig(vision_config=hf.CLIPVisionConfig(**TOWER), text_config=hf.LlamaConfig(**shape))
+
+
 def dry_run(shape: dict[str, Any]) -> dict[str, float]:
     """Sizes and floors of one model; bytes are of bf16."""
-    config = hf.LlavaNextConfig(vision_config=hf.CLIPVisionConfig(**TOWER), text_config=hf.LlamaConfig(**shape))
+    config = config_of(shape)
     with torch.device("meta"):
         model = hf.LlavaNextForConditionalGeneration(config).to(torch.bfloat16).eval()
     decoder, hidden = model.get_decoder(), shape["hidden_size"]

@@ -7,6 +7,7 @@
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
 * controls: model_cards/study/ledger, where `mmpref reproduce study` has written it
 * diagnosis: scripts/check_diagnosis.json, which `python scripts/check_diagnosis.py --json` wrote
+* hardware, larger models: what `mmpref doctor` counts of models of the shapes in scripts/bench_sizes.py
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
 """
 
@@ -15,15 +16,27 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import transformers as hf
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench_sizes import SHAPES, TOWER, config_of
+
+from mmpref.api import doctor
+from mmpref.cli.doctor import memory_text, time_text
+from mmpref.registry import resolve_path
 from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
 from mmpref.study import plan
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.measurement import Ledger
+from mmpref.vlm.costs import build_bytes, sizes_of
 from mmpref.vlm.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +96,14 @@ CONTROL_METRICS = {
     "POPE accuracy": ("pope accuracy", "test"),
 }
 """Each with the split that it is of."""
+
+
+HARDWARE = {
+    "build-dataset": "`build-dataset` (pairs)",
+    "train": "`train` (pairs, one epoch)",
+    "train in 4 bits": "`train`, 4 bits",
+    "evaluate": "`evaluate` (questions)",
+}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -217,6 +238,31 @@ def near_duplicates() -> str:
     return table(head, rows)
 
 
+def hardware() -> str:
+    """Of LLaVA-1.6 on one H100: its 7B model as a folder without weights, which is what `mmpref doctor` reads."""
+    side = {"height": TOWER["image_size"], "width": TOWER["image_size"]}
+    images = hf.LlavaNextImageProcessorPil(size={"shortest_edge": TOWER["image_size"]}, crop_size=side)
+    tokenizer = hf.AutoTokenizer.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
+    tokens = {"patch_size": TOWER["patch_size"], "num_additional_image_tokens": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        config_of(SHAPES["LLaVA-1.6-7B"]).save_pretrained(folder)
+        hf.LlavaNextProcessor(images, tokenizer, vision_feature_select_strategy="default", **tokens).save_pretrained(
+            folder
+        )
+        found = doctor.needs(folder, [doctor.h100()])
+    rows = [
+        [HARDWARE[one.command], memory_text(one.memory), time_text(one.hours)]
+        for one in found.work[doctor.h100().place]
+    ]
+    return table(["command", "memory", f"time for {doctor.PER:,}"], rows)
+
+
+def larger() -> str:
+    """That BDHS takes of models that are larger."""
+    memory = [memory_text(build_bytes(sizes_of(config_of(SHAPES[f"LLaVA-1.6-{size}"])))) for size in ("13B", "34B")]
+    return f"A build takes {memory[0]} with a 13B model, and {memory[1]} with a 34B one."
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what stands between the table's two marks replaced."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -226,10 +272,13 @@ def replaced(text: str, name: str, content: str) -> str:
 def blocks() -> dict[str, dict[str, str]]:
     """What stands between marks, by file and name."""
     return {
-        "README.md": {"controls": controls(everywhere=True)},
+        "README.md": {"controls": controls(everywhere=True), "hardware": hardware()},
         "docs/studies.md": {"controls": controls(), "diagnosis": diagnosis()},
         "docs/data.md": {"near duplicates": near_duplicates()},
-        "docs/training.md": {"training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING)},
+        "docs/training.md": {
+            "training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING),
+            "larger models": larger(),
+        },
         "docs/evaluation.md": {"evaluation": measured("bench_eval.json", "batched `generate`", EVALUATION)},
         "docs/engine.md": {"speed": speed(), "gpu": gpu(), "families": families()},
     }

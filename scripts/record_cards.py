@@ -24,7 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.data.published import shapes
+from tests.data.published import files, shapes
 from tests.hub.server import HubServer
 
 ROOT = Path(__file__).parents[1]
@@ -130,7 +130,7 @@ def main() -> None:
         from huggingface_hub import HfApi
 
         if not (runs / "coco").exists():
-            shapes.coco(runs / "coco")
+            files.coco(runs / "coco")
         povid = Path(home) / "raw"
         povid.mkdir()
         shapes.REPOSITORIES[POVID][-1](povid)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmpref.align.report_to import TRACKERS
 from tests import bare
 
 ROOT = Path(__file__).parents[1]
@@ -122,15 +123,45 @@ def test_workflows_pin_actions_grant_little_and_store_no_token(name: str) -> Non
         assert (ROOT / script).is_file(), f"{name}.yml runs {script}, which is not there"
 
 
-def test_all_tests_that_want_lmms_eval_run_somewhere() -> None:
-    text = (ROOT / ".github" / "workflows" / "capabilities.yml").read_text()
-    wanting = {
+def _commands(job: str) -> str:
+    """What a job of the workflow for what is not installed elsewhere runs."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "capabilities.yml").read_text())
+    return "\n".join(step.get("run", "") for step in workflow["jobs"][job]["steps"])
+
+
+def _tests_with(pattern: str) -> set[str]:
+    return {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "tests").rglob("test_*.py")
-        if re.search(r"find_spec\(.lmms_eval.\)", path.read_text(encoding="utf-8"))
+        if re.search(pattern, path.read_text(encoding="utf-8")) and path != Path(__file__)
     }
+
+
+@pytest.mark.parametrize(
+    ("job", "skips"),
+    [("test", r"find_spec\(.lmms_eval.\)"), ("trackers", r"find_spec\(.codecarbon.\)|in report_to\.TRACKERS")],
+)
+def test_all_tests_of_what_is_not_installed_run_somewhere(job: str, skips: str) -> None:
+    wanting = _tests_with(skips)
     assert len(wanting) > 1
-    assert set(re.findall(r"tests/\S+\.py", text)) == wanting
+    assert set(re.findall(r"tests/\S+\.py", _commands(job))) == wanting
+
+
+def test_the_workflow_installs_every_tracker_by_its_version() -> None:
+    pins = _commands("trackers") + (ROOT / "scripts" / "constraints.txt").read_text()
+    assert [name for name in TRACKERS if not re.search(rf"\b{name}(-skinny)?==\d", pins)] == []
+    [imported] = re.findall(r'-c "import (.*)"', _commands("trackers"))
+    assert imported.split(", ") == sorted(TRACKERS), "a test of one that is not there would skip"
+
+
+def test_the_demo_space_is_opened_somewhere_and_seen() -> None:
+    assert "bash scripts/check_space.sh" in _commands("space")
+    script = (ROOT / "scripts" / "check_space.sh").read_text()
+    assert set(re.findall(r"tests/\S+\.py", script)) == _tests_with(r"find_spec\(.gradio.\)")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "capabilities.yml").read_text())
+    *_, checked, kept = workflow["jobs"]["space"]["steps"]
+    assert checked["env"]["MMPREF_SCREENSHOTS"].endswith(kept["with"]["path"])
+    assert kept["with"]["if-no-files-found"] == "error", "it would skip where there is no browser"
 
 
 def test_a_schedule_goes_on_with_the_study_and_keeps_what_it_has_measured_whatever_fails() -> None:

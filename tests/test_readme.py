@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click import Context
 from click.testing import CliRunner
+from PIL import Image
 
 from mmpref.align.method import METHODS
 from mmpref.bench.hallucination_sources import TESTED
@@ -35,12 +36,20 @@ TEXT = "\n".join(file.read_text(encoding="utf-8") for file in FILES)
 
 
 def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "scripts/readme_tables.py")
+    return script("readme_tables")
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.splitlines()) <= 230
 
 
 def test_the_recipe_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,11 +90,12 @@ def test_the_study_of_the_readme_is_one(tmp_path: Path) -> None:
 
 
 def test_every_table_is_what_was_recorded_and_stands_in_its_file() -> None:
-    for file, contents in tables().blocks().items():
+    made = tables().blocks()
+    for file, contents in made.items():
         for name, content in contents.items():
             block = f"<!-- {name}: begin -->\n{content}\n<!-- {name}: end -->"
             assert block in (ROOT / file).read_text(encoding="utf-8"), f"{file}: {name}"
-    known = [name for contents in tables().blocks().values() for name in contents]
+    known = [name for contents in made.values() for name in contents]
     assert sorted(re.findall(r"<!-- ([\w ]+): begin -->", TEXT)) == sorted(known)
 
 
@@ -113,11 +123,15 @@ def test_the_table_of_controls_is_of_the_ledger(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("model_cards/*/ledger")))
-def test_a_studys_page_is_what_its_ledger_says(name: str) -> None:
+def test_a_studys_page_and_picture_are_what_its_ledger_says(name: str) -> None:
     ledger = Ledger(ROOT / "model_cards" / name / "ledger")
     conclusions = conclude(load(name), Ledger.read(ledger.folder), ledger.failures())
     page = (ROOT / "model_cards" / name / "README.md").read_text(encoding="utf-8")
-    assert page == markdown(conclusions), f"python scripts/record_study.py {name} RUN"
+    again = f"python scripts/record_study.py {name} RUN"
+    assert page == markdown(conclusions), again
+    record = script("record_study")
+    with Image.open(ROOT / "model_cards" / name / record.PICTURE) as picture:
+        assert picture.text.get(record.DRAWN) == record.drawn(record.first_figure(conclusions)), again
 
 
 def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from mmpref.align.preference_data import NOISE, OTHER_PAIR, ROW
 from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS, token_weights
 from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.tables.weights import SPANS
-from mmpref.types import context_of, messages, text_of
-from mmpref.vlm.continuation import Continuation, tokens_behind, writes_space
+from mmpref.types import messages, text_of
+from mmpref.vlm.answer_tokens import Tokens
 from mmpref.vlm.noise import add_noise
 from mmpref.vlm.preprocess import PromptPreprocessor, has_answer_token_type, place_in, preprocess
 
@@ -77,12 +77,13 @@ class PreferenceCollator(DataCollatorForVisionPreference):
 
     def _rendered(self, pair: dict[str, Any]) -> dict[str, Any]:
         prompt, images = messages(pair["prompt"]), len(pair["images"])
-        kind = Continuation if context_of(prompt) else str
-        texts = {"prompt": self._prompter.render(prompt, images)}
+        opening = self._prompter.render(prompt, images)
+        texts = {"prompt": opening}
         for name in ("chosen", "rejected"):
             answer = text_of(pair[name])
             text = self._prompter.render_answer(prompt, images, answer)
-            texts[name] = kind(text if self.ends else text[: place_in(text, answer, "answer") + len(answer)])
+            text = text if self.ends else text[: place_in(text, answer, "answer") + len(answer)]
+            texts[name] = _Answer.behind(opening, text)
         return {"images": pair["images"], **texts}
 
     def _under_noise(self, pixels: torch.Tensor, steps: int, generator: np.random.Generator) -> torch.Tensor:
@@ -94,9 +95,9 @@ class PreferenceCollator(DataCollatorForVisionPreference):
     def _token_weights(self, examples: list[dict[str, Any]]) -> torch.Tensor:
         """The weights of the tokens of the completions that were just processed."""
         weights = [
-            torch.tensor(token_weights(self.processor.tokenizer, text, text_of(row[answer]), row.get(column) or []))
-            for (answer, column), texts in zip(SPANS.items(), self.processor.completions[-2:], strict=True)
-            for row, text in zip(examples, texts, strict=True)
+            torch.tensor(token_weights(tokens.spans, text, text_of(row[answer]), row.get(column) or []))
+            for (answer, column), written in zip(SPANS.items(), self.processor.answers[-2:], strict=True)
+            for row, (text, tokens) in zip(examples, written, strict=True)
         ]
         return torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
 
@@ -106,14 +107,27 @@ def keep_rows(examples: list[dict[str, Any]]) -> dict[str, Any]:
     return {ROWS: examples}
 
 
+class _Answer(str):
+    """What follows a rendered prompt, its opening."""
+
+    opening = ""
+
+    @classmethod
+    def behind(cls, opening: str, text: str) -> _Answer:
+        answer = cls(text)
+        answer.opening = opening
+        return answer
+
+
 class _PairProcessor:
     """A processor that prepares the first half of prompts with images, and repeats the result for the second."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
+        self._prompter = PromptPreprocessor(processor)
         self._prompts: BatchFeature | None = None
-        self.completions: list[list[str]] = []
-        """The last texts of answers."""
+        self.answers: list[list[tuple[str, Tokens]]] = []
+        """The last texts of answers, and their tokens."""
 
     @contextlib.contextmanager
     def same_prompts(self) -> Iterator[None]:
@@ -129,25 +143,28 @@ class _PairProcessor:
         return getattr(self._processor, name)
 
     def __call__(self, images: Any = None, text: Any = None, **settings: Any) -> BatchFeature:
+        if isinstance(text[0], _Answer):
+            return self._answers(text, settings)
         if images is None:
-            return self._completions(text, settings)
+            return self._texts(text, settings)
         if self._prompts is None:
             self._prompts = self._doubled_prompts(images, text, settings)
         return BatchFeature(dict(self._prompts))  # TRL writes into it
 
-    def _completions(self, text: Any, settings: dict[str, Any]) -> BatchFeature:
-        self.completions = [*self.completions[-1:], list(text)]
-        tokenizer = self._processor.tokenizer
-        if any(isinstance(one, Continuation) for one in text) and writes_space(tokenizer):
-            given = [
-                tokens_behind(tokenizer, one)[0] if isinstance(one, Continuation) else _ids(tokenizer, one)
-                for one in text
-            ]
-            padding = {name: settings[name] for name in ("padding", "padding_side", "return_tensors")}
-            return BatchFeature(dict(tokenizer.pad({"input_ids": given}, **padding)))
+    def _answers(self, texts: Any, settings: dict[str, Any]) -> BatchFeature:
+        """Answers as they stand behind their prompts; by itself the processor would begin texts with them."""
+        tokens = [self._prompter.tokenize(text.opening, text) for text in texts]
+        self.answers = [*self.answers[-1:], list(zip(texts, tokens, strict=True))]
+        padding = {name: settings[name] for name in ("padding", "padding_side", "return_tensors")}
+        padded = self._processor.tokenizer.pad({"input_ids": [each.ids for each in tokens]}, **padding)
+        token_type = ANSWER_TOKEN_TYPE if has_answer_token_type(self._processor) else 0
+        return BatchFeature({**padded, "token_type_ids": torch.full_like(padded["input_ids"], token_type)})
+
+    def _texts(self, texts: Any, settings: dict[str, Any]) -> BatchFeature:
+        """Prompts without images."""
         if not has_answer_token_type(self._processor):
-            return self._processor(text=text, **settings)
-        tokens = self._processor.tokenizer(text=text, **settings)
+            return self._processor(text=texts, **settings)
+        tokens = self._processor.tokenizer(text=texts, **settings)
         return BatchFeature({**tokens, "token_type_ids": torch.full_like(tokens["input_ids"], ANSWER_TOKEN_TYPE)})
 
     def _doubled_prompts(self, images: Any, text: Any, settings: dict[str, Any]) -> BatchFeature:
@@ -160,11 +177,6 @@ class _PairProcessor:
                 for name, value in prompts.items()
             }
         )
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
 
 
 ANSWER_TOKEN_TYPE = 1

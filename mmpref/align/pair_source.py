@@ -12,12 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.align.preference_data import ROW
+from mmpref.align.row_tally import SKIPS_SHOWN
+from mmpref.counts import sum_counts
+from mmpref.errors import ChatTemplateError
+from mmpref.log import logger
 from mmpref.tables.rows import REJECTED_POLICY, same_answer
 from mmpref.types import Example, ImageData, assistant_message, messages, text_of
 
 if TYPE_CHECKING:
     from mmpref.judges.annotator import Annotator
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.preprocess import Refused
 
 Row = Mapping[str, Any]
 """A row of the data: ``images`` (decoded), ``prompt``, ``chosen``, ``rejected`` (messages) and its number."""
@@ -67,6 +72,48 @@ class PairSource(Protocol):
     def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         """The pairs for some of the rows. The model is in eval mode, and no gradients are kept."""
         ...
+
+
+class WritablePairs:
+    """The pairs of a source, without those that the model's chat template does not write: what a policy says at a step
+    nobody has checked before. They are named, and counted as ``chat-template``.
+
+    Args:
+        refused: what the chat template refuses of a row.
+        where: a row's place in its table, by its number.
+    """
+
+    def __init__(self, source: PairSource, refused: Refused, where: Callable[[int], str]) -> None:
+        self._source, self._refused, self._where = source, refused, where
+        self._told = 0
+
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
+        try:
+            sampled = self._source(rows, step)
+        except ChatTemplateError as error:  # of an answer that the source goes on from
+            if len(rows) > 1:
+                return _joined([self([row], step) for row in rows])
+            self._tell(rows[0], error.message)
+            sampled = SampledPairs([], {"rows": 1, "used": 0, error.reason: 1})
+        kept = [row for row in sampled.rows if self._writes(row)]
+        lost = len(sampled.rows) - len(kept)
+        counts = {ChatTemplateError.reason: lost, "used": len(kept)} if lost else {}
+        return SampledPairs(kept, {**sampled.counts, **counts})
+
+    def _writes(self, row: Row) -> bool:
+        answers = {name: text_of(row[name]) for name in ("chosen", "rejected", REJECTED_POLICY) if name in row}
+        if refused := self._refused(messages(row["prompt"]), len(row["images"]), answers):
+            self._tell(row, ": ".join(refused))
+        return not refused
+
+    def _tell(self, row: Row, words: str) -> None:
+        self._told += 1
+        if self._told <= SKIPS_SHOWN:
+            logger.warning("%s is left out of this step: %s", self._where(int(row[ROW])), words)
+
+
+def _joined(parts: Sequence[SampledPairs]) -> SampledPairs:
+    return SampledPairs([row for part in parts for row in part.rows], sum_counts(part.counts for part in parts))
 
 
 def under_other_images(row: Row, images: Sequence[Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
 from mmpref.errors import InputError, RunError
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.run.training_images import image_digest
+from mmpref.run.training_images import shortened
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow
@@ -47,7 +47,7 @@ OTHER_PAIR = "other_pair"
 """A pair of a row's prompt under other images, made while training: ``images``, ``chosen``, ``rejected``."""
 NOISE = "noise"
 """Of a row: at how many of 1000 diffusion steps its other pair's images are, and the generator of the batch's noise."""
-ROW, WHERE = "row", "where"
+ROW, WHERE, IMAGES_SHA256 = "row", "where", "images_sha256"
 DATA, FACTS = "rows.arrow", "rows.json"
 _WRITE_BATCH = 64
 _METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -61,7 +61,7 @@ class Pairs:
     Args:
         dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes; and
             ``rejected_policy``, where it was asked for.
-            It is in Arrow beside ``where``, the row's place in its table.
+            It is in Arrow beside ``where``, the row's place in its table, and ``images_sha256``.
         sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it; and ``methods``, how many
             of them each way of making pairs has made, where the rows say so.
         skipped: number of rows by reason.
@@ -97,9 +97,8 @@ class Pairs:
         return ["en"] if found.are_english else []
 
     def image_digests(self) -> set[str]:
-        """`mmpref.run.training_images.image_digest` of every image."""
-        rows = (row for chunk in self.dataset.data.column("images").chunks for row in chunk)
-        return {image_digest(content.as_py()) for row in rows for content in row.values or ()}
+        """What `mmpref.run.training_images` keeps of every image."""
+        return {shortened(digest) for row in images_sha256(self.dataset) for digest in row}
 
     def where(self, row: int) -> str:
         """The place of a row in its table, for errors."""
@@ -218,6 +217,7 @@ def _write(
 
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     columns = [("images", pa.list_(pa.binary())), *((name, messages) for name in texts), (WHERE, pa.string())]
+    columns.append((IMAGES_SHA256, pa.list_(pa.binary())))
     schema = pa.schema([*columns, *arrow_fields(weights)])
     tally = RowTally(tables, are_pairs={"chosen", "rejected"}.issubset(check.needs))
     rows = _usable_rows(_rows(tables, limit, image_root, check.needs, weights), check, texts, tally)
@@ -253,6 +253,7 @@ def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, text
         "prompt": as_dicts(row.prompt),
         **answers,
         WHERE: where,
+        IMAGES_SHA256: [image.sha256 for image in images],
     }
 
 
@@ -284,6 +285,19 @@ def _method(row: Mapping[str, Any]) -> str:
     """The method of ``build-dataset`` that made a row; "" where the row does not say."""
     method = row.get("method")
     return method if isinstance(method, str) and _METHOD.fullmatch(method) else ""
+
+
+def images_sha256(dataset: datasets.Dataset) -> list[tuple[bytes, ...]]:
+    """The digests of every row's images, as they were taken when the row was checked.
+
+    Args:
+        dataset: as `Pairs` has it.
+    """
+    table = dataset.data
+    if IMAGES_SHA256 not in table.column_names:  # of a run that an earlier version began
+        rows = (row for chunk in table.column("images").chunks for row in chunk)
+        return [tuple(ImageData(content).sha256 for content in row.as_py()) for row in rows]
+    return [tuple(row) for row in table.column(IMAGES_SHA256).to_pylist()]
 
 
 def with_row_numbers(

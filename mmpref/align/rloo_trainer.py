@@ -76,14 +76,17 @@ class NormalizedReward:
     __name__ = "reward"
 
     def __init__(self, reward: Reward, name: str, pairs: Pairs, path: Path) -> None:
-        self._reward, self.name = reward, name
+        self._reward, self.name, self._where = reward, name, pairs.where
         if not path.is_file():
             rewards = torch.tensor(
                 [
                     value
-                    for row in (pairs.dataset[index] for index in range(len(pairs.dataset)))
+                    for number, row in enumerate(pairs.dataset[index] for index in range(len(pairs.dataset)))
                     for value in self._call(
-                        row["images"], messages(row["prompt"]), [text_of(row["chosen"]), text_of(row["rejected"])]
+                        number,
+                        row["images"],
+                        messages(row["prompt"]),
+                        [text_of(row["chosen"]), text_of(row["rejected"])],
                     )
                 ],
                 dtype=torch.float64,
@@ -100,19 +103,19 @@ class NormalizedReward:
     ) -> list[float]:
         """As TRL asks for rewards: answers to one prompt stand side by side."""
         rewards: list[float] = []
-        for _number, group in groupby(range(len(row)), key=row.__getitem__):
+        for number, group in groupby(range(len(row)), key=row.__getitem__):
             places = list(group)
             answers = [text_of(completions[place]) for place in places]
             prompt = messages(prompts[places[0]])
-            rewards += self._call(images[places[0]], prompt, answers)
+            rewards += self._call(number, images[places[0]], prompt, answers)
         return [(value - self.scale["mean"]) / self.scale["deviation"] for value in rewards]
 
-    def _call(self, images: Any, prompt: list[Message], answers: list[str]) -> list[float]:
+    def _call(self, row: int, images: Any, prompt: list[Message], answers: list[str]) -> list[float]:
         try:
             rewards = [float(value) for value in self._reward(images, prompt, answers)]
         except Exception as error:
             raise ModelError(
-                f"The reward {self.name} fails: {type(error).__name__}: {reason_of(error)}.",
+                f"The reward {self.name} fails on {self._where(row)}: {type(error).__name__}: {reason_of(error)}.",
                 "It is called with images, prompt and answers.",
             ) from error
         if len(rewards) != len(answers):
@@ -192,6 +195,21 @@ def inputs_for_trl(given: dict[str, Any], model: str) -> dict[str, Any]:
             "Use --method online-dpo, or another model.",
         )
     return kept
+
+
+def refuse_lost_inputs(policy: Policy, pairs: Pairs) -> None:
+    """See before any work whether TRL's trainer hands on all that the model needs of the row with the most images.
+
+    Raises:
+        ModelError: as `inputs_for_trl`.
+    """
+    import pyarrow.compute as pc
+
+    images = pc.list_value_length(pairs.dataset.data.column("images")).to_numpy()
+    row = pairs.dataset[int(images.argmax())]
+    prepared = policy.prompter.prepare(messages(row["prompt"]), row["images"])
+    made = {name: value for name, value in prepared.items() if name not in ("input_ids", "attention_mask")}
+    inputs_for_trl(made, str(policy.ref))
 
 
 def prompt_dataset(pairs: Pairs) -> Any:

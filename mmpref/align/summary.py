@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmpref.errors import ChatTemplateError
 from mmpref.log import counted, logger
 from mmpref.reasons import listed, log_skips
 from mmpref.run.asked import Asked
@@ -180,7 +181,7 @@ def remarks_on(
 
 def _sample_counts(counts: Mapping[str, float]) -> str:
     """What became of the rows that a pair source was given."""
-    kinds = ("unfinished", "cut_off", "empty", "same", "tie", "missing", "no_partner")
+    kinds = ("unfinished", "cut_off", "empty", "same", "tie", "missing", "no_partner", ChatTemplateError.reason)
     rest = ", ".join(f"{counts[kind]:,.0f} {kind.replace('_', ' ')}" for kind in kinds if counts.get(kind))
     return f"{counted(counts.get('used', 0), 'pair')} of {counted(counts.get('rows', 0), 'row')}" + (
         f"; {rest}" if rest else ""

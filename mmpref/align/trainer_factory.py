@@ -104,7 +104,7 @@ def _row_weights(configured: ConfiguredMethod, pairs: Pairs) -> Sequence[float] 
 
 def _pair_source(method: Method, parts: TrainerParts, seed: int, annotator: str | None) -> PairSource | None:
     """Where the method's pairs come from, if not from the data."""
-    from mmpref.align.pair_source import SourceContext
+    from mmpref.align.pair_source import SourceContext, WritablePairs
     from mmpref.judges.resolve import open_annotator
     from mmpref.types import ImageData
 
@@ -119,7 +119,8 @@ def _pair_source(method: Method, parts: TrainerParts, seed: int, annotator: str 
     if annotator:
         instruction = method.annotator_instruction(parts.settings)
         comparing = open_annotator(annotator, instruction=instruction, policy=lambda: parts.policy)
-    return method.source(SourceContext(parts.policy, seed, images, comparing, parts.pairs.dataset), parts.settings)
+    source = method.source(SourceContext(parts.policy, seed, images, comparing, parts.pairs.dataset), parts.settings)
+    return WritablePairs(source, parts.policy.prompter.refused, parts.pairs.where)
 
 
 def shared_forward(policy: Policy, pairs: Pairs) -> SharedForward | None:

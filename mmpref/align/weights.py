@@ -27,19 +27,21 @@ def arrow_fields(columns: Sequence[str]) -> list[tuple[str, Any]]:
     return [(column, pa.float64() if column in NUMBERS else spans) for column in columns]
 
 
-def token_weights(tokenizer: Any, text: str, answer: str, spans: Sequence[Mapping[str, Any]]) -> list[float]:
+def token_weights(
+    tokens: Sequence[tuple[int, int]], text: str, answer: str, spans: Sequence[Mapping[str, Any]]
+) -> list[float]:
     """The weight of every token of an answer as the prompt format writes it; what the format adds has 1.
 
     Args:
+        tokens: which characters of the text each stands for.
         text: what follows the prompt.
         answer: where in it is what the spans are of.
         spans: as the data have them.
     """
     begin = max(0, text.find(answer))
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     return [
         next((span["weight"] for span in spans if left < begin + span["end"] and begin + span["begin"] < right), 1.0)
-        for left, right in encoded["offset_mapping"]
+        for left, right in tokens
     ]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from mmpref.log import duration, logger
+from mmpref.log import duration, logger, somebody_watches
 from mmpref.types import Pair, Skip
 
 _LINE_SECONDS, _LINE_SHARE = 30.0, 0.1
@@ -127,11 +126,6 @@ def _logging_above_bars() -> Iterator[None]:
         yield
 
 
-def somebody_watches() -> bool:
-    """Whether stderr is a terminal, or a notebook shows it."""
-    return sys.stderr.isatty() or in_notebook()
-
-
 @contextlib.contextmanager
 def library_bars(watched: bool = True) -> Iterator[None]:
     """Within it transformers and datasets draw their own bars only where somebody watches; they would draw them
@@ -162,10 +156,3 @@ def library_bars(watched: bool = True) -> Iterator[None]:
                 disable_progress_bars()
         if shown[1]:
             datasets.enable_progress_bars()
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this process."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and "IPKernelApp" in shell.config

@@ -249,5 +249,5 @@ def images_key(images: Sequence[ImageData], number: int) -> str:
 
 def images_digest(images: Sequence[ImageData]) -> bytes:
     """SHA-256 of the content of images, in their order; of one image it is that of its file."""
-    digests = [hashlib.sha256(image.content).digest() for image in images]
+    digests = [image.sha256 for image in images]
     return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()

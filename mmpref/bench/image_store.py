@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class ImageStore:
         for sample in samples:
             spans = []
             for image in sample.images:
-                digest = hashlib.sha256(image.content).digest()
+                digest = image.sha256
                 if digest not in starts:
                     starts[digest] = self._file.tell()
                     self._file.write(image.content)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mmpref.bench.benchmark import Sample
 from mmpref.log import counted, warn
 from mmpref.run.asked import Asked
-from mmpref.run.training_images import image_digest
+from mmpref.run.training_images import shortened
 from mmpref.types import ModelRef
 from mmpref.vlm.revisions import training_images_of
 
@@ -29,7 +29,7 @@ def mark_trained_on(
         return dict(asked)
     marked = {}
     for label, of in asked.items():
-        images = {image_digest(image.content) for sample in samples[label] for image in sample.images if image.content}
+        images = {shortened(image.sha256) for sample in samples[label] for image in sample.images if image.content}
         if shared := len(images & trained):
             remark = (
                 f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "

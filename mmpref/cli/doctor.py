@@ -95,12 +95,12 @@ def _environment(found: Environment) -> list[tuple[str, str]]:
 
 def _storage(found: Storage) -> list[tuple[str, str]]:
     return [
-        ("memory", f"{_gb(found.memory_free)} free of {_gb(found.memory)}"),
-        ("disk", f"{_gb(found.runs_free)} free where runs go"),
+        ("memory", f"{memory_text(found.memory_free)} free of {memory_text(found.memory)}"),
+        ("disk", f"{memory_text(found.runs_free)} free where runs go"),
         (
             "cache",
             f"{found.cache}: {counted(found.models, 'model')}, {counted(found.datasets, 'dataset')}, "
-            f"{_gb(found.cache_free)} free",
+            f"{memory_text(found.cache_free)} free",
         ),
     ]
 
@@ -115,8 +115,8 @@ def _devices(found: list[Device]) -> list[tuple[str, str]]:
     return [
         (
             device.place,
-            f"{device.name}: {_gb(device.free)} free of {_gb(device.memory)}, {device.peak / 1e12:,.3g} TFLOP/s in "
-            f"{device.dtype} (measured)",
+            f"{device.name}: {memory_text(device.free)} free of {memory_text(device.memory)}, "
+            f"{device.peak / 1e12:,.3g} TFLOP/s in {device.dtype} (measured)",
         )
         for device in found
     ]
@@ -132,7 +132,7 @@ def _print_needs(needs: Needs, found: list[Device]) -> None:
     if needs.problem:
         click.echo(needs.problem)
     rows = [
-        (place, one.command, _gb(one.memory), "yes" if one.fits else "no", _hours(one.hours))
+        (place, one.command, memory_text(one.memory), "yes" if one.fits else "no", time_text(one.hours))
         for place, work in needs.work.items()
         for one in work
     ]
@@ -167,11 +167,12 @@ def _count(parameters: int) -> str:
     return f"{parameters / 1e9:,.3g}B" if parameters >= 1e8 else f"{parameters / 1e6:,.3g}M"
 
 
-def _gb(number: float) -> str:
+def memory_text(number: float) -> str:
+    """Bytes, in GB of 10^9."""
     return f"{number / 1e9:,.1f} GB" if number >= 0.5e8 else "under 0.1 GB"
 
 
-def _hours(hours: float) -> str:
+def time_text(hours: float) -> str:
     """To two digits; a minute and less in seconds, of which a part is none that an estimate could tell."""
     if math.isnan(hours):
         return "not known"

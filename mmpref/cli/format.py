@@ -117,7 +117,7 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
 
     columns, names = comparison.columns, short_names(comparison)
     lines: list[Line] = []
-    for benchmark in comparison.missing:
+    for benchmark in _in_order(comparison):
         first = columns.index(first_with(columns, benchmark))
         rows = [
             (key, values, tests)
@@ -133,6 +133,14 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
             pair = f" ({names[first]}, {names[other]})" if others else f" ({names[first]})"
             lines += [replace(line, name=line.name + pair) for line in made] if len(columns) > 2 else made
     return lines, *verdict.table(lines, (names[0], names[-1]) if 0 < len(columns) < 3 else ("first", "second"))
+
+
+def _in_order(comparison: Comparison) -> list[str]:
+    """The benchmarks, as the verdict of an evaluation has them."""
+    from mmpref.run import verdict
+
+    first = {key.benchmark for key, values in comparison.rows if verdict.counts_faults(values)}
+    return sorted(comparison.missing, key=lambda benchmark: benchmark not in first)
 
 
 def comparison_over(comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from mmpref.images import decode
 from mmpref.types import ImageData
@@ -42,6 +43,9 @@ fewer edges than the last has next to none."""
 _BLOCK = 8
 
 
+_KNOWN: WeakKeyDictionary[ImageData, PerceptualHash] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True)
 class PerceptualHash:
     """What a picture looks like.
@@ -58,11 +62,17 @@ class PerceptualHash:
 
     @classmethod
     def of(cls, image: ImageData) -> PerceptualHash:
-        """The hash of an image.
+        """The hash of an image, which is made once for as long as the image is held.
 
         Raises:
             ImageError: the image cannot be decoded.
         """
+        if (known := _KNOWN.get(image)) is None:
+            known = _KNOWN[image] = cls._made(image)
+        return known
+
+    @classmethod
+    def _made(cls, image: ImageData) -> PerceptualHash:
         from PIL import Image
 
         picture = decode(image)

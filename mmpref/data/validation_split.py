@@ -40,7 +40,7 @@ def image_keys(images: Iterable[ImageData]) -> list[str]:
     """What the images of a row are known by."""
     keys = set()
     for image in images:
-        keys.add(hashlib.sha256(image.content).hexdigest()[:32])
+        keys.add(image.sha256.hex()[:32])
         if (number := coco_id(image.name)) is not None:
             keys.add(f"coco-{number}")
         with contextlib.suppress(ImageError):

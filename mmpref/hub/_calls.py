@@ -10,7 +10,6 @@ import email.utils
 import json
 import random
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from mmpref.errors import HubError
-from mmpref.log import logger
+from mmpref.log import logger, somebody_watches
 
 T = TypeVar("T")
 Failure = Literal["moved", "busy", "lost", "fatal"]
@@ -78,9 +77,9 @@ def requested_wait(headers: Mapping[str, str]) -> float | None:
 
 
 @contextlib.contextmanager
-def quiet_unless_terminal() -> Iterator[None]:
-    """Keep huggingface_hub's progress bars off a stderr that is no terminal: it draws them regardless."""
-    if sys.stderr.isatty() or are_progress_bars_disabled():
+def quiet_unless_watched() -> Iterator[None]:
+    """Keep huggingface_hub's progress bars off a stderr that nobody watches: it draws them regardless."""
+    if somebody_watches() or are_progress_bars_disabled():
         yield
         return
     disable_progress_bars()

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 
 from mmpref.errors import HubError
-from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal
+from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_watched
 from mmpref.hub.access import usual_token
 from mmpref.hub.target import find_target
 from mmpref.run.scratch import scratch
@@ -84,7 +84,7 @@ class JobState:
         """
         if not folder.is_dir():
             return
-        with scratch("state") as place, quiet_unless_terminal():
+        with scratch("state") as place, quiet_unless_watched():
             path = place / self.file
             with tarfile.open(path, "w") as archive:
                 for file in sorted(folder.rglob("*")):

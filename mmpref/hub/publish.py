@@ -14,7 +14,7 @@ from typing import Literal
 from huggingface_hub import HfApi, constants
 
 from mmpref.errors import InputError, UsageError
-from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_terminal
+from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_watched
 from mmpref.hub._local_files import CARD
 from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
 from mmpref.hub._remote import Content, Plan, Remote
@@ -66,7 +66,7 @@ def publish_folder(
     calls = Calls(repo_id, api.endpoint, token, retry or Retry())
     remote = Remote(api, calls, repo_id, repo_type, token)
     visibility: Literal["public", "private"] = "private" if _make_repository(remote, private) else "public"
-    with quiet_unless_terminal():
+    with quiet_unless_watched():
         published = replace(_find_or_commit(remote, content, create_pr), visibility=visibility)
     if published.pull_request_url:
         return published

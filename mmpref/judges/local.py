@@ -136,13 +136,8 @@ def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     """What an answer of each word begins with, in the model's own prompt format."""
     tokens = []
     for word in words:
-        text, begin = policy.answer_in_format((Message("user", "?"),), 0, word)
-        encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        answer = policy.written_answer((Message("user", "?"),), 0, word)
         tokens.append(
-            next(
-                token
-                for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-                if end > begin
-            )
+            next(token for token, (_, end) in zip(answer.ids, answer.spans, strict=True) if end > answer.begin)
         )
     return sorted(set(tokens))

@@ -36,7 +36,7 @@ def image_digest(image: ImageData) -> str:
     try:
         return _encoded(image)[2]
     except ImageError:
-        return hashlib.sha256(image.content).hexdigest()
+        return image.sha256.hex()
 
 
 @lru_cache(_CACHED)
@@ -50,7 +50,7 @@ def _encoded(image: ImageData) -> tuple[str, bytes, str]:
         mime = _MEDIA_TYPES.get(opened.format or "")
         plain = opened.mode == "RGB" and getattr(opened, "n_frames", 1) == 1 and opened.size == picture.size
         if mime and plain and opened.tobytes() == pixels:
-            return mime, image.content, hashlib.sha256(image.content).hexdigest()
+            return mime, image.content, image.sha256.hex()
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     pixels_digest = hashlib.sha256(f"RGB {picture.width}x{picture.height} ".encode() + pixels).hexdigest()

@@ -6,7 +6,6 @@ Images are known by their bytes: a copy under another name is the same image, on
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,9 +18,9 @@ _DIGITS = 16
 """Of each digest, in hexadecimal: ten million images and as many others agree by chance in one of 180,000 cases."""
 
 
-def image_digest(content: bytes) -> str:
+def shortened(digest: bytes) -> str:
     """The first 64 bits of the SHA-256 of an encoded image."""
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+    return digest.hex()[:_DIGITS]
 
 
 def write_training_images(folder: Path, digests: Iterable[str]) -> None:

@@ -76,12 +76,24 @@ def lines_of(results: Results) -> list[Line]:
 
 
 def make_lines(metrics: Iterable[Tested]) -> list[Line]:
-    """A line for each headline metric, in the order of the benchmarks; benchmarks without any value have none."""
+    """A line for each headline metric, in the order of the benchmarks, those first that `counts_faults`; benchmarks
+    without any value have none."""
     by_benchmark: dict[str, list[Tested]] = {}
     for one in metrics:
         if one.first or one.second:
             by_benchmark.setdefault(one.key.benchmark, []).append(one)
-    return [_line(one, group) for group in by_benchmark.values() for one in _headlines(group)]
+    groups = sorted(by_benchmark.values(), key=lambda group: not counts_faults(_value(one) for one in group))
+    return [_line(one, group) for group in groups for one in _headlines(group)]
+
+
+def counts_faults(values: Iterable[Value | None]) -> bool:
+    """Whether a benchmark claims that something falls: how much of what answers say the image does not show (CHAIR,
+    AMBER, Object HalBench). It stands before those that count right answers, most of them to questions of yes or no."""
+    return any(value is not None and value.headline and value.higher_is_better is False for value in values)
+
+
+def _value(one: Tested) -> Value | None:
+    return one.second or one.first
 
 
 def table(lines: Sequence[Line], names: tuple[str, str] = (BASE, ADAPTER)) -> tuple[list[str], list[list[str]]]:
@@ -128,7 +140,7 @@ def lost_text(name: str, pairs: int, lost: int) -> str:
 
 
 def _headlines(group: Sequence[Tested]) -> list[Tested]:
-    claimed = [one for one in group if (one.second or one.first).headline]  # type: ignore[union-attr]
+    claimed = [one for one in group if (value := _value(one)) and value.headline]
     return claimed or sorted(group, key=lambda one: one.key.part != ALL)[:1]
 
 

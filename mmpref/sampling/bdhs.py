@@ -276,10 +276,7 @@ class BdhsSampler:
         return job.prompt.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
 
     def _tokenize_answer(self, example: Example, answer: str) -> TokenizedAnswer:
-        return self._tokenize(*self.policy.answer_in_format(example.prompt, len(example.images), answer))
-
-    def _tokenize(self, text: str, begin: int) -> TokenizedAnswer:
-        return TokenizedAnswer.of(self.policy.tokenizer, text, begin)
+        return TokenizedAnswer(*self.policy.written_answer(example.prompt, len(example.images), answer))
 
     def _cut(self, job: _Job, number: int) -> Cut:
         """Swap a leading yes or no with probability 1/2, then cut at a uniformly random token of the sentence.
@@ -300,5 +297,6 @@ class BdhsSampler:
         if places:
             return answer.cut(places[int(draws.integers(len(places)))], begin)
         # A swapped word that shares its token with all that follows it in the sentence is written without that.
-        short = self._tokenize(answer.text[: begin + fixed], answer.begin)
-        return short.cut(len(short.ids), begin)
+        text, prompter = answer.text[: begin + fixed], self.policy.prompter
+        tokens = prompter.tokenize(prompter.render(job.example.prompt, len(job.example.images)), text)
+        return TokenizedAnswer(text, answer.begin, *tokens).cut(len(tokens.ids), begin)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from mmpref.errors import ChatTemplateError
 from mmpref.rng import stream
 from mmpref.sampling.answers import generate_answers
 from mmpref.sampling.logprobs import answer_logits
@@ -208,9 +209,10 @@ def _tokens(
     policy: Policy, example: Example, answer: str, spans: Sequence[tuple[int, int]]
 ) -> tuple[list[int], list[range]]:
     """The answer's tokens up to the last of some places in it, and which of them each place is."""
-    text, begin = policy.answer_in_format(example.prompt, len(example.images), answer)
-    encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = encoded["offset_mapping"]
+    try:
+        _, begin, ids, offsets = policy.written_answer(example.prompt, len(example.images), answer)
+    except ChatTemplateError as error:
+        raise ChatTemplateError(f"Row {example.id}: {error.message}", error.hint) from error
     words = []
     for first, last in spans:
         held = [
@@ -219,7 +221,7 @@ def _tokens(
             if left < begin + last and right > begin + first and left < right
         ]
         words.append(range(held[0], held[-1] + 1))
-    return encoded["input_ids"][: max(word.stop for word in words)], words
+    return ids[: max(word.stop for word in words)], words
 
 
 @torch.inference_mode()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmpref.types import Message, context_of
+from mmpref.types import Message
 from mmpref.vlm.attention import PREFILL_TOKENS, Attention
-from mmpref.vlm.continuation import tokens_behind
 from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
@@ -45,15 +44,10 @@ def answer_tokens(
         ends: with what the format puts behind it, which is what ends an answer (EOS), as training counts answers.
 
     Raises:
-        InputError: the chat template writes another answer.
+        ChatTemplateError: the chat template writes another answer.
     """
-    text, start = policy.answer_in_format(prompt, images, answer)
+    text, start, ids, spans = policy.written_answer(prompt, images, answer)
     end = len(text) if ends else start + len(answer)
-    if context_of(prompt):
-        ids, spans = tokens_behind(policy.tokenizer, text)
-    else:
-        encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, spans = encoded["input_ids"], encoded["offset_mapping"]
     return [token for token, (begin, _) in zip(ids, spans, strict=True) if begin < end]
 
 

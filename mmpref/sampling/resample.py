@@ -51,8 +51,7 @@ def resample_sentences(
     cuts = []
     for draft in drafts:
         example, before = draft.example, ""
-        placed = policy.answer_in_format(example.prompt, len(example.images), draft.answer)
-        answer = TokenizedAnswer.of(policy.tokenizer, *placed)
+        answer = TokenizedAnswer(*policy.written_answer(example.prompt, len(example.images), draft.answer))
         forms.append([])
         for number, sentence in enumerate(sentences(draft.answer)):
             forms[-1].append([sentence.body + sentence.trailing])
@@ -107,6 +106,7 @@ def _cut_behind(policy: Policy, draft: Draft) -> Cut:
     """The place behind an answer so far."""
     if not draft.answer:
         return Cut("", (), (), fresh=True)
-    text, begin = policy.answer_in_format(draft.example.prompt, len(draft.example.images), draft.answer)
-    answer, end = TokenizedAnswer.of(policy.tokenizer, text, begin), begin + len(draft.answer)
+    example = draft.example
+    answer = TokenizedAnswer(*policy.written_answer(example.prompt, len(example.images), draft.answer))
+    end = answer.begin + len(draft.answer)
     return answer.cut(sum(stop <= end for _, stop in answer.spans), end)

@@ -20,24 +20,12 @@ _SEAM_TOKENS = 8
 
 @dataclass(frozen=True)
 class TokenizedAnswer:
-    """An answer as the prompt format writes it.
-
-    Args:
-        text: the answer and what the format adds around it.
-        begin: where the answer begins in it.
-        ids, spans: its tokens, and which characters of the text each stands for.
-    """
+    """An answer as the prompt format writes it (`mmpref.vlm.answer_tokens.WrittenAnswer`), to be cut."""
 
     text: str
     begin: int
     ids: Sequence[int]
     spans: Sequence[tuple[int, int]]
-
-    @classmethod
-    def of(cls, tokenizer: Any, text: str, begin: int) -> TokenizedAnswer:
-        """The answer that begins at a character of a text, under the model's tokenizer."""
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return cls(text, begin, encoded["input_ids"], encoded["offset_mapping"])
 
     def begins_character(self, token: int) -> bool:
         """Whether a token begins with a character, not amid its bytes (all tokens of a character have its span)."""

@@ -18,6 +18,7 @@ from mmpref.study.grid import Grid
 from mmpref.study.lead_curves import LeadCurve, lead_curves
 from mmpref.study.measurement import Failure, Measurement
 from mmpref.study.named_metrics import named
+from mmpref.study.paper_table import PaperTable, paper_table
 from mmpref.study.plan_types import Plan
 
 FACTS = {
@@ -32,6 +33,7 @@ FACTS = {
 """Facts of data by what tables call them; others stand behind them under their own names."""
 TRAINING = {
     "steps": "steps",
+    "loss": "loss, which only compares within a method",
     "accuracy": "pairs told apart",
     "chosen_logp": "log-probability of the chosen answer",
     "rejected_logp": "of the rejected one",
@@ -143,6 +145,7 @@ class Conclusions:
         warnings: runs that were left out, and why; metrics that the plan names and no evaluation gives.
         leads: with the points that were measured.
         training: by row, means over its bases of what its training has come to.
+        paper: the rows that the paper has figures of; None of a plan that says none.
     """
 
     plan: Plan
@@ -155,6 +158,7 @@ class Conclusions:
     failures: tuple[Failure, ...]
     leads: tuple[LeadCurve, ...] = ()
     training: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    paper: PaperTable | None = None
 
 
 def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence[Failure] = ()) -> Conclusions:
@@ -190,7 +194,13 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(failures),
         lead_curves(plan, effects),
         {row: facts for row in plan.rows if (facts := _training(effects, row, splits))},
+        _beside_paper(plan, measurements),
     )
+
+
+def _beside_paper(plan: Plan, measurements: Sequence[Measurement]) -> PaperTable | None:
+    rows = [name for name, row in plan.rows.items() if row.paper]
+    return paper_table(plan, measurements, rows) if plan.columns and rows else None
 
 
 def _unanswerable(plan: Plan, effects: Effects) -> list[str]:

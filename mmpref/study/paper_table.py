@@ -36,14 +36,19 @@ class PaperTable:
     stands_in: Mapping[str, str]
     note: str = ""
 
+    @property
+    def remarks(self) -> list[str]:
+        """What ours are of, as sentences."""
+        said = [f"Ours is the mean of {_counted(self.runs)}."] if self.runs else []
+        return said + ([f"Ours were judged by {', '.join(self.judges)}."] if self.judges else [])
+
     def markdown(self) -> str:
         """As a page of its own."""
         rule = ["---", "---", *["---:"] * (len(self.columns) - 2)]
         cells = [self.columns, rule, *self.lines]
         page = [f"# {self.title}", "", *map(_line, cells), ""]
         page += [_cell(self.note), ""] if self.note else []
-        page += [f"Ours is the mean of {_counted(self.runs)}.", ""] if self.runs else []
-        page += [f"Ours were judged by {', '.join(map(_cell, self.judges))}.", ""] if self.judges else []
+        page += [part for remark in self.remarks for part in (_cell(remark), "")]
         page += [f"* {name}: {_cell(text)}." for name, text in self.stands_in.items()]
         return "\n".join(page).rstrip() + "\n"
 
@@ -73,7 +78,13 @@ def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[
         lines.append(["", OURS, *(ours[name].get(label, DASH) for label in columns)])
     counts = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
-    judges = {value.key.judge for found in measured.values() for one in found for value in one.values}
+    judges = {
+        value.key.judge
+        for label in columns
+        for runs in measured.values()
+        for one in runs
+        if (value := one.value(plan.columns[label].metric))
+    }
     return PaperTable(plan.title, ["row", "", *columns], lines, counts, sorted(judges - {""}), stands_in, plan.note)
 
 

@@ -27,7 +27,7 @@ class PairKeys(NamedTuple):
 
 def pair_keys(images: Iterable[ImageData], prompt: Sequence[Message], chosen: str, rejected: str) -> PairKeys:
     """Of a pair. Images are the same where their bytes are."""
-    about = [[hashlib.sha256(image.content).hexdigest() for image in images], as_dicts(prompt)]
+    about = [[image.sha256.hex() for image in images], as_dicts(prompt)]
 
     def key(*answers: str) -> str:
         return hashlib.sha256(json.dumps([about, answers]).encode()).hexdigest()[:_DIGITS]

@@ -14,12 +14,9 @@ from typing import Any
 
 from mmpref.errors import ModelError, reason_of
 from mmpref.log import logger
-from mmpref.vlm.continuation import writes_space
 
 _SHIPPED_LLAVA = "USER: <image>\nQ ASSISTANT: A "
 
-# The answer that ends a conversation carries no leading space where the tokenizer writes one itself at the start of
-# a text (SentencePiece's dummy prefix): tokenised apart from the prompt, ":" + "A" then gives the original's ids.
 _VICUNA = """\
 {{- bos_token -}}
 {%- if messages[0].role == 'system' -%}
@@ -41,7 +38,7 @@ helpful, detailed, and polite answers to the user's questions." -%}
 {%- for part in message.content if part.type == 'text' -%}{{- part.text -}}{%- endfor -%}
 {%- endif -%}
 {%- else -%}
-{{- ' ASSISTANT:' + ('@LAST@' if loop.last else ' ') -}}
+{{- ' ASSISTANT: ' -}}
 {%- if message.content is string -%}
 {{- message.content -}}
 {%- else -%}
@@ -95,8 +92,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
             "Use an instruction-tuned model, or save a chat_template.jinja with it.",
         )
     if vicuna and _render_sample(processor, where, "Q", "A") == _SHIPPED_LLAVA:
-        processor.chat_template = _VICUNA.replace("@LAST@", "" if writes_space(tokenizer) else " ")
-        tokenizer.chat_template = processor.chat_template
+        processor.chat_template = tokenizer.chat_template = _VICUNA
         logger.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _render_sample(processor, where)
     _fix_date(processor, where)

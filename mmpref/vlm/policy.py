@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import InputError, ModelError
+from mmpref.errors import ModelError
 from mmpref.types import Message, ModelRef
+from mmpref.vlm.answer_tokens import WrittenAnswer
 from mmpref.vlm.families import Family
 from mmpref.vlm.preprocess import PromptPreprocessor
 from mmpref.vlm.quantization import Placement
@@ -142,20 +143,9 @@ class Policy:
         """As `mmpref.vlm.preprocess.PromptPreprocessor.render_answer`."""
         return self.prompter.render_answer(messages, images, answer)
 
-    def answer_in_format(self, messages: Sequence[Message], images: int, answer: str) -> tuple[str, int]:
-        """The text of `render_answer`, and where the answer begins in it.
-
-        Raises:
-            InputError: the chat template writes another answer; some leave out what stands before ``</think>``.
-        """
-        text = self.render_answer(messages, images, answer)
-        begin = text.find(answer)
-        if begin < 0:
-            raise InputError(
-                f"The chat template of {self.ref} changes the answer that begins with {answer[:40]!r}.",
-                "What the template leaves out must not stand in the data.",
-            )
-        return text, begin
+    def written_answer(self, messages: Sequence[Message], images: int, answer: str) -> WrittenAnswer:
+        """As `mmpref.vlm.preprocess.PromptPreprocessor.written_answer`."""
+        return self.prompter.written_answer(messages, images, answer)
 
     @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ import torch
 from mmpref.errors import ChatTemplateError, ImageError, ModelError, brief, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
 from mmpref.types import Example, Message, context_of
-from mmpref.vlm.continuation import writes_space
+from mmpref.vlm.answer_tokens import Tokens, WrittenAnswer, tokens_behind
 from mmpref.vlm.pixel_arithmetic import quick_arithmetic
 
 if TYPE_CHECKING:
@@ -102,10 +102,7 @@ class PromptPreprocessor:
         """
         if generation and (context := self._context(messages)):
             opening, rest = self._written(messages[:-1], images, context)
-            begin = place_in(rest, context, "context")
-            # A tokenizer that writes a space itself does so at the beginning of a text, and nowhere amid it.
-            glue = " " if not begin and writes_space(self.processor.tokenizer) and not opening[-1:].isspace() else ""
-            return opening + rest[:begin] + glue + context
+            return opening + rest[: place_in(rest, context, "context")] + context
         conversation: list[dict[str, Any]] = []
         left = images
         for message in messages:
@@ -126,7 +123,8 @@ class PromptPreprocessor:
         return text
 
     def refused(self, messages: Sequence[Message], images: int, answers: Mapping[str, str]) -> tuple[str, str] | None:
-        """What the chat template refuses of a row, and why; None where it writes all of it.
+        """What the chat template refuses of a row, or leaves out, and why; None where it writes all of it. White space
+        may change.
 
         Args:
             images: how many.
@@ -144,8 +142,10 @@ class PromptPreprocessor:
         try:
             self.render(messages, images)
             for part in answers:
-                whole = (*asked, Message("assistant", context + answers[part]))
-                self.render(whole, images, generation=False)
+                answer = context + answers[part]
+                whole = self.render((*asked, Message("assistant", answer)), images, generation=False)
+                if "".join(answer.split()) not in "".join(whole.split()):
+                    place_in(whole, answer, "answer")
         except ChatTemplateError as error:
             return part, error.message.rstrip(".")
         return None
@@ -162,6 +162,23 @@ class PromptPreprocessor:
             return self._written(messages, images, answer)[1]
         rest = self._written(messages[:-1], images, context + answer)[1]
         return rest[place_in(rest, context, "context") + len(context) :]
+
+    def tokenize(self, opening: str, text: str) -> Tokens:
+        """The tokens of a text behind a rendered prompt."""
+        # What reads prompts both ways has them end in a line of their own, which its processor writes.
+        before = "" if has_answer_token_type(self.processor) else opening
+        return tokens_behind(self.processor.tokenizer, before, text)
+
+    def written_answer(self, messages: Sequence[Message], images: int, answer: str) -> WrittenAnswer:
+        """`render_answer` in tokens, and where the answer begins in it.
+
+        Raises:
+            ModelError, ChatTemplateError: as `render_answer`.
+            ChatTemplateError: the chat template writes another answer; some leave out what stands before ``</think>``.
+        """
+        text = self.render_answer(messages, images, answer)
+        tokens = self.tokenize(self.render(messages, images), text)
+        return WrittenAnswer(text, place_in(text, answer, "answer"), *tokens)
 
     def _context(self, messages: Sequence[Message]) -> str:
         """The context that messages end in, or nothing."""

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from mmpref.errors import ModelError
-from mmpref.types import Message, ModelRef, context_of
+from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import HEAD, load_adapter
 from mmpref.vlm.attention import Attention
-from mmpref.vlm.continuation import tokens_behind
 from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
@@ -83,11 +82,9 @@ class RewardModel:
         """
         policy = self.policy
         [encoded] = encode(policy, [policy.prompter.prepare(prompt, images)])
+        opening = policy.render(prompt, len(images))
         texts = [policy.render_answer(prompt, len(images), answer) for answer in answers]
-        if context_of(prompt):
-            tokens = [tokens_behind(policy.tokenizer, text)[0] for text in texts]
-        else:
-            tokens = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        tokens = [policy.prompter.tokenize(opening, text).ids for text in texts]
         scores: list[float] = []
         for start in range(0, len(tokens), _BATCH):
             group = tokens[start : start + _BATCH]

@@ -24,7 +24,7 @@ from mmpref.hub.cards.snippets import WRITTEN_OUT
 from mmpref.sampling.logprobs import answer_tokens, log_probs
 from mmpref.tables.open import open_table
 from mmpref.types import Message, ModelRef, messages, text_of
-from mmpref.vlm.continuation import tokens_behind
+from mmpref.vlm.answer_tokens import tokens_behind
 from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
@@ -112,7 +112,7 @@ def test_tokenizers_that_write_a_space_themselves_write_none_amid_an_answer() ->
         opening, rest = policy.render(prompt, 0), policy.render_answer(prompt, 0, more)
         whole = policy.tokenizer(opening + rest, add_special_tokens=False)["input_ids"]
         apart = policy.tokenizer(opening, add_special_tokens=False)["input_ids"]
-        assert [*apart, *tokens_behind(policy.tokenizer, rest)[0]] == whole, more
+        assert [*apart, *tokens_behind(policy.tokenizer, opening, rest).ids] == whole, more
 
 
 def sentencepiece() -> Any:

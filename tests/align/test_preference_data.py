@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.align.preference_data import collect_pairs
+from mmpref.align.preference_data import IMAGES_SHA256, collect_pairs, images_sha256
 from mmpref.align.summary import log_pairs
 from mmpref.errors import InputError, RunError
+from mmpref.tables.open import open_table
 from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.tables.table import Table
 from mmpref.workers import WorkerPool
@@ -256,3 +258,12 @@ def test_pairs_that_repeat_or_contradict_others_are_told_of(tmp_path: Path, capl
 def test_answers_alone_are_no_pairs_that_could_repeat_others(tmp_path: Path) -> None:
     rows = [{name: cell for name, cell in row().items() if name != "rejected"}] * 2
     assert collect_pairs([table(*rows)], tmp_path, image_token="<image>", needs=("chosen",)).repeated == {}
+
+
+def test_digests_of_images_are_kept_as_rows_are_checked(preferences: Path, tmp_path: Path) -> None:
+    """And taken anew of the rows of a run that was begun before they were kept."""
+    kept = collect_pairs([open_table(str(preferences))], tmp_path, image_token="<image>").dataset
+    contents = kept.with_format(None)["images"]
+    expected = [tuple(hashlib.sha256(content).digest() for content in row) for row in contents]
+    assert images_sha256(kept) == expected
+    assert images_sha256(kept.remove_columns(IMAGES_SHA256)) == expected

@@ -18,12 +18,13 @@ from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables.open import open_table
 from mmpref.testbed.render import SIDE
-from mmpref.types import Message, ModelRef
+from mmpref.types import Message, ModelRef, text_of
 from mmpref.vlm.quantization import Placement
 from tests.vlm.tiny import BUILDERS, tiny
 
 from .conftest import MODEL
 from .cut import whole_and_cut
+from .test_families import made
 
 
 def recipe(data: Path, **changes: Any) -> TrainRecipe:
@@ -77,6 +78,10 @@ def by_length(images: list[Image.Image], prompt: list[Message], answers: list[st
     assert prompt[-1].role == "user"
     assert "<image>" not in prompt[-1].content
     return [float(len(answer)) for answer in answers]
+
+
+def by_words(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
+    return [float(len(answer.split())) for answer in answers]
 
 
 def constant(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
@@ -180,3 +185,32 @@ def test_what_processors_make_reaches_trl_or_is_refused_by_name(name: str) -> No
     if name == "llava_onevision":
         with pytest.raises(ModelError, match="on rows of several images"):
             inputs_for_trl(named(2), "me/vlm")
+
+
+def test_rows_of_several_images_are_refused_before_anything_is_rewarded(tmp_path: Path) -> None:
+    """The row that TRL cannot train is the last of several."""
+    for number in range(2):
+        Image.new("RGB", (24, 16), (9 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    shown = [["0.png"], ["0.png"], ["0.png", "1.png"]]
+    texts = {"prompt": "w1", "chosen": "w2", "rejected": "w3"}
+    rows = [{"images": images, **texts, "chosen": f"w4 w{number + 5}"} for number, images in enumerate(shown)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "scratch").mkdir()
+    reward = "tests.align.test_rloo_trainer:by_words"
+    with pytest.raises(ModelError, match=r"rloo cannot train .* on rows of several images"):
+        made(tiny("llava_onevision"), data, tmp_path / "scratch", "rloo", reward=reward, samples=2)
+    assert not (tmp_path / "scratch/reward.json").exists()
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    (tmp_path / "one").mkdir()
+    made(tiny("llava_onevision"), data, tmp_path / "one", "rloo", reward=reward, samples=2)
+
+
+def test_a_reward_that_fails_names_the_row(pairs: Pairs, tmp_path: Path) -> None:
+    third = text_of(pairs.dataset[2]["chosen"])
+
+    def fails(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
+        return [1.0 / (answers[0] != third)] * len(answers)
+
+    with pytest.raises(ModelError, match=r"The reward own fails on .*, row 2: ZeroDivisionError"):
+        NormalizedReward(fails, "own", pairs, tmp_path / "scale.json")

@@ -18,9 +18,10 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 from mmpref.log import logger
-from mmpref.run.training_images import image_digest
+from mmpref.run.training_images import shortened
 from mmpref.tables.open import open_table
 from mmpref.testbed.training.build import IMAGE_TOKENS
+from mmpref.types import ImageData
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.revisions import training_images_of
 from tests.forked import Forked
@@ -119,7 +120,7 @@ def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
 
 def test_the_images_that_it_was_trained_on_are_known(finished: Path, preferences: Path) -> None:
     table = open_table(str(preferences), "train")
-    digests = {image_digest(image["bytes"]) for row in table for image in row["images"]}
+    digests = {shortened(ImageData(image["bytes"]).sha256) for row in table for image in row["images"]}
     assert len(digests) > 1
     assert training_images_of(str(finished), None) == digests
 

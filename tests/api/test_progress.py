@@ -11,8 +11,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from mmpref.api.progress import Progress, in_notebook
-from mmpref.log import counted, duration, logger
+from mmpref.api.progress import Progress
+from mmpref.log import counted, duration, in_notebook, logger
 from mmpref.types import Skip
 
 

@@ -183,13 +183,15 @@ build-dataset:
 train:
   model: pkg:mmpref.testbed/model
   lora: {r: 4, alpha: 8}
-  trainer: {learning_rate: 1.0e-3, per_device_train_batch_size: 4, max_steps: 2}
+  trainer: {learning_rate: 3.0e-2, per_device_train_batch_size: 4, max_steps: 2}
   watch: {benchmarks: [pope], every: 1, limit: 4}
 evaluate:
   model: pkg:mmpref.testbed/model
-  benchmarks: [pope]
-  limit: 4
-  benchmark: {pope: {data: testbed-pope, split: test, suffix: "", max_new_tokens: 8}}
+  benchmarks: [pope, chair]
+  limit: 8
+  benchmark:
+    pope: {data: testbed-pope, split: test, suffix: "", max_new_tokens: 8}
+    chair: {data: testbed-chair, split: test, synonyms: "pkg:mmpref.testbed/synonyms.txt", max_new_tokens: 32}
 """
 
 
@@ -199,7 +201,9 @@ def test_a_recipe_that_watches_benchmarks_is_reproduced(tmp_path: Path) -> None:
     done = forked.mmpref(["reproduce", "watching.yaml", "--output", "run"], folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "train" / "evaluations.jsonl").is_file()
-    assert (tmp_path / "run" / "report.html").is_file()
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.index("chair chair_i") < page.index("pope accuracy"), "hallucination in free text comes first"
+    assert 1 <= page.count('<div class="turn">') <= 3, "captions of both models"
 
 
 def test_a_shard_that_waits_for_others_says_so_in_place_of_rows() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.run.training_images import TRAINING_IMAGES, image_digest, write_training_images
+from mmpref.run.training_images import TRAINING_IMAGES, shortened, write_training_images
+from mmpref.types import ImageData
 
 from .conftest import MODEL, png, pope_row, write_rows
 
@@ -22,7 +23,7 @@ IMAGES = [png("red"), png("green"), png("blue")]
 def trained(adapter: Path, tmp_path: Path) -> Path:
     """An adapter that was trained on two of the three images, and on one that nobody asks about."""
     folder = Path(shutil.copytree(adapter, tmp_path / "trained"))
-    write_training_images(folder, map(image_digest, [*IMAGES[:2], IMAGES[0], png("white")]))
+    write_training_images(folder, [shortened(ImageData(one).sha256) for one in (*IMAGES[:2], IMAGES[0], png("white"))])
     assert len((folder / TRAINING_IMAGES).read_text().split()) == 3
     return folder
 

@@ -59,6 +59,15 @@ def written(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The testbed's, with a template that leaves out what was thought."""
+    path = copy(tmp_path_factory.mktemp("silent") / "model")
+    template = path / "chat_template.jinja"
+    template.write_text(template.read_text().replace("{{- text + eos", "{{- text.split('</think>')[-1] + eos"))
+    return path
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     return written(
@@ -92,6 +101,18 @@ def test_training_leaves_them_out_with_row_column_and_the_templates_words(
         f"row 3: chosen: the model's chat template refuses it: {ANSWER}",
         f"row 4: rejected: the model's chat template refuses it: {ANSWER}",
     ]
+
+
+def test_so_are_answers_that_a_template_leaves_words_out_of(silent: Path, tmp_path: Path) -> None:
+    thought = "<think>So it is.</think>A cup is there."
+    rows = written(tmp_path / "rows.jsonl", [row(0), row(1, chosen=thought), row(2, rejected=thought), row(3)])
+    done(*training(silent, rows, tmp_path / "run"))
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert [one["row"].rpartition(", ")[2] for one in facts["skipped_rows"][REASON]] == ["row 1", "row 2"]
+    words = f"The chat template of this model changes the answer that begins with {thought!r}"
+    assert facts["skipped_rows"][REASON][0]["detail"] == f"chosen: {words}"
+    found = done(*building(silent, rows, tmp_path / "pairs"))
+    assert found["counts"]["skipped"][REASON] == 1
 
 
 @pytest.mark.parametrize("method", ["sft", "reward-model"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import bare, forked
+from tests.hub_fixtures import HubAccount
 
 RECIPE = ("--limit", "24", "--set", "block_size=4")
 
@@ -141,3 +142,22 @@ def test_a_column_of_photos_under_another_name_is_found_by_the_message(tmp_path:
     )
     done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r", "--columns", "image=file"])
     assert "The only image of " in done.stderr
+
+
+def test_a_push_without_an_id_goes_to_the_users_repository_of_the_folders_name(
+    tmp_path: Path, hub: HubAccount, hub_env: dict[str, str]
+) -> None:
+    words = [
+        "build-dataset",
+        "--method",
+        "mismatched",
+        "--limit",
+        "4",
+        "--output",
+        tmp_path / "run",
+        "--push",
+        "--json",
+    ]
+    done = bare.mmpref(words, hub_env, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["published"] == f"{hub.endpoint}/datasets/{hub.name}/run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.cli.doctor import _hours
+from mmpref.align.report_to import TRACKERS
+from mmpref.api.doctor import environment
+from mmpref.cli.doctor import _environment, time_text
 from mmpref.vlm import costs
 from tests import bare, forked
 from tests.hub_fixtures import HubAccount
@@ -51,6 +54,25 @@ def test_all_that_it_finds(hub: HubAccount, hub_env: dict[str, str]) -> None:
     assert hours["train"] == hours["train in 4 bits"] == pytest.approx(1000 * costs.pair_hours(size, pair))
 
 
+def test_a_missing_extra_is_told_with_its_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ("num2words", "bitsandbytes", "torchvision", *TRACKERS)
+    found = importlib.util.find_spec
+
+    def told() -> dict[str, str]:
+        return dict(_environment(environment()))
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else found("json"))
+    assert told()["[vision]"].startswith("lacks torchvision, num2words, for processors of ")
+    assert told()["[vision]"].endswith(": pip install 'mmpref[vision]'")
+    assert told()["[quantization]"].startswith("lacks bitsandbytes, for ")
+    assert told()["[quantization]"].endswith(": pip install 'mmpref[quantization]'")
+    assert told()["trackers"] == f"none installed ({', '.join(TRACKERS)})"
+    missing = ("torchvision", "wandb")
+    assert told()["[vision]"].startswith("lacks torchvision, for "), "only what is missing"
+    assert told()["[quantization]"].startswith("installed, for ")
+    assert "wandb" not in told()["trackers"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "says"),
     [
@@ -64,7 +86,7 @@ def test_all_that_it_finds(hub: HubAccount, hub_env: dict[str, str]) -> None:
     ],
 )
 def test_a_time_has_a_floor(seconds: float, says: str) -> None:
-    assert _hours(seconds / 3600) == says
+    assert time_text(seconds / 3600) == says
 
 
 def test_a_tiny_model_takes_little_and_not_nothing(hub_env: dict[str, str]) -> None:

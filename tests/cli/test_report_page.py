@@ -1,12 +1,15 @@
-"""What the page of a whole loop says of a build and of a training."""
+"""The page of a whole loop: its verdict first, and what it says of a build and of a training."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmpref.bench.unread import _GARBLED
 from mmpref.cli.pages.html import render
 from mmpref.cli.pages.report import remarks_of
+from tests.cli.looped import report_page
+from tests.markup import Markup
 
 
 def said(report: dict[str, Any]) -> str:
@@ -52,3 +55,17 @@ def test_the_page_advises_in_the_words_of_the_recipe() -> None:
         "A higher `trainer.learning_rate: NUMBER` or more `trainer.num_train_epochs: NUMBER` move it.",
         "`benchmark.pope.suffix: TEXT` asks for the form that is read.",
     ]
+
+
+def test_the_verdict_comes_first_details_are_folded_and_nothing_is_loaded(tmp_path: Path) -> None:
+    page = report_page(tmp_path, "pope")
+    parsed = Markup(page)
+    body = page[page.index("</h1>") :]
+    assert body.removeprefix("</h1>").lstrip().startswith('<div class="scroll"><table class="verdict">')
+    assert (
+        body.index("<td>+0.027 [+0.012, +0.042]</td>") < body.index("<details>") < body.index("<td>pope accuracy</td>")
+    )
+    assert parsed.elements.count("details") == page.count("<details>") == 1, "none of them is open"
+    assert len(parsed.addresses()) == parsed.elements.count("img") > 3
+    assert all(address.startswith("data:") for address in parsed.addresses())
+    assert "default-src 'none'" in page

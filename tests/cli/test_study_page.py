@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,12 @@ from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
+from mmpref.study.paper_columns import Column
 from mmpref.study.plan import load
 from mmpref.study.plan_types import Plan
 from mmpref.study.schedule import Schedule, Target
 from mmpref.synonyms import Synonyms
+from tests.markup import Markup
 from tests.study.ledgers import claim, measured, plan_of
 
 HOSTILE = '$\\no$ <script>alert("x")</script> | `x` **y** [z](http://evil.example)'
@@ -93,7 +94,9 @@ def test_conclusions(conclusions: Conclusions) -> None:
     assert [point.chosen for point in grid.points] == [False, True]
     assert grid.base is not None
     assert conclusions.facts["bdhs"] == {"pairs": 100, "odd_one": 0.5}
-    assert conclusions.training == {row: {"steps": 98.0, "chosen_logp": -7.25} for row in ("bdhs", "sft", HOSTILE)}
+    assert conclusions.training == {
+        row: {"steps": 98.0, "loss": 0.5, "chosen_logp": -7.25} for row in ("bdhs", "sft", HOSTILE)
+    }
     assert conclusions.runs == (12, 15)
 
 
@@ -132,25 +135,9 @@ def html(conclusions: Conclusions) -> str:
     return page(conclusions)
 
 
-class _Text(HTMLParser):
-    """What a reader sees, and the elements that are there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(tag)
-        assert not any(name.startswith("on") for name, _ in attrs)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_page_holds_every_verdict_and_row(conclusions: Conclusions, html: str) -> None:
-    parsed = _Text()
-    parsed.feed(html)
+    parsed = Markup(html)
+    parsed.assert_runs_nothing()
     for one in conclusions.claims:
         assert one.verdict.claim.says in parsed.text
     for badge in ("holds here", "does not hold", "cannot be told", "not run"):
@@ -160,7 +147,6 @@ def test_the_page_holds_every_verdict_and_row(conclusions: Conclusions, html: st
     assert effect.text() in " ".join(parsed.text.split())
     assert "Holm" in parsed.text
     assert "mmpref reproduce plan.yaml" in parsed.text
-    assert "script" not in parsed.elements
     assert HOSTILE in parsed.text, "shown, as text"
     assert "log-probability of the chosen answer" in parsed.text
     assert "-7.250" in parsed.text
@@ -190,10 +176,40 @@ def test_markdown_holds_every_verdict_and_builds_no_markup(conclusions: Conclusi
     assert "](http" not in text
     assert "not measured" in text
     assert "()" not in text, "of what was not measured there is no number"
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    columns = [len(re.findall(r"(?<!\\)\|", line)) for line in rows]
-    assert set(columns[:6]) == {5}
-    assert len(set(columns[6:])) == 1
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+def test_markdown_holds_what_was_tried_and_how_trainings_ended(conclusions: Conclusions) -> None:
+    text = markdown(conclusions)
+    base, *points = (grid := conclusions.grids[0]).base, *grid.points
+    cells = [f"{point.best:.3f}, {point.keep:.3f}" for point in (base, *points) if point]
+    assert "| row | base | lr=0.001 | lr=0.002 |" in text
+    assert f"| bdhs | {cells[0]} | {cells[1]} | **{cells[2]}** |" in text, "in bold what was chosen"
+    assert "chair chair&#95;i, then chair recall, on dev and base 0." in text
+    assert "| sft | 98 | 0.500 | -7.250 |" in text
+    outside = dataclasses.replace(conclusions, grids=(dataclasses.replace(grid, outside=True),))
+    assert "That is so of bdhs." in markdown(outside)
+
+
+def test_rows_with_figures_of_the_paper_stand_beside_them(conclusions: Conclusions, plan: Plan) -> None:
+    assert "Beside the paper" not in page(conclusions) + markdown(conclusions)
+    rows = {**plan.rows, "bdhs": dataclasses.replace(plan.rows["bdhs"], paper={"Recall": 75.58})}
+    columns = {"Recall": Column("chair recall", 100), "POPE": Column("pope accuracy", 100)}
+    runs = _ledger(bases=1)
+    ours = next(one for one in runs if one.row == "bdhs")
+    recall, accuracy = (
+        f"{100 * value.value:.2f}" for column in columns.values() if (value := ours.value(column.metric))
+    )
+    beside = conclude(dataclasses.replace(plan, rows=rows, columns=columns), runs)
+    text = markdown(beside)
+    section = text.partition("## Beside the paper")[2]
+    assert f"| bdhs | paper | 75.58 | – |\n|  | ours | {recall} | {accuracy} |" in section
+    assert "| sft |" not in section, "of it there is no figure"
+    assert "Ours is the mean of 1 run a row." in section
+    parsed = _Text()
+    parsed.feed(page(beside))
+    assert recall in parsed.text.partition("Beside the paper")[2]
 
 
 def test_the_same_ledger_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
@@ -297,6 +313,11 @@ def test_rows_that_differ_in_settings_are_drawn_side_by_side(
     )
     assert sorted(drawn) == [pytest.approx(value, abs=6e-4) for value in sorted(one.value for one in values if one)]
     assert "Rows that differ in a setting" in page(conclusions)
+    write_study(conclusions, tmp_path)
+    (tmp_path / "rows-9.png").write_bytes(b"of an earlier plan")
+    write_study(conclusions, tmp_path)
+    shown = re.findall(r"!\[seen&#36;: chair .*\]\((.*)\)", (tmp_path / MARKDOWN).read_text(encoding="utf-8"))
+    assert shown == sorted(path.name for path in tmp_path.glob("*.png")) == ["rows-1.png", "rows-2.png"]
     by_part = families(conclude(dataclasses.replace(plan, show=("pope accuracy adversarial",)), runs))
     assert [title.partition(" on ")[0] for title, _ in by_part] == [
         *(title.partition(" on ")[0] for title, _ in figures),

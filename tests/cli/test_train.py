@@ -15,6 +15,7 @@ from mmpref.api.options import train_recipe
 from mmpref.api.planned import planned_train
 from tests import bare, forked
 from tests.align.conftest import preferences
+from tests.hub_fixtures import HubAccount
 
 __all__ = ["preferences"]  # the fixture
 
@@ -72,7 +73,10 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
 
 
 @pytest.mark.long
-def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, hub_env: dict[str, str]) -> None:
+def test_training_then_pushing(
+    preferences: Path, recipe: Path, tmp_path: Path, hub: HubAccount, hub_env: dict[str, str]
+) -> None:
+    """Without an id: the user's, and the run's folder gives the name."""
     from huggingface_hub import HfApi
 
     arguments = (
@@ -83,8 +87,7 @@ def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, 
         preferences,
         "--output",
         tmp_path / "run",
-        "--hub-model-id",
-        "tiny-dpo",
+        "--push",
         "--base-hub-id",
         "someone/tiny-vlm",
         "--private",
@@ -97,7 +100,8 @@ def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, 
     assert done.stderr.index(told[0]) < done.stderr.index("LoRA layers"), "it is said before the work"
     assert json.loads(done.stdout)["visibility"] == "private"
     published = json.loads(done.stdout)["published"]
-    repo = "/".join(published.rstrip("/").split("/")[-2:])
+    repo = f"{hub.name}/run"
+    assert published.endswith(f"/{repo}")
     api = HfApi(endpoint=hub_env["HF_ENDPOINT"], token=hub_env.get("HF_TOKEN"))
     files = set(api.list_repo_files(repo))
     assert {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import weakref
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -119,3 +121,16 @@ def test_charts_of_an_evaluation_set_leave_the_other_charts_in(check: ModuleType
         made = excluded(Example("one", (draw(check, "bar charts", number),), turn, "A.", "x/train/0"))
         assert isinstance(made, Skip) == (number < 20)
         assert not isinstance(made, Skip) or made.reason == EXCLUDED
+
+
+def test_the_hash_of_an_image_is_made_once_while_it_is_held() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "PNG")
+    image = ImageData(buffer.getvalue(), "red.png")
+    made = PerceptualHash.of(image)
+    assert PerceptualHash.of(image) is made
+    held = weakref.ref(made)
+    again = PerceptualHash.of(ImageData(buffer.getvalue(), "other.png"))
+    assert again == made
+    del image, made
+    assert held() is None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from mmpref.errors import MmprefError
 from mmpref.hub.cards.add_results import add_results
@@ -21,7 +22,9 @@ from mmpref.recipes.resolve import parse_set
 from mmpref.run.results import Results
 from tests.hub.card_parts import dataset_card
 from tests.hub.runs import HOSTILE, adapter_manifest, dataset_run, evaluation
+from tests.markup import Markup
 
+MARKDOWN = MarkdownIt("commonmark").enable("table")  # rich brings it; HTML of a card's own stays HTML
 OWN = {"columns": {"prompt": "frage", "answer": "antwort"}, "default_prompt": "What is it?", "where": ["margin >= 1"]}
 
 
@@ -51,6 +54,9 @@ def assert_is_harmless(card: str) -> None:
     prose = re.sub(r"^(`{3,})[^\n]*\n.*?^\1$|<!--.*?-->", "", body, flags=re.S | re.M)
     assert not re.search(r"<script|<img src=x|\]\(javascript|\]\(http://evil|^# Owned|\x00", prose, re.M)
     assert "\u202e" not in body
+    page = Markup(MARKDOWN.render(body))
+    page.assert_runs_nothing()
+    assert not [address for address in page.addresses() if "evil.example" in address]
 
 
 def _adapter_texts() -> list[tuple[Any, ...]]:

@@ -182,3 +182,19 @@ def test_from_a_process_of_its_own_it_is_quiet_about_bars_and_token(
     assert "uploading data/train-00000-of-00002.parquet (2 of 4," in done.stderr
     assert "%|" not in done.stderr
     assert hub.token not in done.stdout + done.stderr
+
+
+NOTEBOOK = """
+import sys, types
+sys.modules["IPython"] = types.ModuleType("IPython")
+sys.modules["IPython"].get_ipython = lambda: types.SimpleNamespace(config={"IPKernelApp": {}})
+"""
+
+
+def test_in_a_notebook_an_upload_has_the_hubs_bar(
+    hub: HubAccount, hub_env: dict[str, str], dataset_folder: Path
+) -> None:
+    """The log is not shown there: else nothing moves while a large file goes up."""
+    done = bare.python(NOTEBOOK + SCRIPT, str(dataset_folder), f"{hub.name}/pairs", environment=hub_env)
+    assert done.returncode == 0, done.stderr
+    assert "%|" in done.stderr

@@ -43,13 +43,22 @@ CHAIR = [
 
 
 def test_a_benchmark_has_one_line_however_many_parts_it_has() -> None:
-    pope, chair = lines_of(results(*POPE, *CHAIR))
+    chair, pope = lines_of(results(*POPE, *CHAIR))
     assert pope == Line("pope accuracy", "↑", "0.200", "0.700", "+0.500 [+0.400, +0.600]", "perhaps better")
     assert chair == Line(
         "chair chair_i", "↓", "0.200", "0.150", "-0.050 [-0.070, -0.030]", "better", "recall worse, words lower"
     )
     assert (pope.kind, chair.kind, chair.label) == ("", "better", "chair chair_i ↓")
     assert remarks([pope, chair]) == ["chair chair_i: also recall worse, words lower."]
+
+
+def test_hallucination_in_free_text_stands_before_questions() -> None:
+    """By what a benchmark claims, whatever its name; a fault that no claim is made on moves nothing."""
+    side = metric("mmhal", "hallucination_rate", 0.0, 0.1, higher_is_better=False)
+    own = metric("own", "made_up", 0.0, 0.1, higher_is_better=False, headline=True)
+    recall = metric("own", "seen", 0.0, 0.1, headline=True)
+    lines = lines_of(results(*POPE, metric("mmhal", "score", 0.0, 0.1, headline=True), side, recall, own, *CHAIR))
+    assert [line.name for line in lines] == ["own seen", "own made_up", "chair chair_i", "pope accuracy", "mmhal score"]
 
 
 def test_other_metrics_are_named_by_the_rule_of_headlines() -> None:
@@ -67,7 +76,7 @@ def test_a_base_alone_has_its_values() -> None:
     lines = lines_of(results(*POPE, *CHAIR, adapter=False))
     assert table(lines) == (
         ["benchmark", "value [95 % interval]"],
-        [["pope accuracy ↑", "0.200 [0.100, 0.300]"], ["chair chair_i ↓", "0.200 [0.100, 0.300]"]],
+        [["chair chair_i ↓", "0.200 [0.100, 0.300]"], ["pope accuracy ↑", "0.200 [0.100, 0.300]"]],
     )
     assert remarks(lines) == []
 

@@ -53,12 +53,11 @@ def last_words(answers: list[str]) -> list[list[Mention]]:
 def naive(policy: Policy, example: Example, answer: str, mention: Mention, visible: torch.Tensor) -> float:
     """log p of the mention's tokens, the hidden image tokens masked for every query, in the whole model."""
     inputs = {name: value.clone() for name, value in policy.prompter(example).items()}
-    text, begin = policy.answer_in_format(example.prompt, 1, answer)
-    encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    _, begin, written, spans = policy.written_answer(example.prompt, 1, answer)
     left, right = begin + mention.begin, begin + mention.end
-    word = [place for place, (first, last) in enumerate(encoded["offset_mapping"]) if first < right and last > left]
+    word = [place for place, (first, last) in enumerate(spans) if first < right and last > left]
     start = inputs["input_ids"].shape[1]
-    ids = torch.tensor([encoded["input_ids"]])
+    ids = torch.tensor([written])
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
     mask = torch.ones_like(inputs["input_ids"])
     mask[0, (inputs["input_ids"][0] == policy.image_token_id).nonzero()[:, 0][~visible]] = 0

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from mmpref.errors import InputError, ModelError
+from mmpref.errors import ChatTemplateError, ModelError
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.families import find_family
@@ -45,7 +45,7 @@ def test_shipped_llava_template_becomes_the_vicuna_format(parts):
     assert prompt == f"<s>{SYSTEM} USER: <image>\nQ ASSISTANT:"
     assert whole == prompt + " A</s>"
     assert policy.render_answer((question,), 1, "A") == " A</s>"
-    assert policy.answer_in_format((question,), 1, "A") == (" A</s>", 1)
+    assert policy.written_answer((question,), 1, "A")[:2] == (" A</s>", 1)
     assert policy.tokenizer.chat_template == processor.chat_template
     ids = processor.tokenizer(whole, add_special_tokens=False)["input_ids"]
     assert ids.count(processor.tokenizer.bos_token_id) == 1
@@ -63,9 +63,9 @@ def test_an_answer_that_a_template_writes_otherwise_is_an_error_of_its_row(parts
         "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
     )
     policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
-    assert policy.answer_in_format((Message("user", "Q"),), 0, "A") == (" A", 1)
-    with pytest.raises(InputError, match="changes the answer that begins with '<think>so</think>A'"):
-        policy.answer_in_format((Message("user", "Q"),), 0, "<think>so</think>A")
+    assert policy.written_answer((Message("user", "Q"),), 0, "A")[:2] == (" A", 1)
+    with pytest.raises(ChatTemplateError, match="changes the answer that begins with '<think>so</think>A'"):
+        policy.written_answer((Message("user", "Q"),), 0, "<think>so</think>A")
 
 
 def test_several_turns_are_written_as_llava_was_trained(parts):
@@ -216,7 +216,7 @@ def test_an_answer_stands_behind_the_generation_prompt_whatever_white_space_it_h
     policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
     question = (Message("user", "Q"),)
     assert policy.render(question, 1) == "user <image>\nQ</s>assistant\n"
-    assert policy.answer_in_format(question, 1, "A") == ("A</s>", 0)
+    assert policy.written_answer(question, 1, "A")[:2] == ("A</s>", 0)
     context = (*question, Message("assistant", "A b."))
     assert policy.render(context, 1) == "user <image>\nQ</s>assistant\nA b."
     assert policy.render_answer(context, 1, " C.") == " C.</s>"

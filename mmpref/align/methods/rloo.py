@@ -73,10 +73,17 @@ def _config() -> type[Any]:
 
 
 def _trainer(parts: TrainerParts) -> Any:
-    from mmpref.align.rloo_trainer import NormalizedReward, RlooTrainer, open_reward, prompt_dataset
+    from mmpref.align.rloo_trainer import (
+        NormalizedReward,
+        RlooTrainer,
+        open_reward,
+        prompt_dataset,
+        refuse_lost_inputs,
+    )
     from mmpref.align.served_policy import client_errors
 
     settings: Settings = parts.settings
+    refuse_lost_inputs(parts.policy, parts.pairs)
     reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)
     normalized = NormalizedReward(reward, settings.reward, parts.pairs, parts.scratch / "reward.json")
     with client_errors(settings.server, connecting=True) if settings.server else nullcontext():

@@ -17,15 +17,14 @@ log are DPO's; margins and accuracies are means over the row's rejected answer a
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.align.loss_settings import BetaSettings, no_trl_loss
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext
-from mmpref.align.preference_data import OTHER_PAIR, ROW
+from mmpref.align.preference_data import OTHER_PAIR, ROW, images_sha256
 from mmpref.errors import InputError, UsageError
 from mmpref.tables.rows import REJECTED_POLICY, same_answer
 from mmpref.types import text_of
@@ -55,21 +54,20 @@ class Settings(BetaSettings):
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 0.")
 
 
-def partners(prompts: Sequence[str], images: Callable[[int], Hashable]) -> list[int | None]:
+def partners(prompts: Sequence[str], images: Sequence[Hashable]) -> list[int | None]:
     """The row that each is set beside: its neighbour, where two rows that follow each other ask the same of different
     images; of the others the next one that asks it of another image, round from the end; None where there is none.
 
     Args:
-        images: tells a row's images from other ones.
+        images: of each row, what tells its images from other ones.
     """
     asking: dict[str, list[int]] = {}
     for number, prompt in enumerate(prompts):
         asking.setdefault(prompt, []).append(number)
-    seen = {row: images(row) for rows in asking.values() if len(rows) > 1 for row in rows}
     found: list[int | None] = [None] * len(prompts)
     row = 0
     while row + 1 < len(prompts):
-        if prompts[row] == prompts[row + 1] and seen[row] != seen[row + 1]:
+        if prompts[row] == prompts[row + 1] and images[row] != images[row + 1]:
             found[row], found[row + 1] = row + 1, row
             row += 1
         row += 1
@@ -77,7 +75,7 @@ def partners(prompts: Sequence[str], images: Callable[[int], Hashable]) -> list[
         for place, row in enumerate(rows):
             if found[row] is None:
                 others = (*rows[place + 1 :], *rows[:place])
-                found[row] = next((other for other in others if seen[other] != seen[row]), None)
+                found[row] = next((other for other in others if images[other] != images[row]), None)
     return found
 
 
@@ -93,7 +91,7 @@ class PartnerSource:
         turns = context.data.data.column("prompt").to_pylist()
         self._partners = partners(
             [text_of(messages) for messages in turns],
-            lambda row: tuple(hashlib.sha256(image.content).digest() for image in context.images(row)),
+            images_sha256(context.data),
         )
         if not any(partner is not None for partner in self._partners):
             raise InputError("symmpo needs rows that ask the same question about different images, and none do.")

@@ -82,7 +82,7 @@ class Gallery:
         common.write_page(path, page)
 
     def _image(self, image: ImageData) -> int:
-        key = hashlib.sha256(image.content).digest()
+        key = image.sha256
         if key not in self._thumbnails:
             self._thumbnails[key] = len(self._images)
             self._images.append(_thumbnail(image))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,12 @@ def error_bars(value: Value) -> list[list[float]]:
     return [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
 
 
-def figure_png(figure: Any) -> bytes:
+def figure_png(figure: Any, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The figure as a PNG, with texts in it that are not shown."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    FigureCanvasAgg(figure).print_png(buffer, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -1,4 +1,5 @@
-"""One HTML file about a whole loop: results, training curves, pairs resolved per try, pairs to read. No network."""
+"""One HTML file about a whole loop: results, captions, training curves, pairs resolved per try, pairs to read. No
+network."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.api.wording import recipe_remarks
+from mmpref.bench.finished_model import read_finished
 from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
+from mmpref.cli.pages.study_scenes import Scene, scenes_between
 from mmpref.run import verdict
 from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
@@ -19,6 +22,7 @@ from mmpref.run.results_text import decimals
 from mmpref.run.sample_sizes import intervals_over
 
 SHOWN_PAIRS = 12
+SHOWN_SCENES = 3
 
 
 def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Path:
@@ -33,6 +37,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         verdict=verdict_facts(lines, *verdict.table(lines)),
         over=intervals_over(results.values),
         rows=result_rows(results),
+        scenes=_scenes(evaluated),
         plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
         training=data_url((trained / "training.png").read_bytes()),
@@ -44,6 +49,12 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     path = root / "report.html"
     write_atomic(path, text)
     return path
+
+
+def _scenes(evaluated: Path) -> list[Scene]:
+    """What base and adapter say of a few images; none where CHAIR was not asked."""
+    first, *second = read_finished([evaluated])
+    return scenes_between(first, second[0], (BASE, ADAPTER), SHOWN_SCENES) if second else []
 
 
 def remarks_of(training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.cli.pages.html import data_url, figure_png, render
 from mmpref.cli.pages.study_figures import families, forests, frontiers, leads
 from mmpref.cli.pages.study_scenes import Scene, scenes_of
+from mmpref.cli.pages.study_tables import (
+    BESIDE,
+    OTHERS,
+    TRAINED,
+    fact_lines,
+    grid_lines,
+    markdown_sections,
+    number,
+    paper_remarks,
+)
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
 from mmpref.log import counted
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import p_value_text
 from mmpref.study.claims import Compared, Verdict
-from mmpref.study.conclude import FACTS, TRAINING, Concluded, Conclusions, GridPoint, GridResult, conclude
+from mmpref.study.conclude import FACTS, TRAINING, Concluded, Conclusions, conclude
 from mmpref.study.effects import Effect
 from mmpref.study.lead_curves import LeadCurve
 from mmpref.study.plan_types import Plan
 
 HTML, MARKDOWN = "study.html", "study.md"
+FIGURE = "rows-{}.png"
+"""Files of the figures that the Markdown shows, by their number."""
+FAMILIES = "Rows that differ in a setting"
 RULE = (
     "A claim holds here where its 95 % interval lies wholly where the claim has it, does not where the interval lies "
     "wholly outside (or is too small to matter, where a margin is given), and cannot be told else. Where one of "
@@ -36,7 +49,6 @@ VALUES = (
     "Each value, over the bases that the row was run on; in brackets the difference from the base on these, with its "
     "95 % interval, bold where that excludes 0. They are not corrected for how many there are."
 )
-OUTSIDE = "Where no setting that was tried kept what it had to of the base's, the one that kept most was taken."
 _NAMES = {"holds": "holds here"}
 _CSS = {"holds": "holds", "does not hold": "fails", "cannot be told": "open", "not run": "missing"}
 
@@ -58,7 +70,7 @@ def write_page(plan: Plan, folder: Path) -> Path:
 
 
 def write_study(conclusions: Conclusions, folder: Path, scenes: Sequence[Scene] = (), scenes_title: str = "") -> Path:
-    """Write ``study.html`` and ``study.md`` into a study's folder.
+    """Write ``study.html`` and ``study.md``, with its figures, into a study's folder.
 
     Args:
         scenes: to look at.
@@ -67,9 +79,18 @@ def write_study(conclusions: Conclusions, folder: Path, scenes: Sequence[Scene] 
     Returns:
         The path of the page.
     """
-    write_atomic(folder / MARKDOWN, markdown(conclusions))
+    write_markdown(conclusions, folder / MARKDOWN)
     write_atomic(folder / HTML, page(conclusions, scenes, scenes_title))
     return folder / HTML
+
+
+def write_markdown(conclusions: Conclusions, path: Path) -> None:
+    """Write the Markdown of a study, and beside it the figures that it shows; such as were there before go."""
+    for old in path.parent.glob(FIGURE.format("*")):
+        old.unlink()
+    for place, (_, figure) in enumerate(families(conclusions), 1):
+        write_atomic(path.with_name(FIGURE.format(place)), figure_png(figure))
+    write_atomic(path, markdown(conclusions))
 
 
 def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: str = "") -> str:
@@ -77,7 +98,7 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
     plots = [
         ("Where it pays: the lead against what worlds differ in", leads(conclusions.leads)),
         ("Rows against the base", [figure for table in conclusions.tables[:1] for figure in forests(table)]),
-        ("Rows that differ in a setting", families(conclusions)),
+        (FAMILIES, families(conclusions)),
         ("What it costs: the frontier against KL from the base", frontiers(conclusions)),
     ]
     grids = conclusions.grids
@@ -98,30 +119,26 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
         tables=conclusions.tables,
         scenes=scenes,
         scenes_title=scenes_title,
-        grids=[line for grid in grids for line in _grid_lines(grid)],
+        grids=[line for grid in grids for line in grid_lines(grid)],
         grid_split=", ".join(dict.fromkeys(grid.grid.split for grid in grids)),
         grid_best=", ".join(dict.fromkeys(grid.grid.best for grid in grids)),
         grid_keep=", ".join(dict.fromkeys(grid.grid.keep for grid in grids if grid.grid.keep)),
         facts=[
-            (title, *_facts(names, facts))
+            (title, *fact_lines(names, facts))
             for title, names, facts in (
                 ("The data of each row", FACTS, conclusions.facts),
-                ("The end of each row's training", TRAINING, conclusions.training),
+                (TRAINED, TRAINING, conclusions.training),
             )
             if facts
         ],
+        paper=conclusions.paper,
+        paper_title=BESIDE,
+        paper_remarks=[OTHERS, *paper_remarks(conclusions.paper)] if conclusions.paper else [],
     )
 
 
-def _facts(titles: Mapping[str, str], facts: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
-    """The heading and the lines of a table of what is known of rows."""
-    names = dict.fromkeys(name for of_row in facts.values() for name in of_row)
-    lines = [[row, *(_number(of_row.get(name)) for name in names)] for row, of_row in facts.items()]
-    return ["row", *(titles.get(name, name) for name in names)], lines
-
-
 def markdown(conclusions: Conclusions) -> str:
-    """Verdicts and the main table."""
+    """Verdicts, the main table, and what stands behind it."""
     plan = conclusions.plan
     parts = [f"# {escaped(plan.title)}"]
     if plan.note:
@@ -137,7 +154,7 @@ def markdown(conclusions: Conclusions) -> str:
             [
                 f"{escaped(one.verdict.claim.id)}. {escaped(one.verdict.claim.says)}",
                 f"**{_outcome(one)}**",
-                "<br>".join(escaped(_with_number(effect)) for effect in _effects(one)),
+                "<br>".join(escaped(_withnumber(effect)) for effect in _effects(one)),
                 escaped(_p(one.verdict)) or "–",
             ]
             for one in conclusions.claims
@@ -149,13 +166,15 @@ def markdown(conclusions: Conclusions) -> str:
     for table in conclusions.tables:
         columns = ["row", "over", *(escaped(key.name) for key in table.keys), "KL"]
         rows = [
-            [escaped(line.row), line.over, *map(_cell, line.values, line.changes), _number(line.kl)]
+            [escaped(line.row), line.over, *map(_cell, line.values, line.changes), number(line.kl)]
             for line in table.lines
         ]
         parts += [f"## On {escaped(table.split)}", markdown_table(columns, rows)]
     parts += [VALUES] if conclusions.tables else []
-    if outside := [grid.row for grid in conclusions.grids if grid.outside]:
-        parts.append(f"{OUTSIDE} That is so of {escaped(', '.join(outside))}.")
+    if figures := families(conclusions):
+        parts.append(f"## {FAMILIES}")
+        parts += [f"![{escaped(title)}]({FIGURE.format(place)})" for place, (title, _) in enumerate(figures, 1)]
+    parts += markdown_sections(conclusions)
     return "\n\n".join(parts) + "\n"
 
 
@@ -232,7 +251,7 @@ def _effects(one: Concluded) -> list[dict[str, str]]:
     return lines
 
 
-def _with_number(effect: dict[str, str]) -> str:
+def _withnumber(effect: dict[str, str]) -> str:
     return f"{effect['text']} ({effect['number']})" if effect["number"] else effect["text"]
 
 
@@ -255,27 +274,3 @@ def _p(verdict: Verdict) -> str:
         return ""
     after = "" if verdict.corrected == verdict.outcome else f": {verdict.corrected} after the correction"
     return f"p {p_value_text(verdict.p)}, {p_value_text(verdict.p, verdict.p_holm)}{after}"
-
-
-def _grid_lines(grid: GridResult) -> list[dict[str, Any]]:
-    named = [("base", grid.base)] if grid.base else []
-    named += [(", ".join(f"{key}={value}" for key, value in point.point.items()), point) for point in grid.points]
-    return [
-        {
-            "chosen": point.chosen,
-            "cells": [grid.row if index == 0 else "", name, *_numbers(point), _remark(grid, point)],
-        }
-        for index, (name, point) in enumerate(named)
-    ]
-
-
-def _numbers(point: GridPoint) -> list[str]:
-    return [_number(value) for value in (point.best, point.keep, point.kl)]
-
-
-def _remark(grid: GridResult, point: GridPoint) -> str:
-    return ("chosen, though none kept enough" if grid.outside else "chosen") if point.chosen else ""
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"

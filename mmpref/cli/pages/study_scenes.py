@@ -1,4 +1,4 @@
-"""Scenes for a study's page: what the base says of an image and what an adapter says, with what is not there marked."""
+"""Scenes for a page: what the base says of an image and what an adapter says, with what is not there marked."""
 
 from __future__ import annotations
 
@@ -73,6 +73,13 @@ def scenes(base: Path, adapter: Path, names: tuple[str, str], limit: int = SHOWN
         names: what the two are called.
     """
     first, second = (read_finished([folder])[0] for folder in (base, adapter))
+    return scenes_between(first, second, names, limit)
+
+
+def scenes_between(
+    first: FinishedModel, second: FinishedModel, names: tuple[str, str], limit: int = SHOWN
+) -> list[Scene]:
+    """The same of two evaluated models, which may be of one run."""
     if CHAIR not in first.values or CHAIR not in second.values:
         return []
     found = disagreements(first, second, CHAIR, limit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -45,7 +44,7 @@ class Pictures:
 
     def _numbered(self, block: Sequence[Example]) -> tuple[list[list[int]], list[set[int]]]:
         """The numbers of each example's images, and of each number those of the same picture, itself among them."""
-        digests = [[_digest(image) for image in example.images] for example in block]
+        digests = [[image.sha256 for image in example.images] for example in block]
         known = {digest: one for hashed in self._hashed for digest, one in hashed.items()}
         hashes: dict[bytes, PerceptualHash | None] = {}
         for example, names in zip(block, digests, strict=True):
@@ -66,10 +65,6 @@ class Pictures:
                 index.add(one)
                 indexed.append(of_file[name])
         return [[of_file[name] for name in names] for names in digests], near
-
-
-def _digest(image: ImageData) -> bytes:
-    return hashlib.blake2b(image.content, digest_size=16).digest()
 
 
 def _hash(image: ImageData) -> PerceptualHash | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -60,14 +59,14 @@ class ErringAnnotator:
         ]
 
     def _found(self, search: Search, name: str, boxes: list[Box]) -> list[Box]:
-        image = hashlib.sha256(search.image.content).hexdigest()
+        image = search.image.sha256.hex()
         wrong = stream(0, "errors", image, name).random() < self.share
         return [(0.0, 0.0, 1.0, 1.0)] if wrong and not boxes else [] if wrong else boxes
 
     def _erring(self, pair: Comparison, verdict: Verdict) -> Verdict:
         if verdict.winner is None:
             return verdict
-        images = [hashlib.sha256(image.content).hexdigest() for image in pair.images]
+        images = [image.sha256.hex() for image in pair.images]
         asked = [message.content for message in pair.prompt]
         draw = stream(0, "errors", *images, *asked, *sorted((pair.first, pair.second))).random()
         return (
