@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mmpref.bench.benchmark import Sample
+from mmpref.image_metadata import without_metadata
 from mmpref.log import counted, logger
 from mmpref.run.asked import Asked
 from mmpref.run.training_images import image_digest
@@ -29,8 +30,8 @@ def mark_trained_on(
         return dict(asked)
     marked = {}
     for label, of in asked.items():
-        images = {image_digest(image.content) for sample in samples[label] for image in sample.images if image.content}
-        if shared := len(images & trained):
+        images = {image.content for sample in samples[label] for image in sample.images if image.content}
+        if shared := sum(_is_among(trained, content) for content in images):
             remark = (
                 f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "
                 "trained on: its values there may be too good. Build pairs without them (build-dataset "
@@ -40,3 +41,8 @@ def mark_trained_on(
             of = dataclasses.replace(of, remarks=(*of.remarks, remark))
         marked[label] = of
     return marked
+
+
+def _is_among(trained: Collection[str], content: bytes) -> bool:
+    """Whether an image is, as it is or as a build with ``strip_metadata`` has it."""
+    return image_digest(content) in trained or image_digest(without_metadata(content) or content) in trained
