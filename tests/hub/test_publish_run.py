@@ -351,6 +351,12 @@ def test_a_token_in_a_file_stops_the_push(hub: HubAccount, dataset: Path) -> Non
     assert hub.hub.faults.calls("commit") == []
 
 
+def test_a_folder_of_runs_names_them(hub: HubAccount, dataset: Path) -> None:
+    with pytest.raises(RunError, match="not a run directory") as told:
+        push(hub, dataset.parent)
+    assert told.value.hint == f"Runs in it: {dataset}."
+
+
 def test_what_is_no_finished_run_is_refused(hub: HubAccount, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run directory"):
         push(hub, tmp_path)
