@@ -34,6 +34,7 @@ LAYERS = {
     "registry": 1,
     "recipes": 1,
     "images": 1,
+    "image_metadata": 1,
     "rng": 1,
     "distributed": 2,
     "run": 2,

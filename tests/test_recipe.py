@@ -59,6 +59,40 @@ def test_wrong_values_are_refused(values: dict[str, Any], says: str) -> None:
         schema.build(Outer, values)
 
 
+@dataclass(frozen=True)
+class Several:
+    roots: tuple[str, ...] = ()
+    source: tuple[str, ...] | str | None = None
+    some: tuple[str, ...] | None = None
+    which: tuple[str, ...] | Literal["auto"] = "auto"
+    sizes: tuple[int, ...] = ()
+
+
+def test_one_text_is_a_list_of_one_where_there_may_be_several() -> None:
+    one = schema.build(Several, {"roots": "photos", "some": "a"})
+    assert one == schema.build(Several, {"roots": ["photos"], "some": ["a"]})
+    assert schema.fingerprint(one) == schema.fingerprint(schema.build(Several, {"roots": ["photos"], "some": ["a"]}))
+    kept = schema.build(Several, {"source": "rows.json", "which": "auto"})
+    assert (kept.source, kept.which) == ("rows.json", "auto"), "a setting that takes a text keeps it, and its hash"
+    with pytest.raises(UsageError, match="type tuple"):
+        schema.build(Several, {"sizes": 3})
+
+
+def test_a_recipe_file_names_one_as_it_names_several(tmp_path: Path) -> None:
+    train, evaluate = "train: {{model: m, dataset: {0}, image_root: {0}}}", "evaluate: {{model: m, benchmarks: {1}}}"
+    for name, one, which in (("one", "data", "chair"), ("several", "[data]", "[chair]")):
+        (tmp_path / f"{name}.yaml").write_text("\n".join((train, evaluate)).format(one, which))
+    for command in ("train", "evaluate"):
+        made = [recipe(tmp_path / f"{name}.yaml", command) for name in ("one", "several")]
+        assert schema.fingerprint(made[0]) == schema.fingerprint(made[1])
+
+
+def test_a_key_that_is_misspelt_is_named_before_the_one_that_lacks() -> None:
+    with pytest.raises(UsageError, match="no setting 'naem'") as told:
+        resolve.resolve(Outer, "outer", Outer("x"), {}, {"naem": "x", "name": None})
+    assert told.value.hint == "Did you mean 'name'?"
+
+
 def test_assignments() -> None:
     assert resolve.parse_set(["trainer.learning_rate=5e-6", "a.b=x", "c=true", "d=[1, 2]"]) == {
         "trainer": {"learning_rate": 5e-6},

@@ -12,8 +12,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from mmpref.align.divergence import diverged
 from mmpref.distributed import num_processes
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import UsageError
 from mmpref.log import counted, logger
 from mmpref.run.files import JsonLines
 
@@ -40,15 +41,19 @@ class LogCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return  # Trainer's last message holds timings only.
-        if not math.isfinite(logs["loss"]):
-            raise RunError(
-                f"The loss is {logs['loss']} at step {state.global_step}.",
-                "Train with a lower --learning-rate=NUMBER, a lower --set loss.beta=NUMBER, or in full precision: "
-                "--set dtype=float32",
-            )
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with self._log.appending() as append:
             append(row)
+
+
+class DivergenceCallback(TrainerCallback):
+    """Ends a training at the first logged step whose loss or gradient is not finite."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        # In fp16 the loss is scaled by trial: a gradient that overflows costs a step, and no more.
+        for what, name in {"loss": "loss", **({} if args.fp16 else {"gradient": "grad_norm"})}.items():
+            if logs and not math.isfinite(logs.get(name, 0.0)):
+                raise diverged(what, state.global_step, args.learning_rate)
 
 
 class ScheduleCallback(TrainerCallback):

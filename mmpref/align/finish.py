@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmpref.align.divergence import first_loss
 from mmpref.align.plot import plot
 from mmpref.align.summary import final_metrics, final_steps, log_until, remarks_on
 from mmpref.run.directory import Run, WriteCard
@@ -72,7 +73,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         **trained.facts,
         "final": final,
         "final_over": final_steps(rows),
-        "remarks": remarks_on(final, kl, moving, reference, start, product),
+        "remarks": remarks_on(final, kl, moving, reference, start, product, first_loss(rows)),
         "probe": verification,
     }
     run.finish(facts, write_card)

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.align.callbacks import LogCallback, OnProgress, ProgressCallback, RestoreCallback, StopCallback
+from mmpref.align.callbacks import (
+    DivergenceCallback,
+    LogCallback,
+    OnProgress,
+    ProgressCallback,
+    RestoreCallback,
+    StopCallback,
+)
 from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, step_of
 from mmpref.align.eval_callback import EvalCallback
 from mmpref.distributed import is_model_sharded, main_process_first, process_index
@@ -39,12 +46,14 @@ def fit(
         The evaluations, if there are any.
 
     Raises:
-        RunError: a loss that is not finite, no room on the disk, or a process that made batches and died.
+        RunError: a loss, gradient or weight that is not finite, no room on the disk, or a process that made batches and
+            died.
         KeyboardInterrupt: the user stopped it; a checkpoint is written.
     """
     with main_process_first():
         checkpoint = latest_checkpoint(checkpoints_folder(scratch))
     resumed = step_of(checkpoint) if checkpoint else 0
+    trainer.add_callback(DivergenceCallback())
     if not process_index():
         trainer.add_callback(LogCallback(folder / "log.jsonl", resumed))
     eval_callback = None

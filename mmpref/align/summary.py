@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmpref.align.divergence import divergence_remark
 from mmpref.errors import ChatTemplateError
 from mmpref.log import counted, logger
 from mmpref.reasons import listed, log_skips
@@ -141,6 +142,7 @@ def remarks_on(
     reference: str = "the base model",
     start: str = "the base",
     product: str = "adapter",
+    first_loss: float | None = None,
 ) -> list[str]:
     """What of the end of a training needs to be said in words.
 
@@ -156,8 +158,9 @@ def remarks_on(
         reference: what log-ratios are to.
         start: what training began with.
         product: what was trained: an ``adapter`` or a ``model``.
+        first_loss: `mmpref.align.divergence.first_loss`.
     """
-    remarks = []
+    remarks = [told] if (told := divergence_remark(first_loss, final.get("loss"))) else []
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)
     ratios = (final.get(f"{answer}_log_ratio", 0.0) for answer in ("chosen", "rejected"))

@@ -71,7 +71,7 @@ def train(
         InputError: preference data that cannot be read or has no usable row.
         ModelError: a model that cannot be loaded or trained.
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
-            loss that is not finite, or a saved adapter that is not what was trained.
+            loss, gradient or weight that is not finite, or a saved adapter that is not what was trained.
     """
     from mmpref.align import report_to, trl_options
 
@@ -149,6 +149,7 @@ def _fit_and_save(
     policy, pairs, began = _load(run, recipe, configured)
     fitted = _fit(run, recipe, configured, policy, pairs, began, evaluate, on_progress)
     trainer = fitted.trainer
+    trainer.refuse_diverged()
     verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
     weights, verify = None, None
     if is_sharded(trainer.model):  # all processes have a part in what is saved, and in a forward pass

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, TrainerState
 from mmpref.align import adapter
 from mmpref.align.checkpoints import mark_complete, write_errors
 from mmpref.align.collator import SECOND_BATCH, PreferenceCollator
+from mmpref.align.divergence import refuse_diverged
 from mmpref.align.sharded import is_sharded, prepare_sharding
 from mmpref.align.tuning import parts_of
 from mmpref.distributed import process_index
@@ -121,6 +122,7 @@ class ResumableTrainerMixin(Base):
         return optimizer
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.refuse_diverged()
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with write_errors(str(checkpoint)):
             super()._save_checkpoint(model, trial)
@@ -188,6 +190,16 @@ class ResumableTrainerMixin(Base):
         self.state = state
         self.sample_counts = _read_pending(checkpoint)["sample_counts"]
         return True
+
+    def refuse_diverged(self) -> None:
+        """See that what is trained may be kept. (Of a model that is sharded over processes the log alone is watched.)
+
+        Raises:
+            RunError: a weight that is not finite.
+        """
+        if not is_sharded(self.model):
+            weights = (value for _, value in self._trainable_parameters())
+            refuse_diverged(weights, self.state.global_step, self.args.learning_rate)
 
     def save_trainable(self, path: Path) -> None:
         """Write what is trained, as it is now."""

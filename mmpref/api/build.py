@@ -45,6 +45,7 @@ def build_dataset(
     subsample: int | None = None,
     exclude_images_of: Any = None,
     validation: float | None = None,
+    strip_metadata: bool | None = None,
     keep_rejected: bool | None = None,
     seed: int | None = None,
     builder: Mapping[str, Any] | None = None,
@@ -98,6 +99,8 @@ def build_dataset(
         subsample: draw so many of the rows, by the seed.
         exclude_images_of: evaluation sets (``NAME[:SPLIT]``, or rows in memory) whose images no row may have.
         validation: share of the rows, from 0 to 1, that is held out as a split with images of its own.
+        strip_metadata: take what image files carry beside their pixels, such as the place, out of them; not the
+            orientation.
         keep_rejected: leave the source's rejected answer, and put the method's into ``rejected_policy``.
         seed: of every random draw.
         builder: settings of the method; merged into the recipe's.

@@ -277,6 +277,7 @@ def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
 def _find(one: Named, name: str, recipe: Recipe) -> None:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    from mmpref.sampling.embedders import WITHOUT_NETWORK
     from mmpref.tables._repository import repository
     from mmpref.tables.open import with_split
     from mmpref.tables.table import HUB_FILE
@@ -306,7 +307,8 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         if one.kind == "embedder":
             if unknown and _is_cached(model, revision, "modules.json"):  # not every embedder has the other
                 return
-            raise ModelError(error.message, f"Name another, or a folder: --set {one.key}=NAME") from error
+            hint = f"Name another, or a folder: --set {one.key}=NAME" + (f". {WITHOUT_NETWORK}" if unknown else "")
+            raise ModelError(error.message, hint) from error
         if one.kind == "annotator":
             from mmpref.judges.plugins import JUDGES
 

@@ -167,6 +167,7 @@ def _of_evaluate(benchmarks: Any) -> list[Setting]:
 def _of_benchmarks(names: Any) -> list[Setting]:
     from mmpref.bench.benchmark import BENCHMARKS
 
+    names = [names] if isinstance(names, str) else names  # a recipe file may name one so
     known = [name for name in names if name in BENCHMARKS.names()]
     return [one for name in known for one in settings_of(BENCHMARKS.get(name).settings, prefix=f"benchmark.{name}.")]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mmpref.bench.benchmark import Sample
+from mmpref.image_metadata import without_metadata
 from mmpref.log import counted, warn
 from mmpref.run.asked import Asked
 from mmpref.run.training_images import shortened
-from mmpref.types import ModelRef
+from mmpref.types import ImageData, ModelRef
 from mmpref.vlm.revisions import training_images_of
 
 
@@ -29,8 +30,8 @@ def mark_trained_on(
         return dict(asked)
     marked = {}
     for label, of in asked.items():
-        images = {shortened(image.sha256) for sample in samples[label] for image in sample.images if image.content}
-        if shared := len(images & trained):
+        images = {image.sha256: image for sample in samples[label] for image in sample.images if image.content}
+        if shared := sum(_is_among(trained, image) for image in images.values()):
             remark = (
                 f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "
                 "trained on: its values there may be too good. Build pairs without them (`build-dataset "
@@ -40,3 +41,9 @@ def mark_trained_on(
             of = dataclasses.replace(of, remarks=(*of.remarks, remark))
         marked[label] = of
     return marked
+
+
+def _is_among(trained: Collection[str], image: ImageData) -> bool:
+    """Whether an image is, as it is or as a build with ``strip_metadata`` has it."""
+    stripped = without_metadata(image.content)
+    return any(shortened(each.sha256) in trained for each in (image, *([ImageData(stripped)] if stripped else ())))

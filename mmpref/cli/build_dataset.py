@@ -90,6 +90,12 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     metavar="SHARE",
     help="Hold out about a share of the rows, as a split that shares no image with the rest and is not trained on.",
 )
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    default=None,
+    help="Take place, camera, texts and the like out of JPEG, PNG and WebP files; pixels and orientation stay.",
+)
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
 @click.option(
     "--rho-th",

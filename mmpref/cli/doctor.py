@@ -143,7 +143,9 @@ def _print_needs(needs: Needs, found: list[Device]) -> None:
         _wrapped(
             f"Times are for {PER:,} pairs, in training for an epoch of them (the first: later ones take a quarter "
             f"less), or {PER:,} questions. They and the memory are estimates, no measurements: {UTILISATION:.0%} of "
-            f"what the device does in large products of matrices; {_COMPARED} is one H100. Settings are the paper's. "
+            f"what the device does in large products of matrices; {_COMPARED} is one H100. A command's start, "
+            "its imports and the loading of its models, comes on top, and is most of what few pairs take. Settings are "
+            "the paper's. "
             + (
                 f"A picture of 640 x 480 pixels takes {needs.image_tokens:,} tokens."
                 if needs.measured_image

@@ -174,6 +174,7 @@ def _open_source(
         looks=looks,
         contexts=builder.takes_context,
         skip=recipe.skip or 0,
+        strip_metadata=bool(recipe.strip_metadata),
     )
 
 

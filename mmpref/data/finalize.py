@@ -15,10 +15,11 @@ from mmpref.data.open_source import write_missing_images
 from mmpref.data.plot import PICTURE, plot
 from mmpref.data.pool_size import POOL
 from mmpref.data.shards import Blocks, merge
-from mmpref.data.sources import MISSING
+from mmpref.data.sources import METADATA_LEFT, MISSING
 from mmpref.data.stats import build_report
 from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
+from mmpref.image_metadata import positions_told
 from mmpref.judges.pinned import annotator_facts
 from mmpref.judges.served import PREFIX
 from mmpref.log import counted, logger
@@ -127,6 +128,7 @@ def finish(
     rows = sum(block["rows"] for block in described)
     notes = sum_counts(block.get("notes", {}) for block in described)
     changed = dict(sorted(sum_counts(block.get("changed", {}) for block in described).items()))
+    images = sum_counts(block.get("images", {}) for block in described)
     if rows == 0:
         raise _no_pair(source["id"], splits.name, skips)
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
@@ -138,7 +140,7 @@ def finish(
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     report |= {"repeated": counts} if (counts := repeated.counts()) else {}
-    report["warnings"] += repeated_warnings(counts, rows)
+    report["warnings"] += [*repeated_warnings(counts, rows), *_metadata_warnings(images, changed)]
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     first = {
         reason: (entry["first"][0]["id"], brief(entry["first"][0]["detail"]))
@@ -179,6 +181,20 @@ def finish(
         else None,
     }
     run.finish(facts, write_card)
+
+
+def _metadata_warnings(images: Mapping[str, float], changed: Mapping[str, float]) -> list[str]:
+    """What the images of the pairs still carry beside their pixels.
+
+    Args:
+        images: how many there are, and how many say where they were taken.
+        changed: rows by what was changed of them.
+    """
+    left = int(changed.get(METADATA_LEFT, 0))
+    rows = counted(left, "row has images", "rows have images")
+    kept = f"{rows} that are no whole JPEG, PNG or WebP files. Save them as one of these: their metadata was left in."
+    told = positions_told(int(images.get("with_position", 0)), int(images.get("all", 0)))
+    return [*told, *([kept] if left else [])]
 
 
 def _server(endpoint: tuple[str, str] | None, notes: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, float]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
+from mmpref.image_metadata import has_position, positions_told
 from mmpref.tables.cells import IMAGES, as_number, is_null
 from mmpref.tables.image_cells import name_in_cell, read_images
 from mmpref.tables.image_roots import ImageRoots
@@ -181,6 +182,7 @@ class _Collected:
         self.similarities: list[float] = []
         self.differing: list[float] = []
         self.images: Counter[int] = Counter()
+        self.with_position = 0
         self.methods: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
@@ -283,6 +285,7 @@ class _Collected:
             try:
                 [image], changes = read_images([cell], self.roots)
                 usable.append(image)
+                self.with_position += has_position(image.content)
                 changed.update(changes)
             except ImageError as error:
                 fault = image_fault(error)
@@ -303,7 +306,11 @@ class _Collected:
             "notes": self.notes.as_plain(),
             "words": {"chosen": spread(chosen), "rejected": spread(rejected)},
             "length_bias": bias,
-            "warnings": length_warnings(bias),
+            "warnings": [
+                *length_warnings(bias),
+                *positions_told(self.with_position, sum(count * rows for count, rows in self.images.items())),
+            ],
+            "images_with_position": self.with_position,
             "similarity": {
                 "measured": len(self.similarities),
                 "edges": EDGES,

@@ -58,6 +58,8 @@ class BuildRecipe:
         validation: hold out about this share of the rows as a second split, with images that no other row has.
         annotator: who ranks, rewrites or checks answers, for methods that ask (`mmpref.judges.resolve`).
         builder: settings of the method.
+        strip_metadata: take what JPEG, PNG and WebP files carry beside their pixels (place, camera, thumbnails, texts)
+            out of them, all but the orientation; no pixel is encoded anew.
     """
 
     model: str | None = field(metadata=names("model"))
@@ -87,6 +89,7 @@ class BuildRecipe:
     adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
     adapter_revision: str | None = field(default=None, metadata=recipes.OPTIONAL)
     skip: int | None = field(default=None, metadata=recipes.OPTIONAL)
+    strip_metadata: bool | None = field(default=None, metadata=recipes.OPTIONAL)
     registry: ClassVar[Registry[Builder]] = BUILDERS
 
     def __post_init__(self) -> None:

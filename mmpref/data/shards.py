@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.data.row_facts import FACTS, NUMBERS
 from mmpref.data.validation_split import split_keys
+from mmpref.image_metadata import has_position
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.repeated_pairs import pair_keys
 from mmpref.tables.weights import SPANS
@@ -128,8 +129,10 @@ class Blocks:
         content = buffer.getvalue()
         write_atomic(data, content)
         changed = Counter(note for pair in outcomes if isinstance(pair, Pair) for note in pair.example.notes)
+        images = [image for pair in outcomes if isinstance(pair, Pair) for image in pair.example.images]
         facts = {
             "rows": len(pairs),
+            "images": {"all": len(images), "with_position": sum(has_position(image.content) for image in images)},
             "bytes": len(content),
             "optional": optional,
             "notes": notes or {},

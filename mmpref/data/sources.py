@@ -15,6 +15,7 @@ from mmpref.data.contamination import ExcludedImages
 from mmpref.data.row_facts import Reader, facts_of, objects_of, source_row_of, spans_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
+from mmpref.image_metadata import without_metadata
 from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.columns import read_parts
 from mmpref.tables.image_cells import conversions, find_images
@@ -28,6 +29,9 @@ from mmpref.workers import DeadlyTask
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
+METADATA_REMOVED, METADATA_LEFT = "metadata_removed", "metadata_left"
+"""What is counted of rows whose images were to be without metadata; left is that of files that none can be taken out
+of."""
 NO_PAIR = "no-pair"
 """Reason of a skip: of a row that a reader or a method makes several pairs of, there is none."""
 
@@ -64,6 +68,7 @@ class Source:
         contexts: whether rows are taken whose answers continue a context.
         looks: sees whether images can be decoded; by default in this process.
         skip: pass over so many rows of each table first.
+        strip_metadata: take what images carry beside their pixels out of them (`mmpref.image_metadata`).
 
     Raises:
         InputError: a table without rows, or without columns that are needed.
@@ -82,7 +87,9 @@ class Source:
         looks: Looks | None = None,
         contexts: bool = True,
         skip: int = 0,
+        strip_metadata: bool = False,
     ) -> None:
+        self._strip = strip_metadata
         self._contexts = contexts
         self._limit, self._reader, self._excluded, self._skip = limit, reader, excluded, skip
         self._looks = looks or open_looks(0)
@@ -167,6 +174,9 @@ class Source:
             return Skip(name, "context", "the answers continue one, and this method makes whole answers")
         try:
             images, notes = find_images(read.images, part.roots)
+            if self._strip:
+                images, stripped = _stripped(images)
+                notes = (*notes, *stripped)
         except MissingImageError as error:
             return Skip(name, MISSING, error.name)
         except ImageError as error:
@@ -196,6 +206,17 @@ class Source:
             return _skip(example.id, error)
         checked = replace(example, notes=(*example.notes, *conversions(looks)))
         return self._excluded(checked) if self._excluded else checked
+
+
+def _stripped(images: Sequence[ImageData]) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
+    """Images without metadata, and what is counted of that."""
+    bare = [without_metadata(image.content) for image in images]
+    removed = any(new not in (None, image.content) for new, image in zip(bare, images, strict=True))
+    notes = ((METADATA_REMOVED, removed), (METADATA_LEFT, None in bare))
+    return (
+        tuple(image if new is None else replace(image, content=new) for new, image in zip(bare, images, strict=True)),
+        tuple(note for note, is_so in notes if is_so),
+    )
 
 
 def _skip(name: str, error: ImageError) -> Skip:

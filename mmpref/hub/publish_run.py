@@ -20,6 +20,7 @@ from mmpref.hub._remote import Content
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
 from mmpref.hub.cards.chain import kept_folder
 from mmpref.hub.cards.eval_results import EVAL_FILES
+from mmpref.hub.goes_along import tell_what_goes_along
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
 from mmpref.hub.publish import publish_folder
@@ -107,6 +108,7 @@ def publish_run(
     named, kept = path.resolve().name, kept_run(path)
     path, chain = kept, path if kept != path else None
     manifest, accepted = _checked_manifest(path, license, accept_license)
+    tell_what_goes_along(merged or path, manifest)
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
@@ -169,6 +171,7 @@ def write_run(
     kept = kept_run(path)
     path, chain = kept, path if kept != path else None
     manifest = as_published(_checked_manifest(path, license, accept_license)[0], constants.ENDPOINT)
+    tell_what_goes_along(merged or path, manifest)
     for one in filter(None, (repo_id, base_hub_id)):
         check_repo_id(one)
     with scratch("publish") as stage, disk_errors(folder, "Choose another --to-folder."), _whole(folder) as beside:

@@ -35,6 +35,7 @@ from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import counted, logger
 from mmpref.run.manifest import is_whole_model, read_manifest
 from mmpref.run.results import RESAMPLES, RESULTS, Results
+from mmpref.run.training_images import TRAINING_IMAGES
 from mmpref.text_files import read_text
 
 _EMPTY_CARD = """---
@@ -143,6 +144,7 @@ def stage_adapter(
         merged=merged is not None,
         rounds=rounds,
         curves=(stage / CURVES).is_file(),
+        digests=(stage / TRAINING_IMAGES).is_file(),
     )
     _write_card(chain or path, stage, card)
     what = "Merged model" if merged else "Fine-tuned model" if is_whole_model(manifest) else "LoRA adapter"

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mmpref.errors import InputError, UsageError, reason_of
-from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build, type_hints
+from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build, refuse_unknown, type_hints
 from mmpref.registry import Registry, suggest, yaml_files
 from mmpref.text_files import read_text
 
@@ -231,11 +231,12 @@ def resolve(
     own = for_method(cls, own, {**own, **given, **overrides})
     fitting = fit(own, merge(own, given, overrides)) if fit else own
     values = in_layers(fitting, given, overrides)
-    if partial:
-        values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
-    else:
-        _refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
     try:
+        refuse_unknown(cls, values, f"{command} recipe")  # first: what is missing may be there, misspelt
+        if partial:
+            values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
+        else:
+            _refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
         return build(cls, values, f"{command} recipe")
     except UnknownSettingError as error:
         raise UnknownSettingError(

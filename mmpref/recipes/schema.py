@@ -60,11 +60,9 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
         UnknownSettingError: an unknown key.
         UsageError: a missing one, or a value of another type.
     """
+    refuse_unknown(cls, values, where)
     hints = type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            raise UnknownSettingError(where, str(key), list(fields))
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -79,6 +77,17 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_as_text(item) for item in value]
     return _TRUTHS[value] if isinstance(value, bool) else value
+
+
+def refuse_unknown(cls: type, values: Mapping[str, Any], where: str = "recipe") -> None:
+    """See that a dataclass has a field of every key's name.
+
+    Raises:
+        UnknownSettingError: it has none.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
+    if (key := next((key for key in values if key not in known), None)) is not None:
+        raise UnknownSettingError(where, str(key), known)
 
 
 _NAMES = {int: "a whole number", float: "a number"}
@@ -101,6 +110,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return build(hint, value, where)
         if isinstance(value, hint):
             return value
+    if origin is tuple and arguments[0] is str and isinstance(value, str):
+        value = [value]  # as a recipe file has one of several that there may be
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
@@ -118,6 +129,8 @@ def _coerce_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in arguments:
         return None
     inner = [argument for argument in arguments if argument is not type(None)]
+    if isinstance(value, str):  # before it is a list of one, it is a text
+        inner = [argument for argument in inner if typing.get_origin(argument) is not tuple] or inner
     for argument in inner[:-1]:
         with contextlib.suppress(UsageError):
             return _coerce(value, argument, where)

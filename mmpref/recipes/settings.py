@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 from mmpref.recipes.schema import type_hints
@@ -139,8 +140,17 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], sect
         meant = [key for habit in called_here(name) for last, key in named if last == habit]
         same = sorted(meant, key=lambda key: not key.startswith(section))[:1]
     return _did_you_mean(
-        same or _nearest(name, [*by_key.items(), *((key, alias) for alias, key in aliases.items())], section)
+        same
+        or _nearest(
+            name, [*by_key.items(), *_blocks(by_key), *((key, alias) for alias, key in aliases.items())], section
+        )
     )
+
+
+def _blocks(keys: Iterable[str]) -> list[tuple[str, str]]:
+    """The mappings that keys stand in, and the last part of each one's own key."""
+    blocks = {block for key in keys for block in accumulate(key.split(".")[:-1], "{}.{}".format)}
+    return [(block, block.rpartition(".")[2]) for block in sorted(blocks)]
 
 
 def _nearest(name: str, named: Sequence[tuple[str, str]], section: str) -> list[str]:

@@ -41,6 +41,10 @@ _PACKAGES = (
 )
 
 
+_SHOWN = 8
+"""Runs of a folder that a message names."""
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """The ``run.json`` of a finished run.
 
@@ -51,7 +55,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         known = (path / STATE).is_dir()
         what = "is an unfinished run" if known else "is not a run directory"
-        hint = "Run the command that made it again." if known else path_hint(str(path), "")
+        hint = "Run the command that made it again." if known else _runs_in(path) or path_hint(str(path), "")
         raise RunError(f"{path} {what} (no {MANIFEST}).", hint)
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
@@ -60,6 +64,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("recipe"), dict) or "command" not in manifest:
         raise RunError(f"{file} is not a run manifest (it needs at least 'command' and 'recipe').")
     return manifest
+
+
+def _runs_in(path: Path) -> str:
+    """The finished runs that lie in a folder, such as that of a reproduction; "" where there are none."""
+    with contextlib.suppress(OSError):
+        runs = sorted({file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}")})
+        shown = ", ".join(str(run) for run in runs[:_SHOWN])
+        return f"Runs in it: {shown}{', ...' if len(runs) > _SHOWN else '.'}" if runs else ""
+    return ""
 
 
 def is_whole_model(manifest: Mapping[str, Any]) -> bool:

@@ -11,6 +11,14 @@ from mmpref.vlm.pinned_models import commit_facts, commit_now, pin_commits
 T = TypeVar("T")
 
 
+WITHOUT_NETWORK = (
+    "Without a network that is a folder of a sentence-transformers model, brought from elsewhere. The one that ships, "
+    "pkg:mmpref.testbed/embedder, knows the testbed's words alone, and other texts are mostly alike to it: it shows "
+    "that a build runs, and no more."
+)
+"""What to name in the place of an embedder that is not in the cache."""
+
+
 def embedder_commit(spec: str) -> str | None:
     """The commit that ``ID`` or ``ID@REVISION`` means now; None for a folder, and where it cannot be told."""
     return commit_now(spec, ("config.json", "modules.json"))  # not every embedder has the first

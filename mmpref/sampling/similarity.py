@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ModelError
 from mmpref.hub_cache import cache_first
 from mmpref.registry import resolve_path
-from mmpref.sampling.embedders import embedder_commit
+from mmpref.sampling.embedders import WITHOUT_NETWORK, embedder_commit
 from mmpref.sampling.sentences import split
 from mmpref.vlm.revisions import ref_of
 
@@ -43,7 +43,7 @@ class Similarity:
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"Cannot load the similarity model {model}: {' '.join(str(error).split())[:300]}",
-                "Name another with --similarity-model (a Hub id or a folder).",
+                f"Name another with --similarity-model (a Hub id or a folder). {WITHOUT_NETWORK}",
             ) from error
         self._window: int | None = self._model.max_seq_length
 

@@ -171,6 +171,8 @@ class TableReader:
             hint = "build-dataset with --set keep_rejected=true writes two rejected answers."
         elif "rejected" in self._needs:
             hint = "Preference data has prompt, chosen, rejected and images."
+            if missing == ["rejected"]:
+                hint += " `mmpref build-dataset --source` makes pairs of rows with one answer."
         else:
             hint = HINT
         raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns}.{unread}", hint)

@@ -239,6 +239,9 @@ def test_rows_in_memory_get_names() -> None:
         ),
         ("evaluate", {"benchmarks": "pope", "set": {"benchmark.chair.data": "x"}}, "Name it with --benchmark=chair"),
         ("evaluate", {"benchmark": {"pop": {}}}, "Did you mean 'pope'"),
+        ("evaluate", {"set": {"benchmraks": ["pope"]}}, "no setting 'benchmraks'. Did you mean 'benchmarks'"),
+        ("evaluate", {"set": {"benchmrk.pope.data": "x"}}, "no setting 'benchmrk'. Did you mean 'benchmark'"),
+        ("train", {"set": {"lroa.r": 4}}, "no setting 'lroa'. Did you mean 'lora'"),
     ],
 )
 def test_the_blocks_of_a_recipe_are_checked(command: str, options: dict[str, Any], message: str) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.image_metadata import without_metadata
 from mmpref.run.training_images import TRAINING_IMAGES, shortened, write_training_images
 from mmpref.types import ImageData
+from tests.test_image_metadata import photo
 
 from .conftest import MODEL, png, pope_row, write_rows
 
@@ -51,3 +53,17 @@ def test_an_adapter_without_them_is_evaluated_without_a_word(trained: Path, tmp_
     file = write_rows(tmp_path / "pope.jsonl", [pope_row(0, base64.b64encode(IMAGES[0]).decode())])
     recipe = EvaluateRecipe(MODEL, ("pope",), adapter=str(trained), benchmark={"pope": {"data": str(file)}})
     assert not any("trained on" in line for line in evaluate(recipe, tmp_path / "run").get("remarks", []))
+
+
+def test_an_image_is_known_by_what_is_left_of_it_without_its_metadata(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    camera = photo("JPEG", 6)
+    bare = without_metadata(camera)
+    assert bare
+    assert bare != camera
+    write_training_images(trained, [shortened(ImageData(bare).sha256)])
+    rows = [pope_row(n, base64.b64encode(image).decode()) for n, image in enumerate((camera, IMAGES[0]))]
+    settings = {"pope": {"data": str(write_rows(tmp_path / "pope.jsonl", rows))}}
+    evaluate(EvaluateRecipe(MODEL, ("pope",), adapter=str(trained), benchmark=settings), tmp_path / "run")
+    assert "1 of its 2 images are among those" in caplog.text

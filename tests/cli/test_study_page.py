@@ -207,9 +207,7 @@ def test_rows_with_figures_of_the_paper_stand_beside_them(conclusions: Conclusio
     assert f"| bdhs | paper | 75.58 | – |\n|  | ours | {recall} | {accuracy} |" in section
     assert "| sft |" not in section, "of it there is no figure"
     assert "Ours is the mean of 1 run a row." in section
-    parsed = _Text()
-    parsed.feed(page(beside))
-    assert recall in parsed.text.partition("Beside the paper")[2]
+    assert recall in Markup(page(beside)).text.partition("Beside the paper")[2]
 
 
 def test_the_same_ledger_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mmpref.data.inspect import Sample, inspect
 from mmpref.errors import InputError
 from mmpref.tables.open import open_table
+from tests.test_image_metadata import photo
 
 
 def _row(png: bytes, **changes: Any) -> dict[str, Any]:
@@ -141,3 +142,10 @@ def test_no_cell_makes_a_long_report(tmp_path: Path, png: bytes) -> None:
     report = _report(tmp_path, [_row(png, id=long, source=long, method=long, **{long: 1}), _row(png, source="nan")])
     assert len(json.dumps(report)) < 5000
     assert report["sources"] == {f"{'x' * 100}... (300,000 characters)": 1, "unknown": 1}
+
+
+def test_images_that_say_where_they_were_taken_are_counted(tmp_path: Path, png: bytes) -> None:
+    report = _report(tmp_path, [_row(png), _row(photo("JPEG")), _row(png)])
+    assert report["images_with_position"] == 1
+    assert [told for told in report["warnings"] if told.startswith("1 of 3 images say where they were taken (GPS)")]
+    assert _report(tmp_path, [_row(png)])["images_with_position"] == 0

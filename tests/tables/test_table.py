@@ -47,6 +47,12 @@ def _refusal(rows: Table, folder: Path) -> str:
     return one
 
 
+def test_rows_with_one_answer_are_told_what_makes_pairs_of_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lacks rejected") as told:
+        inspect(table({"image": CELL, "messages": [USER, ASSISTANT]}))
+    assert "`mmpref build-dataset --source` makes pairs of rows with one answer" in told.value.hint
+
+
 def test_a_table_without_rows_is_refused_by_all_in_the_same_words(tmp_path: Path) -> None:
     assert _refusal(table(), tmp_path) == "me/rows (train) has no rows."
     with pytest.raises(InputError, match=r"^me/rows \(train\) has no rows"):

@@ -92,9 +92,10 @@ class _Chair(QuestionTask[ChairSettings]):
             )
         self.remarks = (
             f"chair has no table of synonyms: it looks for the {len(names)} objects that {table.name} names, each by "
-            "that one name. Other words for them, and other things, are not seen: hallucinations of these do not "
-            "count. --set benchmark.chair.synonyms=FILE says more (one line an object, its name first, synonyms behind "
-            "it).",
+            "that one name, with plurals by English rules: of another language it finds some and misses others. Other "
+            "words for them, and other things, are not seen: hallucinations of these do not count. "
+            "--set benchmark.chair.synonyms=FILE says more (one line an object, its name first, synonyms and plurals "
+            "behind it).",
         )
         return Synonyms.of(names)
 

@@ -43,6 +43,7 @@ from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
 from mmpref.run.results_text import decimals, fixed
+from mmpref.run.training_images import TRAINING_IMAGES
 
 CURVES = "training.png"
 """The picture of a training's curves, which its card shows where it is there."""
@@ -62,7 +63,8 @@ def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
         path: the run directory.
         manifest: what ``run.json`` holds or will hold.
     """
-    write_atomic(path / "README.md", model_card(manifest, curves=(path / CURVES).is_file()))
+    curves, digests = ((path / name).is_file() for name in (CURVES, TRAINING_IMAGES))
+    write_atomic(path / "README.md", model_card(manifest, curves=curves, digests=digests))
 
 
 def model_card(
@@ -74,6 +76,7 @@ def model_card(
     merged: bool = False,
     rounds: str = "",
     curves: bool = False,
+    digests: bool = False,
 ) -> str:
     """The text of an adapter's card.
 
@@ -84,6 +87,7 @@ def model_card(
         merged: what is published is the base with the adapter's weights in it.
         rounds: of a chain, what every round did (`mmpref.hub.cards.chain`).
         curves: the picture `CURVES` lies beside the card.
+        digests: those of the images of the training do (`mmpref.run.training_images`).
 
     Raises:
         HubError: the metadata would be broken.
@@ -151,6 +155,7 @@ def model_card(
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
         watched=watched,
         curves=CURVES if curves else "",
+        digests=digests,
         kept=kept,
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),

@@ -82,6 +82,7 @@ def test_results_without_a_table_of_synonyms_say_so(tmp_path: Path) -> None:
     rows.write_text(json.dumps({"image": "a.png", "objects": ["cup", "box"]}) + "\n")
     plan = load_plan("chair", "chair", {"data": str(rows)}, None)
     [remark] = plan.remarks
+    assert "plurals by English rules" in remark
     assert remark.startswith("chair has no table of synonyms: it looks for the 2 objects that")
     assert asked_of(plan, "").changed == {"synonyms": None}
     plan = load_plan("chair", "chair", {"data": str(rows), "synonyms": SETTINGS.synonyms}, None)

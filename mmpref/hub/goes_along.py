@@ -1,0 +1,39 @@
+"""What is published of a run that nobody may have thought of; said before anything is uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmpref.image_metadata import has_position, positions_told
+from mmpref.log import counted, logger
+from mmpref.run.training_images import TRAINING_IMAGES, read_training_images
+
+
+def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Say of a dataset how many of its images say where they were taken, as its files are; of an adapter that digests
+    of the images it was trained on go along.
+
+    Args:
+        path: of the run, or of the model that its adapter was merged into.
+        manifest: of the run.
+    """
+    images = [has_position(content) for entry in manifest.get("data", ()) for content in _images(path / entry["path"])]
+    for told in positions_told(sum(images), len(images)):
+        logger.warning("Warning: %s", told)
+    if digests := read_training_images(path / TRAINING_IMAGES):
+        logger.info(
+            "%s goes along, with digests of the %s that training saw: who has one of them can tell by it. Delete the "
+            "file first where nobody may know.",
+            TRAINING_IMAGES,
+            counted(len(digests), "image"),
+        )
+
+
+def _images(file: Path) -> Iterator[bytes]:
+    """The encoded images of a data file, a few rows in memory at a time; none of one that is missing."""
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(file).iter_batches(batch_size=16, columns=["images"]) if file.is_file() else ():
+        yield from (image["bytes"] for row in batch.column(0).to_pylist() for image in row if image["bytes"])
