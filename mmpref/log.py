@@ -4,7 +4,7 @@ and counts."""
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 
 logger = logging.getLogger("mmpref")
@@ -25,16 +25,17 @@ def each_once() -> Iterator[None]:
 def warn(text: str) -> None:
     """Warn of what results may say again."""
     said = _SAID.get()
-    if said is None:
-        logger.warning("Warning: %s", text)
-    elif text not in said and logger.isEnabledFor(logging.WARNING):
+    if said is not None and logger.isEnabledFor(logging.WARNING):
+        if text in said:
+            return
         said.add(text)
-        logger.warning("Warning: %s", text)
+    logger.warning("Warning: %s", text)
 
 
-def was_said(text: str) -> bool:
-    """Whether `warn` has said it already."""
-    return text in (_SAID.get() or ())
+def unsaid(texts: Iterable[str]) -> list[str]:
+    """Those that `warn` has not said yet."""
+    said = _SAID.get() or ()
+    return [text for text in texts if text not in said]
 
 
 @contextlib.contextmanager

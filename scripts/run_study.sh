@@ -7,10 +7,9 @@ if [ "$NAME" = sizes ]; then EXTRAS="[vision]"; fi # which Qwen2.5-VL's processo
 setup "$EXTRAS"
 OUT="runs/reproduce-$NAME"
 if [ -d "model_cards/$NAME" ] && [ ! -d "$OUT" ]; then
-  mkdir -p runs
-  cp -r "model_cards/$NAME" "$OUT"
+  mkdir -p "$OUT"
   # What is measured of the study's bases goes on with them: another machine would train others of the same seeds.
-  mkdir -p "$OUT/bases"
-  cp -rn model_cards/study/bases/. "$OUT/bases"
+  if [ -d model_cards/study/bases ]; then cp -r model_cards/study/bases "$OUT"; fi
+  cp -r "model_cards/$NAME/." "$OUT"
 fi
 "$PY" -m mmpref reproduce "$NAME" --output "$OUT" --minutes "$MINUTES" --jobs "$(getconf _NPROCESSORS_ONLN)"

@@ -95,11 +95,12 @@ def inspect(
         The report, with problems by kind, row and column; or the `Diagnosis`, with its conclusion.
 
     Raises:
-        UsageError: neither dataset nor model, a dataset and a source, or an adapter without its base.
+        UsageError: neither dataset nor model, a dataset and a source, an adapter without its base, or a revision
+            without its adapter.
         InputError: no such dataset or split, no rows, or rows that are no preference data.
         ModelError: a model that cannot be loaded.
     """
-    refuse_no_base(model, adapter)
+    refuse_no_base(model, adapter, adapter_revision)
     adapted: dict[str, Any] = {"adapter": adapter, "adapter_revision": adapter_revision}
     if dataset is None:
         if model is None:
@@ -121,10 +122,12 @@ def inspect(
     )
 
 
-def refuse_no_base(model: Any, adapter: Any) -> None:
+def refuse_no_base(model: Any, adapter: Any, adapter_revision: str | None) -> None:
     """Raises:
-    UsageError: an adapter without a model.
+    UsageError: an adapter without a model, or a revision without an adapter.
     """
+    if adapter_revision is not None and adapter is None:
+        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
     if adapter is not None and model is None:
         raise UsageError("An adapter is inspected on its base, and none is named.", "Name it with --model=BASE.")
 

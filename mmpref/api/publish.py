@@ -155,14 +155,13 @@ def stage(
     kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
     if not name:
         raise UsageError(NO_ID.format(run=run), f"Name it: --hub-{kind_of(path)}-id=NAMESPACE/NAME")
+    base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
+    refuse_folder(path, into)
     manifest, results = read_manifest(path), None
     if manifest["command"] == "evaluate" and not samples_only:
         if merge:
             raise UsageError("The results are the adapter's, not those of a merged model.", "Leave --merge out.")
-        refuse_folder(path, into)
         results, path = path, evaluated_run(path, manifest)
-    base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
-    refuse_folder(path, into)
     kept = _kept(path, kind)
     with scratch("merged") as merged:
         if merge:

@@ -16,8 +16,8 @@ from mmpref.tables.messages import Unusable
 from mmpref.tables.table import Row, Table
 
 _LARGEST = 2_000_000_000
-"""Bytes of a file or folder beyond which its rows surely hold their images, and reading it all only to look would take
-long."""
+"""Bytes of a file or folder beyond which only the step itself looks: to open rows is to read all of their files, or of
+a folder of images."""
 
 
 def check_rows(recipe: Any, made: Collection[str] = ()) -> None:

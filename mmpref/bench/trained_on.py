@@ -34,8 +34,8 @@ def mark_trained_on(
         if shared := sum(_is_among(trained, image) for image in images.values()):
             remark = (
                 f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "
-                "trained on: its values there may be too good. Build pairs without them (build-dataset "
-                "--exclude-images-of), or report on other images."
+                "trained on: its values there may be too good. Build pairs without them (`build-dataset "
+                "--exclude-images-of`), or report on other images."
             )
             warn(remark)
             of = dataclasses.replace(of, remarks=(*of.remarks, remark))

@@ -1,8 +1,8 @@
 """What is to be said where answers could not be read as their benchmark reads them: it counts them all the same, as
 wrong or as what its rule makes of them, and so measures whether answers have its form.
 
-Where the base's answers could be read and the adapter's could not, the adapter has garbled them; else the prompt does
-not ask for the form."""
+Where most of the adapter's could be read of its base, the adapter has garbled them; else the prompt does not ask for
+the form."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def unread(values: Sequence[Value], plans: Sequence[Plan]) -> list[str]:
 
 _GARBLED = (
     " Most of the base's can be read: it is the adapter that garbles them, not the prompt. One that moves the model"
-    " less (a lower --learning-rate, fewer --epochs) may keep their form."
+    " less (a lower learning rate, fewer epochs) may keep their form."
 )
 
 

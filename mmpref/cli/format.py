@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.log import counted, was_said
+from mmpref.log import counted, unsaid
 from mmpref.run.results import ALL
 from mmpref.run.results_text import decimals, interval_text
 from mmpref.run.sample_sizes import PAIRED, intervals_over
@@ -35,9 +35,8 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
     print_verdict(lines, *verdict.table(lines))
     print_text(intervals_over(results.values))
     manifest = manifest or {}
-    for remark in manifest.get("remarks", []):
-        if not was_said(remark):
-            print_text(f"Note: {remark}")
+    for remark in unsaid(manifest.get("remarks", [])):
+        print_text(f"Note: {remark}")
     click.echo()
     columns, rows = print_fitting(TITLE, results.table(), results.table(brief=True))
     for value in results.values:

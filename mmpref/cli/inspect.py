@@ -104,7 +104,7 @@ def command(
         _diagnose(model, source, rows, synonyms, {**adapted, **where}, as_json)
         return
     refuse_source(source)
-    refuse_no_base(model, adapter)
+    refuse_no_base(model, adapter, adapter_revision)
     click.echo(f"Reading {dataset}.", err=True)
     gallery = Gallery(samples) if html else None
     inspection = run_inspect(

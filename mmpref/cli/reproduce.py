@@ -14,6 +14,7 @@ from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
 from mmpref.errors import UsageError
+from mmpref.log import unsaid
 from mmpref.recipes import resolve
 from mmpref.registry import suggest
 from mmpref.run.manifest import MANIFEST, read_manifest
@@ -218,7 +219,7 @@ def _print(root: Path, report: Path) -> None:
             common.print_run(result(root / step, read_manifest(root / step)))
     if (root / "evaluate" / RESULTS).is_file():
         manifest = read_manifest(root / "evaluate")
-        remarks = recipe_remarks(manifest.get("remarks", []), "evaluate")
+        remarks = recipe_remarks(unsaid(manifest.get("remarks", [])), "evaluate")
         print_results(Results.read(root / "evaluate"), {**manifest, "remarks": remarks})
     for path in (root / "build-dataset", root / "train", root / "evaluate"):
         if path.is_dir():

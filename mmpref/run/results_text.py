@@ -19,9 +19,9 @@ _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def is_garbled(base: float, adapter: float) -> bool:
-    """Whether it is the adapter that answers could not be read of, not the prompt: by the share of such answers of the
-    base, which few or less than half are, and of the adapter."""
-    return base <= FEW_UNREAD < adapter or base <= 0.5 < adapter
+    """Whether it is the adapter's doing, not the prompt's, that its answers cannot be read: by the shares of such
+    answers of both. More than a few cannot, and most of these would not be at the base's share."""
+    return adapter > max(FEW_UNREAD, 2 * base)
 
 
 def decimals(value: float) -> int:

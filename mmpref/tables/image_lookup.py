@@ -71,12 +71,13 @@ class ImageLookup:
                 f"{which} of {self._where} is {'' if several else 'not '}found {under}. First: {self._first}.",
                 "Name the folder that paths are relative to with --image-root.",
             )
+        missing = self._seen - self._found
         logger.warning(
             "Warning: %s%s images of %s, %s %s not found %s; rows without theirs are skipped. First: %s. %s",
             "of the first " if self.is_done else "of ",
             f"{self._seen:,}",
             self._where,
-            f"{(missing := self._seen - self._found):,}",
+            f"{missing:,}",
             "is" if missing == 1 else "are",
             under,
             self._first,

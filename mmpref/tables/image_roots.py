@@ -257,8 +257,9 @@ class _Folder:
         return (self._path / name).resolve().is_relative_to(self._path)
 
     def has(self, name: str) -> bool:
-        # In this order: of a name that is not there, whose other forms follow, resolving takes most of the time.
-        return (self._path / name).is_file() and self._inside(name)
+        # What lies outside is not even looked at: nobody here may be allowed to. Of a name that cannot lead there but
+        # by a link, the file is looked for first: where it is not, resolving would take most of the time.
+        return bool(_plain_parts(name) or self._inside(name)) and (self._path / name).is_file() and self._inside(name)
 
     def leads_out(self, name: str) -> bool:
         climbs = ".." in PurePosixPath(name).parts

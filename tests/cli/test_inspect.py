@@ -131,6 +131,8 @@ def test_a_chinese_answer_has_as_many_words_as_characters(dataset: Path, tmp_pat
         (["--model", "me/vlm", "--html", "page.html"], "--html shows the rows of a dataset"),
         (["--adapter", "me/adapter"], "An adapter is inspected on its base, and none is named"),
         (["pairs.jsonl", "--adapter", "me/adapter"], "An adapter is inspected on its base, and none is named"),
+        (["--model", "me/vlm", "--adapter-revision", "main"], "There is no adapter that adapter_revision could be of"),
+        (["pairs.jsonl", "--adapter-revision", "main"], "There is no adapter that adapter_revision could be of"),
     ],
 )
 def test_what_to_inspect_is_named(words: list[str], says: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mmpref.bench.unread import _GARBLED
 from mmpref.cli.pages.html import render
 from mmpref.cli.pages.report import remarks_of
 from tests.cli.looped import report_page
@@ -41,6 +42,10 @@ def test_the_page_says_that_no_step_was_better() -> None:
         "The adapter barely moved.",
     ]
     assert remarks_of({**training, "best": {**best, "base": 0.2}}, {"remarks": ["Few."]})[1:] == ["Few."]
+
+
+def test_what_an_evaluation_says_of_other_commands_names_no_keys_of_its_own() -> None:
+    assert remarks_of({}, {"remarks": [_GARBLED]}) == [_GARBLED], "whose section has no such keys"
 
 
 def test_the_page_advises_in_the_words_of_the_recipe() -> None:

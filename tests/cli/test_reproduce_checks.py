@@ -13,8 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from mmpref.cli.main import program
+from mmpref.cli.reproduce import _print
 from mmpref.errors import MmprefError
+from mmpref.log import each_once, warn
 from mmpref.recipes.resolve import merge
+from tests.hub.runs import evaluation_run
 
 pytestmark = pytest.mark.usefixtures("no_hub")
 MODEL = "pkg:mmpref.testbed/model"
@@ -141,3 +144,16 @@ def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, cap
     result = CliRunner().invoke(program, [*rounds, "--output", str(tmp_path / "rounds")])
     assert result.exit_code == 0, result.output
     assert re.search(told, caplog.text), "each of the three rounds has a row"
+
+
+def test_results_do_not_say_again_what_a_recipes_check_has_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remark = "Few. --set benchmark.pope.suffix=TEXT asks for the form that is read."
+    evaluation_run(tmp_path / "evaluate", remarks=[remark])
+    with each_once():
+        _print(tmp_path, tmp_path / "report.html")
+        assert "Note: Few. `benchmark.pope.suffix: TEXT` asks" in capsys.readouterr().out
+        warn(remark)
+        _print(tmp_path, tmp_path / "report.html")
+        assert "Few." not in capsys.readouterr().out

@@ -94,6 +94,11 @@ def test_ones_own_data_are_not_the_benchmark_in_the_metadata() -> None:
     assert published_data(_own()) == [], "no leaderboard is asked about one's own data"
 
 
+def test_settings_that_are_no_words_stand_in_the_metadata_as_in_json() -> None:
+    [entry] = model_index("mine", _own(changed={"yes_words": "да", "no_words": ["нет", "не"]}))[0]["results"]
+    assert entry["dataset"]["args"]["changed_settings"] == {"yes_words": "да", "no_words": '["нет", "не"]'}
+
+
 def test_published_data_under_another_prompt_do_not_bear_the_benchmarks_name() -> None:
     published = {"id": "lmms-lab/POPE", "split": "test", "revision": COMMIT, "fingerprint": COMMIT}
     results = _own(data=published, changed={"suffix": ""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def test_nothing_outside_of_a_root_is_read(tmp_path: Path) -> None:
     assert found.read("../secret.jpg").name == "secret.jpg"
     with pytest.raises(ImageError, match="leaves its root"):
         found.read("../other.jpg")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_path_through_a_folder_of_somebody_else_is_found_by_its_end(tmp_path: Path) -> None:
+    for name in ("photos", "closed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"a")
+    (tmp_path / "closed").chmod(0)
+    found = ImageRoots([tmp_path / "photos"])
+    assert found.finds(str(tmp_path / "closed/photos/a.jpg"))
+    assert found.read(str(tmp_path / "closed/photos/a.jpg")).content == b"a"
 
 
 def test_a_missing_image_says_its_name(tmp_path: Path) -> None:

@@ -73,9 +73,14 @@ def _changed(asked: Asked) -> dict[str, Any] | None:
     if asked.changed is None:
         return None
     return {
-        name: value if isinstance(value, int | float) else clip(str(value), _SETTING)
+        name: value if isinstance(value, int | float) else clip(_written(value), _SETTING)
         for name, value in json.loads(json.dumps(asked.changed)).items()
     }
+
+
+def _written(value: Any) -> str:
+    """As it stands in a file of settings: words as they are, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _slug(name: str) -> str:

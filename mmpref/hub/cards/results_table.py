@@ -78,7 +78,7 @@ class Line:
 
     @property
     def is_garbled(self) -> bool:
-        """Whether the base's answers could be read, and those of the adapter could not."""
+        """Whether it is the adapter that garbles answers, as `mmpref.run.results_text.is_garbled` has it."""
         return self.unread is not None and is_garbled(*self.unread)
 
     @property
@@ -235,7 +235,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
     ]
     columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
     parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
-    if remarks := {f"* {text(remark)}": None for of in asked.values() for remark in of.remarks}:
+    if remarks := dict.fromkeys(f"* {text(remark)}" for of in asked.values() for remark in of.remarks):
         parts.append("\n".join(remarks))
     if any(not of.official for of in asked.values()):
         parts.append(
