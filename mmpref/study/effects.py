@@ -39,8 +39,8 @@ class Effect:
         against: the row that it is compared with; None for a value.
         split: name of the evaluation.
         bases: seeds of the base models that it is over.
-        seeds: training seeds a base, of the row and of what it is compared with if that is trained; the fewest where
-            rows or bases differ in that.
+        seeds: the fewest and the most training seeds a base, of the row and of what it is compared with if that is
+            trained.
         images: on how many images.
         higher_is_better: None where neither is.
     """
@@ -51,7 +51,7 @@ class Effect:
     key: Key
     estimate: Estimate
     bases: tuple[int, ...]
-    seeds: int
+    seeds: tuple[int, int]
     images: int
     higher_is_better: bool | None
 
@@ -95,7 +95,9 @@ class Effect:
     @property
     def runs(self) -> str:
         """How many bases and seeds."""
-        return f"{counted(len(self.bases), 'base')} x {counted(self.seeds, 'seed')}"
+        fewest, most = self.seeds
+        seeds = counted(most, "seed")
+        return f"{counted(len(self.bases), 'base')} x {f'{fewest} to {seeds}' if fewest < most else seeds}"
 
     @property
     def base_range(self) -> tuple[float, float]:
@@ -195,6 +197,7 @@ class Effects:
         if metric is None or not images:  # a run without a single usable answer leaves nothing to compare on
             return None
         per_base = [self._of_base([each[base] for each in cells], [row, against], base, key, split) for base in bases]
+        seeds = [len(cells[place][base]) for place in self._trained(row, against) for base in bases]
         units = per_base[0] if len(bases) == 1 else np.stack([of_base.mean(0) for of_base in per_base])
         return Effect(
             row,
@@ -203,7 +206,7 @@ class Effects:
             key,
             estimate(units, self.seed),
             tuple(bases),
-            min(len(cells[place][base]) for place in self._trained(row, against) for base in bases),
+            (min(seeds), max(seeds)),
             images,
             metric.higher_is_better,
         )

@@ -33,8 +33,16 @@ def test_values_are_the_means_of_what_was_measured(tmp_path: Path) -> None:
     assert value is not None
     assert value.value == pytest.approx(np.mean([run.value(CHAIR).value for run in runs]))
     assert value.low < value.value < value.high
-    assert (value.bases, value.seeds, value.images) == ((0, 1, 2), 2, IMAGES)
+    assert (value.bases, value.seeds, value.images) == ((0, 1, 2), (2, 2), IMAGES)
     assert value.number == f"3 bases x 2 seeds, {IMAGES} images"
+
+
+def test_what_has_more_seeds_on_some_bases_says_so(tmp_path: Path) -> None:
+    runs = [measured("base", 0.2, base) for base in range(2)]
+    runs += [measured("bdhs", 0.1, base, seed, noise=seed) for base in range(2) for seed in range(3 - 2 * base)]
+    value = Effects(plan_of(tmp_path, ["bdhs"], bases=2), runs).value("bdhs", CHAIR, "test")
+    assert value is not None
+    assert value.number == f"2 bases x 1 to 3 seeds, {IMAGES} images"
 
 
 def test_a_difference_is_paired_by_base_and_image(tmp_path: Path) -> None:
@@ -159,12 +167,12 @@ def test_a_row_that_was_run_once_says_nothing_of_training_seeds(tmp_path: Path) 
     for row, against in (("bdhs", "sft"), ("sft", "bdhs")):
         change = effects.difference(row, against, CHAIR, "test")
         assert change is not None
-        assert (change.scope, change.seeds) == ("over images alone, of one base", 1)
+        assert (change.scope, change.seeds) == ("over images alone, of one base", (1, 3))
         values = [effects.value(name, CHAIR, "test") for name in (row, against)]
         assert change.value == pytest.approx(values[0].value - values[1].value)  # type: ignore[union-attr]
     change = effects.difference("bdhs", "base", CHAIR, "test")
     assert change is not None
-    assert (change.scope, change.seeds) == ("over training seeds and images, of one base", 3)
+    assert (change.scope, change.seeds) == ("over training seeds and images, of one base", (3, 3))
 
 
 def test_values_without_counts_have_no_interval_and_are_no_error(tmp_path: Path) -> None:
