@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 _MARK = "."
 """What an answer is tokenised behind where a token of the whole would be of prompt and answer."""
+_SEEN = 256
+"""Characters before an answer that are tokenised with it: its tokens depend on the nearest ones alone, and so a long
+prompt costs no more than a short one."""
 
 
 class Tokens(NamedTuple):
@@ -41,7 +44,7 @@ def tokens_behind(tokenizer: Any, before: str, text: str) -> Tokens:
     Args:
         before: the other one, which a model has read when it writes; where it is empty, the text stands alone.
     """
-    found = _rest(tokenizer, before, text)
+    found = _rest(tokenizer, before[-_SEEN:], text)
     if found is None and _writes_space(tokenizer):
         found = _rest(tokenizer, _MARK, text)
     return found or _tokenized(tokenizer, text)

@@ -49,7 +49,8 @@ helpful, detailed, and polite answers to the user's questions." -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- ' ASSISTANT:' -}}{%- endif -%}
 """
-
+_WITHOUT_SPACE = _VICUNA.replace("' ASSISTANT: '", "' ASSISTANT:' + ('' if loop.last else ' ')").strip()
+"""As earlier versions saved it: the tokenizer was to write the space before the last answer."""
 
 _AS_TEXT = """\
 {% set turns = namespace(all=[]) %}
@@ -94,6 +95,8 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
     if vicuna and _render_sample(processor, where, "Q", "A") == _SHIPPED_LLAVA:
         processor.chat_template = tokenizer.chat_template = _VICUNA
         logger.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
+    elif vicuna and processor.chat_template.strip() == _WITHOUT_SPACE:
+        processor.chat_template = tokenizer.chat_template = _VICUNA
     rendered = _render_sample(processor, where)
     _fix_date(processor, where)
     if _as_a_list(rendered) or _writes_system_as_a_list(processor):

@@ -120,6 +120,25 @@ def test_prompt_and_answer_are_the_tokens_of_the_whole(tokenizer: Any, opening: 
         assert piece in text[begin:end] or "�" in piece
 
 
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_only_the_end_of_a_long_prompt_is_tokenised_with_an_answer(tokenizer: Any, opening: str) -> None:
+    """Wherever it is cut: amid a word, a letter of several bytes, or the image's token."""
+    before, glue = OPENINGS[opening]
+    seen: list[str] = []
+
+    def recorded(text: str, **options: Any) -> Any:
+        seen.append(text)
+        return tokenizer(text, **options)
+
+    text = f"{glue}A cat sits.</s>"
+    for length in range(8):
+        long = "<s>" + "Two dögs, there. " * 40 + before[3:] + "." * length
+        whole = tokenizer(long + text, add_special_tokens=False)["input_ids"]
+        ids = tokens_behind(recorded, long, text).ids
+        assert [*ids_of(tokenizer, long), *ids] == whole
+    assert max(map(len, seen)) < 300
+
+
 def test_a_space_that_the_prompt_ends_in_is_not_written_again(tokenizer: Any) -> None:
     """Of prompt and answer a token of the whole would be both: the model goes on behind the prompt's own."""
     ids = tokens_behind(tokenizer, "<s>Q ASSISTANT: ", "A cat</s>").ids

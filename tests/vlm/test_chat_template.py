@@ -54,6 +54,24 @@ def test_shipped_llava_template_becomes_the_vicuna_format(parts):
     assert ids[-1] == processor.tokenizer.eos_token_id
 
 
+def test_a_model_that_an_earlier_version_saved_writes_the_space_before_its_last_answer(parts, tmp_path):
+    """Its template left that to the tokenizer."""
+    _, processor = parts
+    processor.chat_template = SHIPPED
+    set_prompt_format(processor, {2}, True, "tiny")
+    now = processor.chat_template
+    processor.chat_template = now.replace("' ASSISTANT: '", "' ASSISTANT:' + ('' if loop.last else ' ')")
+    assert processor.chat_template != now
+    processor.save_pretrained(tmp_path)
+    processor.chat_template = (tmp_path / "chat_template.jinja").read_text()
+    question, answer = Message("user", "Q"), Message("assistant", "A")
+    asked = PromptPreprocessor(processor).render((question,), 1)
+    set_prompt_format(processor, {2}, True, "tiny")
+    assert PromptPreprocessor(processor).render((question,), 1) == asked
+    assert PromptPreprocessor(processor).render((question, answer), 1, generation=False) == f"{asked} A</s>"
+    assert processor.tokenizer.chat_template == processor.chat_template
+
+
 def test_an_answer_that_a_template_writes_otherwise_is_an_error_of_its_row(parts):
     """As templates of models that think aloud: they leave out what stands before the end of the reasoning."""
     model, processor = parts
