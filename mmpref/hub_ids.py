@@ -125,3 +125,13 @@ def name_for_others(model: str) -> str:
         return f"{url}{mark}{name_for_others(served)}" if served else model
     is_folder = is_path(model) or Path(model).exists()
     return Path(model).expanduser().resolve().name if is_folder and not model.startswith("pkg:") else model
+
+
+def refuse_revision_alone(adapter: str | None, adapter_revision: str | None) -> None:
+    """Refuse a revision of an adapter that is not named.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if adapter_revision and not adapter:
+        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")

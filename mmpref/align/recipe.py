@@ -10,6 +10,7 @@ from mmpref.align.method import METHODS, Method
 from mmpref.align.served_policy import refuse_server
 from mmpref.align.trl_options import BATCH, PAPER
 from mmpref.errors import UsageError
+from mmpref.hub_ids import refuse_revision_alone
 from mmpref.judges.resolve import endpoint_of
 from mmpref.recipes import schema as recipes
 from mmpref.recipes.names import names
@@ -224,8 +225,7 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
             f"{recipe.model} is a model behind an endpoint, and training changes weights.",
             "Give its Hub id or folder; for what a server can do while training, see docs/training.md.",
         )
-    if recipe.adapter_revision and not recipe.adapter:
-        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
+    refuse_revision_alone(recipe.adapter, recipe.adapter_revision)
     if recipe.adapter and method.build:
         raise UsageError(
             f"The method {recipe.method} begins with an adapter of its own.",

@@ -12,6 +12,7 @@ from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Inspection
 from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
+from mmpref.hub_ids import refuse_revision_alone
 
 if TYPE_CHECKING:
     from mmpref.data.inspect import Sample
@@ -126,8 +127,7 @@ def refuse_no_base(model: Any, adapter: Any, adapter_revision: str | None) -> No
     """Raises:
     UsageError: an adapter without a model, or a revision without an adapter.
     """
-    if adapter_revision is not None and adapter is None:
-        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
+    refuse_revision_alone(adapter, adapter_revision)
     if adapter is not None and model is None:
         raise UsageError("An adapter is inspected on its base, and none is named.", "Name it with --model=BASE.")
 

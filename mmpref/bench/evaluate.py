@@ -29,6 +29,7 @@ from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.trained_on import mark_trained_on
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
+from mmpref.hub_ids import refuse_revision_alone
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.judges.served import refuse_loading
@@ -138,6 +139,7 @@ def refuse(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
+    refuse_revision_alone(recipe.adapter, recipe.adapter_revision)
     if recipe.endpoint:
         refuse_loading(
             recipe.model,

@@ -11,6 +11,7 @@ from mmpref.data.builder import BUILDERS, Builder
 from mmpref.data.pool_size import BLOCK_SIZE
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import UsageError
+from mmpref.hub_ids import refuse_revision_alone
 from mmpref.judges.resolve import endpoint_of
 from mmpref.judges.served import chat_settings, refuse_loading, refuse_served
 from mmpref.log import logger
@@ -121,8 +122,8 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
         _refuse_served(recipe, builder, recipe.model)
     if recipe.adapter:
         _refuse_adapter(recipe, builder)
-    elif recipe.adapter_revision and not _own_adapter(recipe, builder):
-        raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
+    elif not _own_adapter(recipe, builder):
+        refuse_revision_alone(recipe.adapter, recipe.adapter_revision)
     if builder.writes_chosen and recipe.keep_rejected:
         raise UsageError(
             f"The method {recipe.method} writes both answers: there are none of the source's to keep.",

@@ -10,6 +10,8 @@ import pytest
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import TrainRecipe
 from mmpref.align.recipe import refuse as refuse_training
+from mmpref.bench.evaluate import refuse as refuse_evaluation
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.builder import BUILDERS
 from mmpref.data.recipe import BuildRecipe, refuse
 from mmpref.errors import UsageError
@@ -78,3 +80,5 @@ def test_a_revision_of_no_adapter_is_refused() -> None:
         refuse(BuildRecipe("me/vlm", "me/sft", adapter_revision="main"), BUILDERS.get("bdhs"))
     with pytest.raises(UsageError, match="no adapter that adapter_revision could be of"):
         refuse_training(TrainRecipe("me/vlm", ("me/pairs",), adapter_revision="main"), METHODS.get("dpo"))
+    with pytest.raises(UsageError, match="no adapter that adapter_revision could be of"):
+        refuse_evaluation(EvaluateRecipe("me/vlm", ("pope",), adapter_revision="main"))

@@ -18,14 +18,11 @@ from PIL import Image
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
-from mmpref.hub.publish_run import write_run
-from mmpref.run.training_images import write_training_images
 from mmpref.tables.open import open_table
 from tests import bare
 from tests.hub.pushed import adapter_facts, metadata, names_nothing_of, pairs_run, published_files, push
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
-from tests.test_image_metadata import photo
 
 BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
 
@@ -246,8 +243,6 @@ def test_kept_checkpoints_are_adapters_of_the_same_base(hub: HubAccount, tmp_pat
 def test_records_are_a_dataset_that_plain_datasets_load(
     hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = tmp_path / "evaluation"
     evaluation_run(path, {"id": str(tmp_path / "adapter"), "revision": None, "weights": "0"})
@@ -375,44 +370,3 @@ def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) ->
     wrong = bare.mmpref(["publish", dataset, "--hub-model-id", f"{hub.name}/pairs"], hub_env)
     assert wrong.returncode == 2
     assert "Use --hub-dataset-id" in wrong.stderr
-
-
-def test_what_goes_along_is_said_before_anything_is_sent(
-    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    adapter = tmp_path / "adapter"
-    adapter_run(adapter, BASE, COMMIT)
-    write_training_images(adapter, ["0" * 16, "1" * 16])
-    push(hub, adapter)
-    said = caplog.text
-    assert "training_images.txt goes along, with digests of the 2 images" in said
-    assert said.index("training_images.txt") < said.index("Publishing")
-    files = published_files(hub, "model")
-    assert "`training_images.txt` beside this card holds digests" in files["README.md"].decode()
-
-    (adapter / "training_images.txt").unlink()
-    caplog.clear()
-    push(hub, adapter, "other")
-    assert "training_images" not in caplog.text + published_files(hub, "model", "other")["README.md"].decode()
-
-
-def test_where_images_were_taken_is_said_before_anything_is_sent(
-    hub: HubAccount, dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    push(hub, dataset)
-    assert "GPS" not in caplog.text
-    file = next((dataset / "data").glob("*.parquet"))
-    table = pq.read_table(file)
-    images = table["images"].to_pylist()
-    images[1][0]["bytes"] = photo("JPEG")
-    column = table.schema.get_field_index("images")
-    pq.write_table(table.set_column(column, table.schema.field(column), pa.array(images, table["images"].type)), file)
-    told = "1 of 4 images say where they were taken (GPS)"
-    for publish in (lambda: push(hub, dataset, "other"), lambda: write_run(dataset, "me/pairs", tmp_path / "staged")):
-        caplog.clear()
-        publish()
-        assert told in caplog.text
-        assert "--strip-metadata" in caplog.text
-        assert caplog.text.index("GPS") < (caplog.text + "Publishing").index("Publishing")

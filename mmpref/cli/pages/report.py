@@ -38,7 +38,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         over=intervals_over(results.values),
         rows=result_rows(results),
         scenes=_scenes(evaluated),
-        plane=data_url(_plane(results)),
+        plane=_plane(results),
         resolved=data_url(_resolved(build_report)),
         training=data_url((trained / "training.png").read_bytes()),
         report=build_report,
@@ -92,8 +92,8 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def _plane(results: Results) -> bytes:
-    """Hallucination against recall, with intervals: down and right is better."""
+def _plane(results: Results) -> str | None:
+    """Hallucination against recall, with intervals: down and right is better. None where CHAIR was not asked."""
     figure = new_figure(5, 3.6)
     axes = figure.subplots()
     for model in (BASE, ADAPTER):
@@ -109,11 +109,13 @@ def _plane(results: Results) -> bytes:
                 capsize=3,
                 label=model,
             )
+    if not axes.containers:
+        return None
     axes.set_xlabel("object recall")
     axes.set_ylabel("CHAIR_i (share of hallucinated mentions)")
     axes.grid(alpha=0.3)
     axes.legend()
-    return figure_png(figure)
+    return data_url(figure_png(figure))
 
 
 def _resolved(report: Mapping[str, Any]) -> bytes:

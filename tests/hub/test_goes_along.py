@@ -1,0 +1,60 @@
+"""What a folder holds beside what one would think of is said before any of it is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmpref.hub.publish_run import write_run
+from mmpref.run.training_images import write_training_images
+from tests.hub.pushed import pairs_run, published_files, push
+from tests.hub.runs import COMMIT, adapter_run
+from tests.hub_fixtures import HubAccount
+from tests.test_image_metadata import photo
+
+BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
+
+
+def test_what_goes_along_is_said_before_anything_is_sent(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    adapter = tmp_path / "adapter"
+    adapter_run(adapter, BASE, COMMIT)
+    write_training_images(adapter, ["0" * 16, "1" * 16])
+    push(hub, adapter)
+    said = caplog.text
+    assert "training_images.txt goes along, with digests of the 2 images" in said
+    assert said.index("training_images.txt") < said.index("Publishing")
+    files = published_files(hub, "model")
+    assert "`training_images.txt` beside this card holds digests" in files["README.md"].decode()
+
+    (adapter / "training_images.txt").unlink()
+    caplog.clear()
+    push(hub, adapter, "other")
+    assert "training_images" not in caplog.text + published_files(hub, "model", "other")["README.md"].decode()
+
+
+def test_where_images_were_taken_is_said_before_anything_is_sent(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    dataset = pairs_run(tmp_path)
+    push(hub, dataset)
+    assert "GPS" not in caplog.text
+    file = next((dataset / "data").glob("*.parquet"))
+    table = pq.read_table(file)
+    images = table["images"].to_pylist()
+    images[1][0]["bytes"] = photo("JPEG")
+    column = table.schema.get_field_index("images")
+    pq.write_table(table.set_column(column, table.schema.field(column), pa.array(images, table["images"].type)), file)
+    told = "1 of 4 images say where they were taken (GPS)"
+    for publish in (lambda: push(hub, dataset, "other"), lambda: write_run(dataset, "me/pairs", tmp_path / "staged")):
+        caplog.clear()
+        publish()
+        assert told in caplog.text
+        assert "--strip-metadata" in caplog.text
+        assert caplog.text.index("GPS") < (caplog.text + "Publishing").index("Publishing")
