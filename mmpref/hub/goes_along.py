@@ -19,7 +19,8 @@ def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
         path: of the run, or of the model that its adapter was merged into.
         manifest: of the run.
     """
-    images = [has_position(content) for entry in manifest.get("data", ()) for content in _images(path / entry["path"])]
+    files = manifest["data"] if manifest["command"] == "build-dataset" else []  # an evaluation's are its benchmarks'
+    images = [has_position(content) for entry in files for content in _images(path / entry["path"])]
     for told in positions_told(sum(images), len(images)):
         logger.warning("Warning: %s", told)
     if digests := read_training_images(path / TRAINING_IMAGES):

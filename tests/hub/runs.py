@@ -262,6 +262,8 @@ def evaluation_run(path: Path, adapter: dict[str, Any] | None = None, **more: An
     results = evaluation()
     (path / "results.json").write_text(json.dumps(results))
     (path / "samples" / "base-pope.parquet").write_bytes(b"PAR1")
-    manifest = {"command": "evaluate", "recipe": {"model": "x/y"}, "recipe_hash": RECIPE_HASH, "adapter": adapter}
+    data = {"pope": {"fingerprint": COMMIT, "samples": 9}}
+    facts = {"recipe": {"model": "x/y"}, "recipe_hash": RECIPE_HASH, "adapter": adapter, "data": data}
+    manifest = {"command": "evaluate", **facts}
     (path / "run.json").write_text(json.dumps(manifest | more))
     return results
