@@ -81,23 +81,45 @@ class ScheduleCallback(TrainerCallback):
         Raises:
             UsageError: they make none.
         """
-        size = num_processes() * args.train_batch_size * args.gradient_accumulation_steps
-        asked = size / (getattr(args, "num_generations", None) or 1)
-        rows = counted(self._rows, "row")
         if not any_batch:
-            raise UsageError(
-                f"There would be no step: one takes {asked:g} rows, incomplete ones are left out, and there "
-                f"{'is' if self._rows == 1 else 'are'} {rows}.",
-                _SMALLER_BATCH,
-            )
+            raise no_batch(args, self._rows)
+        asked = _asked(args)
         if asked > self._rows:
             logger.warning(
                 "Warning: the global batch is of %g rows, and there %s %s: an epoch is one step on all of them. %s",
                 asked,
                 "is" if self._rows == 1 else "are",
-                rows,
+                counted(self._rows, "row"),
                 _SMALLER_BATCH,
             )
+
+
+def refuse_no_batch(args: Any, rows: int) -> None:
+    """Refuse a training whose rows make no whole batch where incomplete ones are left out.
+
+    Args:
+        args: of transformers' Trainer, which finds no number of steps for it.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if args.dataloader_drop_last and rows < num_processes() * args.train_batch_size:
+        raise no_batch(args, rows)
+
+
+def no_batch(args: Any, rows: int) -> UsageError:
+    """That so many rows make no step."""
+    return UsageError(
+        f"There would be no step: one takes {_asked(args):g} rows, incomplete ones are left out, and there "
+        f"{'is' if rows == 1 else 'are'} {counted(rows, 'row')}.",
+        _SMALLER_BATCH,
+    )
+
+
+def _asked(args: Any) -> float:
+    """The rows that a step takes."""
+    size = num_processes() * args.train_batch_size * args.gradient_accumulation_steps
+    return float(size / (getattr(args, "num_generations", None) or 1))
 
 
 def schedule_line(args: Any, steps: int, processes: int, projector: float | None) -> str:

@@ -182,7 +182,7 @@ def _fit(
         began: facts of the adapter that training goes on from.
     """
     from mmpref.align import adapter, report_to, trackers
-    from mmpref.align.callbacks import ScheduleCallback
+    from mmpref.align.callbacks import ScheduleCallback, refuse_no_batch
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
     from mmpref.judges.pinned import pin_annotators
@@ -204,6 +204,7 @@ def _fit(
             run.path.name if watching else "",
             began,
         )
+        refuse_no_batch(trainer.args, len(pairs.dataset))
         modules = {} if recipe.in_full else adapter.adapted_modules(trainer.model, policy)
         parameters = parameter_counts(trainer)
         logger.info("Training %s.", trained_text(modules, parameters))

@@ -69,6 +69,7 @@ _MOST_WORKERS = 4
 """Processes that make batches, unless told otherwise: a step takes far longer than its images."""
 _EVALUATING = ("eval_strategy", "do_eval", "eval_on_start", "load_best_model_at_end")
 """Options of TRL's own evaluation, which takes rows of its own."""
+_NOT_NEGATIVE = ("learning_rate", "num_train_epochs", "max_grad_norm", "weight_decay")
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
@@ -132,6 +133,8 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
             raise UsageError(f"trainer.{name} is {value!r}; it must be {form.text}.")
         if name in _AT_LEAST_1 and isinstance(value, int) and value < 1:
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
+        if name in _NOT_NEGATIVE and value < 0:
+            raise UsageError(f"trainer.{name} is {value}; it must not be below 0.")
     for name in (name for name in _EVALUATING if name in trainer):
         value = getattr(trainer[name], "value", trainer[name])
         if value and value != "no":

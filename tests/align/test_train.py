@@ -63,7 +63,7 @@ def finished(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def batches_of(size: int, **options: Any) -> dict[str, Any]:
-    return {"learning_rate": 1e-3, "max_steps": 1, "per_device_train_batch_size": size, **options}
+    return {"learning_rate": 1e-3, "max_steps": 1, "per_device_train_batch_size": size} | options
 
 
 def test_a_batch_of_more_rows_than_there_are_is_told(
@@ -79,8 +79,9 @@ def test_a_batch_of_more_rows_than_there_are_is_told(
     assert told in caplog.text
 
 
-def test_a_batch_that_no_step_can_be_made_of_is_refused(preferences: Path, tmp_path: Path) -> None:
-    trainer = batches_of(4, dataloader_drop_last=True, gradient_accumulation_steps=1)
+@pytest.mark.parametrize("max_steps", [1, -1])
+def test_a_batch_that_no_step_can_be_made_of_is_refused(preferences: Path, tmp_path: Path, max_steps: int) -> None:
+    trainer = batches_of(4, dataloader_drop_last=True, gradient_accumulation_steps=1, max_steps=max_steps)
     with pytest.raises(
         UsageError, match=r"no step: one takes 4 rows, .* there are 2 rows\. Name a smaller --batch-size"
     ):

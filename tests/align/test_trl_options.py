@@ -100,6 +100,8 @@ def test_methods_are_listed_and_checked() -> None:
         ("max_steps", True),
         ("max_steps", 2.5),
         ("learning_rate", "fast"),
+        ("learning_rate", -1e-4),
+        ("num_train_epochs", -1),
         ("per_device_train_batch_size", 0),
         ("gradient_accumulation_steps", 0),
         ("save_total_limit", "few"),
