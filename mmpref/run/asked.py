@@ -16,7 +16,7 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
-_LATER = ("served", "rows", "remarks", "parts")
+_LATER = ("served", "rows", "remarks", "parts", "trained_on")
 """Fields that files have only where they are not the default."""
 
 
@@ -39,6 +39,7 @@ class Asked:
         rows: which questions, of data that are watched while training (`mmpref.bench.chosen_on.row_digests`); else "".
         remarks: what must be said of the data wherever results are shown.
         parts: part -> how many ``questions`` and ``images`` it has; None where a run did not record it.
+        trained_on: how many of the images are among those that the adapter was trained on.
     """
 
     benchmark: str
@@ -55,6 +56,7 @@ class Asked:
     rows: str = ""
     remarks: tuple[str, ...] = ()
     parts: Mapping[str, Mapping[str, int]] | None = None
+    trained_on: int = 0
 
     @property
     def own_name(self) -> str:

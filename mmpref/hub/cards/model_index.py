@@ -36,7 +36,11 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
             metric_type=value.metric,
             metric_name=f"{value.benchmark} {value.metric}",
             metric_value=value.value,
-            metric_args={"n": value.n, **({"missing": value.missing} if value.missing else {})},
+            metric_args={
+                "n": value.n,
+                **({"missing": value.missing} if value.missing else {}),
+                **({"images_trained_on": seen} if (seen := results.asked_of(value).trained_on) else {}),
+            },
         )
         for value in own_values(results)
     ]
