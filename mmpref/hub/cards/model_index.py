@@ -93,12 +93,15 @@ def _slug(name: str) -> str:
 
 def own_values(results: Results) -> list[Value]:
     """The adapter's results, or the base's where there is no adapter. What a model says without its images is no result
-    of it on that data."""
-    only_base = all(value.model == BASE for value in results.values)
+    of it on that data, nor is what measures the form of answers that could not be read."""
+    only_base, differences = all(value.model == BASE for value in results.values), results.differences_by_key()
     return [
         value
         for value in results.values
-        if (only_base or value.model != BASE) and math.isfinite(value.value) and not value.blind
+        if (only_base or value.model != BASE)
+        and math.isfinite(value.value)
+        and not value.blind
+        and not (differences.get(value.key) or value).is_form
     ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.hub.cards.markdown import clip, code, table, text
+from mmpref.hub.cards.markdown import clip, code, remark, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
@@ -247,7 +247,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
     ]
     columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
     parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
-    if remarks := dict.fromkeys(f"* {text(remark)}" for of in asked.values() for remark in of.remarks):
+    if remarks := dict.fromkeys(f"* {remark(said)}" for of in asked.values() for said in of.remarks):
         parts.append("\n".join(remarks))
     if any(not of.official for of in asked.values()):
         parts.append(
