@@ -16,6 +16,9 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
+TRAINED_ON = "(trained on)"
+"""Stands behind a verdict on images that the adapter was trained on."""
+
 _LATER = ("served", "rows", "remarks", "parts", "trained_on")
 """Fields that files have only where they are not the default."""
 
@@ -87,6 +90,10 @@ class Asked:
     def revision(self) -> str:
         """The commit of the data, or the hash of their content."""
         return str(self.data.get("revision") or self.data.get("fingerprint") or self.samples or "not recorded")
+
+    def marked(self, verdict: str) -> str:
+        """A verdict as it is shown, with a mark where the adapter was trained on images that are asked about."""
+        return f"{verdict} {TRAINED_ON}" if self.trained_on and verdict else verdict
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Asked:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import FORM, decimals, interval_text, too_few_pairs
 
@@ -23,8 +24,6 @@ LEGEND = (
     "↑ more is better, ↓ less is."
 )
 UNTESTED = "not tested"
-TRAINED_ON = "(trained on)"
-"""Stands behind a verdict on images that the adapter was trained on."""
 
 
 class Tested(NamedTuple):

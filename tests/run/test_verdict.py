@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mmpref.cli.pages.report import result_rows
 from mmpref.run.asked import Asked
 from mmpref.run.results import Results
 from mmpref.run.verdict import LEGEND, TITLE, Line, legend, lines_of, remarks, table
@@ -115,6 +116,8 @@ def test_a_verdict_on_images_of_the_training_is_marked_where_it_stands(seen: int
     asked = {"chair": Asked("chair", "chair", images=3, trained_on=seen)}
     (line,) = lines = lines_of(replace(results(*CHAIR), asked=asked))
     assert table(lines)[1][0][-1] == cell
+    assert replace(results(*CHAIR), asked=asked).table(brief=True)[1][0][4] == cell.replace("better", "better**")
+    assert result_rows(replace(results(*CHAIR), asked=asked))[0]["kind"] == kind
     assert line.kind == kind
     assert ("(trained on): some or all of the images" in legend(lines)) == bool(seen)
 
