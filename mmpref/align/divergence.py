@@ -10,7 +10,7 @@ from mmpref.errors import RunError
 if TYPE_CHECKING:
     import torch
 
-_RISEN = 2.0
+_RISEN = 1.5
 """Times its first loss: a training that ends above that has diverged."""
 _LEAST_FIRST = 0.1
 """Of losses that begin about zero, such as a policy gradient's, no ratio says anything."""
@@ -53,7 +53,7 @@ def first_loss(rows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def divergence_remark(first: float | None, final: float | None) -> str | None:
-    """What to say of a loss that ended at more than twice what it began with; None of any other.
+    """What to say of a loss that ended at more than 1.5 times what it began with; None of any other.
 
     Args:
         first: as `first_loss` finds it.

@@ -160,7 +160,8 @@ def remarks_on(
         product: what was trained: an ``adapter`` or a ``model``.
         first_loss: `mmpref.align.divergence.first_loss`.
     """
-    remarks = [told] if (told := divergence_remark(first_loss, final.get("loss"))) else []
+    told = divergence_remark(first_loss, final.get("loss"))
+    remarks = [told] if told else []
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)
     ratios = (final.get(f"{answer}_log_ratio", 0.0) for answer in ("chosen", "rejected"))
@@ -171,15 +172,24 @@ def remarks_on(
             f"answers, below {_BARELY_KL:g}. A higher --learning-rate=NUMBER or more --epochs=NUMBER move it."
         )
     if (fallen := final.get("chosen_log_ratio", 0.0)) < -_NEGLIGIBLE_RATIO:
-        won = fallen - final["rejected_log_ratio"] > _NEGLIGIBLE_RATIO
+        won = "" if told else _won_text(fallen - final["rejected_log_ratio"], final.get("accuracy", 1.0))
         remarks.append(
-            f"The chosen answers became less likely than under {reference}"
-            + (": the margin was won by pushing the rejected ones down further." if won else ", and no margin was won.")
-            + " Read recall and length beside a lower hallucination rate."
+            f"The chosen answers became less likely than under {reference}{won}. "
+            "Read recall and length beside a lower hallucination rate."
         )
     for remark in remarks:
         logger.warning("Note: %s", remark)
     return remarks
+
+
+def _won_text(margin: float, accuracy: float) -> str:
+    """How chosen answers that fell came out beside the rejected ones: by the mean margin, and the share of the pairs
+    that have one."""
+    if margin <= _NEGLIGIBLE_RATIO:
+        return ", and no margin was won"
+    if accuracy <= 0.5:
+        return ", and on most pairs no margin was won"
+    return ": the margin was won by pushing the rejected ones down further"
 
 
 def _sample_counts(counts: Mapping[str, float]) -> str:

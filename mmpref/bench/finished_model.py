@@ -37,6 +37,7 @@ class FinishedModel:
         model: ``base`` or ``adapter``.
         values: its results by key.
         manifest: of the run.
+        trained_on: benchmarks some of whose images it was trained on.
     """
 
     name: str
@@ -44,6 +45,7 @@ class FinishedModel:
     model: str
     values: Mapping[Key, Value]
     manifest: Mapping[str, Any]
+    trained_on: frozenset[str] = frozenset()
 
     @property
     def benchmarks(self) -> list[str]:
@@ -273,7 +275,8 @@ def read_finished(runs: Sequence[Path]) -> list[FinishedModel]:
             raise InputError(f"{run} is a run of `{manifest['command']}`, not an evaluation.")
         results = Results.read(run)
         for name in results.models:
-            model = FinishedModel(f"{run_name}: {name}", run, name, results.by_key(name), manifest)
+            trained_on = frozenset(of for of, asked in results.asked.items() if asked.trained_on and name != BASE)
+            model = FinishedModel(f"{run_name}: {name}", run, name, results.by_key(name), manifest, trained_on)
             same = next((index for index, other in enumerate(models) if model.is_same_base_as(other)), None)
             if same is None:
                 models.append(model)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.bench.benchmark import Metric
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.judging import Judge, JudgedTask
-from mmpref.bench.moved import equal_share, remarks_on
+from mmpref.bench.moved import equal_share, is_short, remarks_on
 from mmpref.bench.official import with_parts
 from mmpref.bench.plan import Plan
 from mmpref.bench.recipe import BlindMode
@@ -53,6 +53,8 @@ class ScoredPlans:
         self._judgements: list[dict[str, Any]] = []
         self._equal: dict[str, float] = {}
         """Of each benchmark, the share of answers that are the same with the adapter."""
+        self._short: set[str] = set()
+        """Benchmarks whose answers are of a few words."""
         self._remarks: list[str] = []
 
     def add(
@@ -76,6 +78,8 @@ class ScoredPlans:
         self._plans.append(plan)
         if ADAPTER in outcomes and (share := equal_share(answers)) is not None:
             self._equal[plan.label] = share
+            if is_short(answers[BASE]):
+                self._short.add(plan.label)
         self._judgements += judgements
         own = (*asked.remarks, *remarks_on_unjudged(plan.label, outcomes))
         self._remarks += [remark for remark in own if remark not in self._remarks]
@@ -121,7 +125,7 @@ class ScoredPlans:
         """For the manifest."""
         remarks = [
             *self._remarks,
-            *remarks_on(self._equal, self._differences),
+            *remarks_on(self._equal, self._differences, self._short),
             *unread(self._values, self._plans),
             *undefined(self._values, self._empty),
         ]

@@ -17,7 +17,8 @@ from mmpref.vlm.revisions import training_images_of
 def mark_trained_on(
     asked: Mapping[str, Asked], samples: Mapping[str, Sequence[Sample]], ref: ModelRef
 ) -> dict[str, Asked]:
-    """What is evaluated, with a remark where the adapter was trained on images that are asked about; a warning says so.
+    """What is evaluated, with `Asked.trained_on` and a remark where the adapter was trained on images that are asked
+    about; a warning says so.
 
     Args:
         samples: of each that is evaluated.
@@ -38,7 +39,7 @@ def mark_trained_on(
                 "--exclude-images-of`), or report on other images."
             )
             warn(remark)
-            of = dataclasses.replace(of, remarks=(*of.remarks, remark))
+            of = dataclasses.replace(of, trained_on=shared, remarks=(*of.remarks, remark))
         marked[label] = of
     return marked
 

@@ -126,10 +126,11 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
         ]
         others = [number for number, column in enumerate(columns) if number != first and benchmark in column.benchmarks]
         for other in others or [first]:
-            made = verdict.make_lines(
+            tested = [
                 verdict.Tested(key, values[first], values[other] if others else None, tests[other])
                 for key, values, tests in rows
-            )
+            ]
+            made = verdict.make_lines(tested, columns[first].trained_on | columns[other].trained_on)
             pair = f" ({names[first]}, {names[other]})" if others else f" ({names[first]})"
             lines += [replace(line, name=line.name + pair) for line in made] if len(columns) > 2 else made
     return lines, *verdict.table(lines, (names[0], names[-1]) if 0 < len(columns) < 3 else ("first", "second"))

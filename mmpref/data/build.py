@@ -169,7 +169,7 @@ def _open_source(
         recipe.limit,
         reader=builder.reads(settings, recipe.seed),
         selection=Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None,
-        excluded=open_excluded(run, recipe.exclude_images_of),
+        excluded=open_excluded(run, recipe.exclude_images_of, recipe.image_root),
         pairs=builder.needs_pairs or recipe.keep_rejected,
         looks=looks,
         contexts=builder.takes_context,

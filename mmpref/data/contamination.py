@@ -64,11 +64,12 @@ class ExcludedImages:
         return example
 
 
-def open_excluded(run: Run, names: Sequence[str]) -> ExcludedImages | None:
+def open_excluded(run: Run, names: Sequence[str], image_root: Sequence[str] = ()) -> ExcludedImages | None:
     """The images that no example may have; None where no table is named.
 
     Args:
         names: ``NAME`` or ``NAME:SPLIT`` of tables; the split is ``test`` unless told otherwise.
+        image_root: folders and archives where images are looked for that do not lie beside their table.
 
     Raises:
         InputError: a table that cannot be read, or has no image that can be recognised.
@@ -87,14 +88,14 @@ def open_excluded(run: Run, names: Sequence[str]) -> ExcludedImages | None:
     run.pin("excluded", facts)
     excluded = ExcludedImages()
     for table in tables:
-        _exclude(excluded, table)
+        _exclude(excluded, table, image_root)
     return excluded
 
 
-def _exclude(excluded: ExcludedImages, table: Table) -> None:
+def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) -> None:
     """Add the images of a table, and say of how many there is nothing to recognise them by. Where an image cannot be
     read, a COCO name will do."""
-    roots, where = ImageRoots(table.images), f"{table.spec} ({table.split})"
+    roots, where = ImageRoots((*table.images, *image_root)), f"{table.spec} ({table.split})"
     images, unreadable, first_error = 0, 0, ""
     for row in table:
         for cell in _cells(row):

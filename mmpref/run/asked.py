@@ -16,7 +16,10 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
-_LATER = ("served", "rows", "remarks", "parts")
+TRAINED_ON = "(trained on)"
+"""Stands behind a verdict on images that the adapter was trained on."""
+
+_LATER = ("served", "rows", "remarks", "parts", "trained_on")
 """Fields that files have only where they are not the default."""
 
 
@@ -39,6 +42,7 @@ class Asked:
         rows: which questions, of data that are watched while training (`mmpref.bench.chosen_on.row_digests`); else "".
         remarks: what must be said of the data wherever results are shown.
         parts: part -> how many ``questions`` and ``images`` it has; None where a run did not record it.
+        trained_on: how many of the images are among those that the adapter was trained on.
     """
 
     benchmark: str
@@ -55,6 +59,7 @@ class Asked:
     rows: str = ""
     remarks: tuple[str, ...] = ()
     parts: Mapping[str, Mapping[str, int]] | None = None
+    trained_on: int = 0
 
     @property
     def own_name(self) -> str:
@@ -85,6 +90,10 @@ class Asked:
     def revision(self) -> str:
         """The commit of the data, or the hash of their content."""
         return str(self.data.get("revision") or self.data.get("fingerprint") or self.samples or "not recorded")
+
+    def marked(self, verdict: str) -> str:
+        """A verdict as it is shown, with a mark where the adapter was trained on images that are asked about."""
+        return f"{verdict} {TRAINED_ON}" if self.trained_on and verdict else verdict
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Asked:

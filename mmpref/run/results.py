@@ -358,14 +358,14 @@ class Results:
         adapter, differences = self.by_key(ADAPTER), self.differences_by_key()
         rows = []
         for key, value in sorted(self.by_key(BASE).items(), key=lambda item: item[0].part != ALL):
-            models, digits = [value], decimals(value.value)
+            models, digits, asked = [value], decimals(value.value), self.asked_of(value)
             if differences:
                 other, change = adapter.get(key), differences.get(key)
                 models += [other] if other else []
                 texts = (one.text(digits=digits) for one in models)
                 cells = [text.partition(" ")[0] if brief else text for text in texts]
                 cells += [] if other else ["–"]
-                cells += [change.text(signed=True, digits=digits), change.mark] if change else ["–", ""]
+                cells += [change.text(signed=True, digits=digits), asked.marked(change.mark)] if change else ["–", ""]
                 cells += [] if brief else [change.p_text if change else "–"]
             else:
                 cells = [value.text(digits=digits)]

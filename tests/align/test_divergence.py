@@ -24,7 +24,8 @@ from .test_train import TRAINER, recipe
     ("first", "final", "told"),
     [
         (0.693, 1.84, True),
-        (0.693, 0.9, False),
+        (0.693, 1.154, True),
+        (0.693, 1.0, False),
         (0.693, 0.2, False),
         (25.0, 400.0, True),  # IPO's at a beta of 0.1
         (0.001, 0.4, False),  # a policy gradient's
@@ -42,6 +43,21 @@ def test_a_loss_that_ends_far_above_its_beginning_is_told(first: float | None, f
         assert remark
         assert f"ended at {final:.3g}, and began at {first:.3g}" in remark
         assert "--learning-rate" in remark
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "said"),
+    [
+        (0.5, 0.9, ": the margin was won by pushing the rejected ones down further. Read"),
+        (0.8, 0.286, ", and on most pairs no margin was won. Read"),
+        (1.154, 0.286, ". Read"),
+    ],
+)
+def test_a_training_that_diverged_won_no_margin(loss: float, accuracy: float, said: str) -> None:
+    final = {"loss": loss, "accuracy": accuracy, "chosen_log_ratio": -3.0, "rejected_log_ratio": -5.0}
+    remarks = remarks_on(final, first_loss=0.693)
+    assert f"than under the base model{said}" in remarks[-1]
+    assert ("diverged" in remarks[0]) == (loss > 1)
 
 
 def test_where_every_pair_begins_alike_the_first_row_is_the_beginning() -> None:

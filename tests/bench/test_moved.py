@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmpref.bench.moved import BARELY, equal_share, remarks_on
+from mmpref.bench.moved import BARELY, equal_share, is_short, remarks_on
 from mmpref.errors import ModelError
 from mmpref.run.results import Difference
 
@@ -44,3 +44,27 @@ def test_the_rule(shares: dict[str, float], differences: list[Difference], told:
     assert bool(remarks) == told
     assert all("barely moved" in remark and "% on pope" in remark for remark in remarks)
     assert not any("trainer." in remark for remark in remarks), "an evaluation has no such setting"
+
+
+def test_equal_short_answers_alone_do_not_tell_that_it_barely_moved() -> None:
+    (told,) = remarks_on({"pope": 0.98}, [], {"pope"})
+    assert told.startswith("These short answers are nearly all the base's (98 % on pope)")
+    assert "ask for captions (chair)" in told
+    assert "learning rate" not in told
+    (told,) = remarks_on({"pope": 0.98, "chair": 1.0}, [], {"pope"})
+    assert "barely moved" in told
+    assert remarks_on({"pope": 0.5}, [], {"pope"}) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "short"),
+    [
+        (["Yes", "No, there is not", "B", "A dog sits on the grass."], True),
+        (["A dog sits on the grass.", "A cat sleeps on a red mat."], False),
+        (["草地上有一只狗。"], False),
+        (["", ModelError("no answer"), "A dog sits on the grass."], True),
+        ([], True),
+    ],
+)
+def test_which_answers_are_short(answers: list[str | ModelError], short: bool) -> None:
+    assert is_short(answers) == short

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.bench.evaluate import evaluate
+from mmpref.bench.finished_model import read_finished
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.image_metadata import without_metadata
 from mmpref.run.training_images import TRAINING_IMAGES, shortened, write_training_images
@@ -42,6 +43,9 @@ def test_images_of_the_training_are_told(trained: Path, tmp_path: Path, caplog: 
     assert any(remark in line for line in found["remarks"]), found["remarks"]
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert any(remark in line for line in results["asked"]["pope"]["remarks"])
+    assert results["asked"]["pope"]["trained_on"] == 2
+    (adapter,) = (one for one in read_finished([tmp_path / "run"]) if one.model == "adapter")
+    assert adapter.trained_on == {"pope"}
     assert caplog.text.count(remark) == 1
 
 

@@ -52,7 +52,7 @@ def test_tables_with_tests(run: Path) -> None:
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[:2] == ["base  run: base", "adapter  run: adapter"]
-    assert [line.split()[:2] for line in lines[5:7]] == [["pope", "accuracy"], ["chair", "chair_i"]]
+    assert [line.split()[:2] for line in lines[5:7]] == [["chair", "chair_i"], ["pope", "accuracy"]]
     assert all(re.search(r"(better|worse|no clear change|form only)$", line.rstrip()) for line in lines[5:7])
     assert max(map(len, lines[:7])) <= 80
     assert "difference from the first column that has the benchmark" in done.output
@@ -74,10 +74,10 @@ def test_more_than_two_models_are_told_apart_in_80_columns(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert lines[:3] == ["A  again, run: base", "B  run: adapter", "C  again: adapter"]
     assert [line.partition("  ")[0] for line in lines[6:10]] == [
-        "pope accuracy (A, B) ↑",
-        "pope accuracy (A, C) ↑",
         "chair chair_i (A, B) ↓",
         "chair chair_i (A, C) ↓",
+        "pope accuracy (A, B) ↑",
+        "pope accuracy (A, C) ↑",
     ]
     assert max(map(len, map(str.rstrip, lines))) <= 80
     assert any(re.fullmatch(r"metric +A +B +C +n", line.rstrip()) for line in lines), "values without intervals fit"

@@ -71,6 +71,20 @@ def test_an_evaluation_set_without_images_is_refused(source: Path, tmp_path: Pat
         assert "nowhere.png" in raised.value.hint
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_images_of_an_evaluation_set_lie_beside_it_or_under_the_root(
+    source: Path, tmp_path: Path, beside: bool
+) -> None:
+    """What lies beside the set is meant before what the root has of the same name."""
+    (tmp_path / "shown.json").write_text('[{"image": "3.png"}]')
+    if beside:
+        (tmp_path / "3.png").write_bytes((source / "4.png").read_bytes())
+    held_out = recipe(source, exclude_images_of=(f"{tmp_path}/shown.json",), image_root=(str(source),))
+    manifest = build_dataset(held_out, tmp_path / "run")
+    assert manifest["counts"]["skipped"] == {EXCLUDED: 1}
+    assert f"row{4 if beside else 3}" not in ids(tmp_path / "run")
+
+
 def test_images_of_an_evaluation_set_that_cannot_be_read_are_told(
     source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

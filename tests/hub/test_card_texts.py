@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.data.summary import summary_rows
 from mmpref.hub.cards.add_results import add_results
-from mmpref.hub.cards.markdown import marked_pair, table
+from mmpref.hub.cards.markdown import marked_pair, remark, table
 from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.cards.render import method_title
 from mmpref.run.results import Results
@@ -213,3 +213,14 @@ def test_what_was_counted_while_the_pairs_were_made_is_in_the_card(tmp_path: Pat
         assert "| listed objects that no line of the table of synonyms has | 31 |" in of_table
         assert "cut off" not in of_table
     assert "counted while" not in dataset_card(tmp_path / "none", dataset_run(tmp_path / "none"))
+
+
+def test_code_of_a_remark_stays_code_and_what_is_from_data_stays_text() -> None:
+    assert remark("Build (`build-dataset --exclude-images-of`), *or* not.") == (
+        "Build (<code>build-dataset --exclude-images-of</code>), &#42;or&#42; not."
+    )
+    assert remark("`<b>` and ` alone\n`x") == "<code>&#60;b&#62;</code> and &#96; alone<br>&#96;x"
+    said = "pope: see (`build-dataset`)."
+    results = Results.from_dict(evaluation(asked={"remarks": [said]}))
+    card = model_card(adapter_manifest(remarks=[said]), results)
+    assert card.count("see (<code>build-dataset</code>).") == 2

@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from mmpref.hub.cards.add_results import add_results
 from mmpref.hub.cards.eval_results import published_data
 from mmpref.hub.cards.merge import BEGIN, END
+from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.results_table import Line, lines_of, read_lines, results_block
 from mmpref.run.results import Results
 from tests.hub.card_parts import metadata
-from tests.hub.runs import COMMIT, evaluation
+from tests.hub.runs import COMMIT, adapter_manifest, evaluation
 
 
 def _evaluation(p: float | None) -> Results:
@@ -165,3 +167,28 @@ def test_what_intervals_are_over_is_said_and_kept() -> None:
     assert "scored like pope 12 pairs. Over fewer than 30 (mine.jsonl, scored like pope) an interval is not" in block
     assert "* pope: 3 of 40 questions repeat an earlier one." in block
     assert read_lines(block) == lines_of(few)
+
+
+@pytest.mark.parametrize(
+    ("base", "adapter", "kept"), [(64, 64, ["yes_ratio"]), (0, 64, ["accuracy", "yes_ratio"]), (0, 0, None)]
+)
+def test_what_measures_the_form_of_answers_is_no_result_on_the_hub(
+    base: int, adapter: int, kept: list[str] | None
+) -> None:
+    """But where it is the adapter that garbles them: that is worse, and stays."""
+    content = evaluation()
+    for row in content["results"]:
+        if row["metric"] == "accuracy":
+            row |= {"answers": 64, "parse_failures": base if row["model"] == "base" else adapter}
+    content["differences"][0]["is_form"] = base > 0
+    index = model_index("me/one", Results.from_dict(content))
+    metrics = [metric["type"] for result in index[0]["results"] for metric in result["metrics"]]
+    assert metrics == (kept or ["accuracy", "yes_ratio"])
+
+
+def test_a_card_whose_only_results_are_of_form_has_none_of_them_in_its_metadata() -> None:
+    content = evaluation()
+    content["results"] = [row | {"answers": 64, "parse_failures": 64} for row in content["results"]]
+    content["differences"][0]["is_form"] = True
+    card = model_card(adapter_manifest(), Results.from_dict(content))
+    assert all(entry["results"] == [] for entry in yaml.safe_load(card.split("---\n")[1])["model-index"])

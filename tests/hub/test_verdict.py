@@ -213,3 +213,35 @@ def test_a_recorded_card_says_what_is_made_of_its_results_today(name: str) -> No
     body = split_card((ROOT / "model_cards" / name / "README.md").read_text(encoding="utf-8"))[1]
     lines = read_lines(body)
     assert body == put_block(with_verdict(body, lines), results_block(lines)), "record it again"
+
+
+@pytest.mark.parametrize("more", [{}, {"p_holm": 0.2}])
+def test_better_on_images_of_its_training_promises_nothing(more: dict[str, Any]) -> None:
+    """By the whole card: first words, limits, table, tags, and the Hub's own form of results."""
+    card = model_card(adapter_manifest(), _results(0.891, asked={"trained_on": 24}, **more))
+    first = _first_words(card)
+    assert first.startswith("Whether it is better than its base on images that it was not trained on was not measured.")
+    assert "accuracy (+0.027 [+0.012, +0.042]; on images that it was trained on)" in first
+    assert "**better**" not in card
+    assert not [tag for tag in _tags(card) if tag in TAGS]
+    assert "* Its values on pope (random), accuracy are on images that it was trained on" in card
+    assert "| pope (random), accuracy ↑ ‡ |" in card
+    assert "images_trained_on: 24" in card
+    again = merge_model_card(card, card)
+    assert (_first_words(again), _tags(again)) == (first, _tags(card))
+
+
+def test_worse_on_images_of_its_training_is_worse() -> None:
+    card = model_card(adapter_manifest(), _results(0.8, asked={"trained_on": 24}))
+    assert _first_words(card).startswith("Against its base: **worse** on pope (random), accuracy (-0.064 [")
+    assert "; on images that it was trained on)" in _first_words(card)
+    assert [tag for tag in _tags(card) if tag in TAGS] == ["worse-than-base", "more-hallucinations"]
+
+
+def test_better_elsewhere_too_is_better() -> None:
+    seen = lines_of(_results(0.891, asked={"trained_on": 24, "official": False}))
+    lines = [*lines_of(_results(0.891)), *seen]
+    assert verdict_tags(lines) == ["better-than-base", "fewer-hallucinations"]
+    said = opening(lines)
+    assert "Against its base: **better** on pope (random), accuracy (+0.027 [+0.012, +0.042])." in said
+    assert said.count("**better**") == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from mmpref.cli.pages.report import result_rows
+from mmpref.run.asked import Asked
 from mmpref.run.results import Results
-from mmpref.run.verdict import LEGEND, TITLE, Line, lines_of, remarks, table
+from mmpref.run.verdict import LEGEND, TITLE, Line, legend, lines_of, remarks, table
 
 Metric = dict[str, Any]
 
@@ -106,3 +109,21 @@ def test_every_line_fits_80_columns() -> None:
     assert sum(widths) + 2 * (len(widths) - 1) <= 80
     assert len(TITLE) <= 80
     assert "perhaps" in LEGEND
+
+
+@pytest.mark.parametrize(("seen", "cell", "kind"), [(0, "better", "better"), (3, "better (trained on)", "")])
+def test_a_verdict_on_images_of_the_training_is_marked_where_it_stands(seen: int, cell: str, kind: str) -> None:
+    asked = {"chair": Asked("chair", "chair", images=3, trained_on=seen)}
+    (line,) = lines = lines_of(replace(results(*CHAIR), asked=asked))
+    assert table(lines)[1][0][-1] == cell
+    assert replace(results(*CHAIR), asked=asked).table(brief=True)[1][0][4] == cell.replace("better", "better**")
+    assert result_rows(replace(results(*CHAIR), asked=asked))[0]["kind"] == kind
+    assert line.kind == kind
+    assert ("(trained on): some or all of the images" in legend(lines)) == bool(seen)
+
+
+def test_to_be_worse_even_there_stays_worse() -> None:
+    asked = {"chair": Asked("chair", "chair", trained_on=1)}
+    worse = metric("chair", "chair_i", 0.1, 0.02, higher_is_better=False, headline=True, p_holm=0.001)
+    (line,) = lines_of(replace(results(worse), asked=asked))
+    assert (line.kind, line.marked_verdict) == ("worse", "worse (trained on)")

@@ -74,7 +74,7 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
     for key, value in sorted(results.by_key(BASE).items(), key=lambda item: item[0].part != ALL):
         if key not in adapter or key not in differences:
             continue
-        digits, change = decimals(value.value), differences[key]
+        digits, change, asked = decimals(value.value), differences[key], results.asked_of(value)
         rows.append(
             {
                 "name": f"{key.benchmark} {key.metric}" + ("" if key.part == ALL else f" ({key.part})"),
@@ -83,8 +83,8 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
                     adapter[key].text(digits=digits),
                     change.text(signed=True, digits=digits),
                 ],
-                "kind": change.verdict,
-                "mark": change.mark,
+                "kind": "" if asked.trained_on and change.verdict == "better" else change.verdict,
+                "mark": asked.marked(change.mark),
                 "n": adapter[key].n,
                 "unparsed": " / ".join(dict.fromkeys(str(one.parse_failures) for one in (value, adapter[key]))),
             }

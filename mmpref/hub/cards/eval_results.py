@@ -10,7 +10,7 @@ import yaml
 from mmpref.hub.cards.model_index import own_values
 from mmpref.hub.leaderboards import Task
 from mmpref.hub_ids import is_hub_id
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.run.results import ALL, Results
 
 EVAL_FILES = ".eval_results/mmpref-*.yaml"
@@ -43,6 +43,7 @@ def eval_files(results: Results, tasks: Mapping[str, Sequence[Task]], records: s
             continue
         within = f"95 % interval {value.low:g} to {value.high:g}, " if math.isfinite(value.low) else ""
         missing = f", {value.missing} missing" if value.missing else ""
+        seen = f", trained on {counted(asked.trained_on, 'image')} of these" if asked.trained_on else ""
         entries.setdefault(value.benchmark, []).append(
             EvalResultEntry(
                 dataset_id=asked.data["id"],
@@ -51,7 +52,7 @@ def eval_files(results: Results, tasks: Mapping[str, Sequence[Task]], records: s
                 dataset_revision=asked.data["revision"],
                 source_url=records,
                 source_name=RECORDS if records else None,
-                notes=f"{within}n = {value.n}{missing}, scored by mmpref",
+                notes=f"{within}n = {value.n}{missing}{seen}, scored by mmpref",
             )
         )
     if records is None and entries:

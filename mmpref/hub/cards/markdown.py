@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 _MARKUP = re.compile(r"[&<>\\`*_{}\[\]#!|~$@]")
+_CODE = re.compile(r"`([^`\n]+)`")
 _NEWLINE = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # GFM renderers link bare addresses after they have decoded entities; a word joiner stops them.
 _ADDRESS = re.compile(r"(?i)(https?|ftp|mailto|www)(?=[:.])|(?=@)")
@@ -30,6 +31,12 @@ def text(value: object) -> str:
 def code(value: object) -> str:
     """`value` set as code, in a way that also holds in a table cell."""
     return f"<code>{text(value)}</code>"
+
+
+def remark(value: str) -> str:
+    """A sentence of our own as harmless Markdown, in which what stands between backticks is code: whatever of it is
+    from data stays text there, too."""
+    return "".join(code(part) if number % 2 else text(part) for number, part in enumerate(_CODE.split(value)))
 
 
 def fence(content: str, language: str) -> str:

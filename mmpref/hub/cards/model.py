@@ -12,7 +12,7 @@ from mmpref.hub.cards import snippets
 from mmpref.hub.cards.base_model import base_check, base_licence, base_note, base_revision
 from mmpref.hub.cards.citation import bibtex, paper_link, paper_of
 from mmpref.hub.cards.kept_step import final_title, kept_text
-from mmpref.hub.cards.markdown import code, fence, table, text
+from mmpref.hub.cards.markdown import code, fence, remark, table, text
 from mmpref.hub.cards.metadata import licence_fields
 from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.origin_tags import emissions, tracker_links
@@ -162,7 +162,7 @@ def model_card(
         logged_reward=text(manifest.get("logged_reward") or ""),
         source=paper_link(paper) if (entry := bibtex(paper)) else "",
         bibtex=entry,
-        remarks=[text(remark) for remark in manifest.get("remarks", [])],
+        remarks=[remark(str(said)) for said in manifest.get("remarks", [])],
         load=fence(load, "python"),
         controls=", ".join(map(code, controls)),
         opening=opening(lines, bool(kept or held_out)),

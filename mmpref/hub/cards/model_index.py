@@ -36,7 +36,11 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
             metric_type=value.metric,
             metric_name=f"{value.benchmark} {value.metric}",
             metric_value=value.value,
-            metric_args={"n": value.n, **({"missing": value.missing} if value.missing else {})},
+            metric_args={
+                "n": value.n,
+                **({"missing": value.missing} if value.missing else {}),
+                **({"images_trained_on": seen} if (seen := results.asked_of(value).trained_on) else {}),
+            },
         )
         for value in own_values(results)
     ]
@@ -89,12 +93,15 @@ def _slug(name: str) -> str:
 
 def own_values(results: Results) -> list[Value]:
     """The adapter's results, or the base's where there is no adapter. What a model says without its images is no result
-    of it on that data."""
-    only_base = all(value.model == BASE for value in results.values)
+    of it on that data, nor is what measures the form of answers that could not be read."""
+    only_base, differences = all(value.model == BASE for value in results.values), results.differences_by_key()
     return [
         value
         for value in results.values
-        if (only_base or value.model != BASE) and math.isfinite(value.value) and not value.blind
+        if (only_base or value.model != BASE)
+        and math.isfinite(value.value)
+        and not value.blind
+        and not (differences.get(value.key) or value).is_form
     ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.hub.cards.markdown import clip, code, table, text
+from mmpref.hub.cards.markdown import clip, code, remark, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
@@ -31,7 +31,8 @@ _LEGEND = (
 _COMPARED, _ALONE = ("base", "adapter", "difference"), ("this model",)
 """Columns of the table: of an adapter with its base, and of a whole model, which was evaluated as a base."""
 _PAIRED = f"; the difference is adapter minus base, {PAIRED}"
-_CHOSE = " †"
+_CHOSE, _TRAINED_ON = " †", " ‡"
+_SEEN = "‡ On images that the adapter was trained on: see below."
 _SETTING = 200
 """Characters that a card shows of one setting."""
 Interval = tuple[float, float | None, float | None]
@@ -80,6 +81,11 @@ class Line:
     def is_garbled(self) -> bool:
         """Whether it is the adapter that garbles answers, as `mmpref.run.results_text.is_garbled` has it."""
         return self.unread is not None and is_garbled(*self.unread)
+
+    @property
+    def is_trained_on(self) -> bool:
+        """Whether some of its images are among those that the adapter was trained on."""
+        return self.asked is not None and bool(self.asked.trained_on)
 
     @property
     def key(self) -> Key:
@@ -176,7 +182,7 @@ def results_block(lines: Sequence[Line]) -> str:
     compared = any(line.adapter for line in lines)
     rows = [
         [
-            f"{line.name}{_ARROWS[line.higher_is_better]}{_CHOSE if line.asked and line.asked.chose else ''}",
+            f"{line.name}{_ARROWS[line.higher_is_better]}{_marks(line)}",
             line.cell(line.base),
             *([line.cell(line.adapter), line.cell(line.difference, signed=True) + _stars(line.p)] if compared else []),
             f"{line.n:,}",
@@ -206,12 +212,18 @@ def results_block(lines: Sequence[Line]) -> str:
         table(("benchmark (part), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
         *filter(None, [text(intervals_over(lines))]),
         *chosen,
+        *([_SEEN] if any(line.is_trained_on for line in lines) else []),
         *(["\n".join(lost)] if lost else []),
         *(["\n".join(notes)] if notes else []),
         *asked_parts(asked),
         *_unrecorded({line.benchmark for line in lines if not line.asked}),
     ]
     return "\n\n".join(parts) + f"\n{END}"
+
+
+def _marks(line: Line) -> str:
+    chose = _CHOSE if line.asked and line.asked.chose else ""
+    return chose + (_TRAINED_ON if line.is_trained_on else "")
 
 
 def _first_of_each(lines: Sequence[Line]) -> list[Line]:
@@ -235,7 +247,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
     ]
     columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
     parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
-    if remarks := dict.fromkeys(f"* {text(remark)}" for of in asked.values() for remark in of.remarks):
+    if remarks := dict.fromkeys(f"* {remark(said)}" for of in asked.values() for said in of.remarks):
         parts.append("\n".join(remarks))
     if any(not of.official for of in asked.values()):
         parts.append(

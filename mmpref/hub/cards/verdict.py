@@ -1,7 +1,8 @@
 """What results allow a card to say: its first words, its limits and its tags. Without results it promises nothing.
 
 A headline metric gets the verdict that the terminal has (`mmpref.run.results_text.verdict_of`). Tags and promises are
-made of what is sure; of what is ``perhaps`` better or worse, and of the rest, the data cannot tell.
+made of what is sure; of what is ``perhaps`` better or worse, and of the rest, the data cannot tell. Nothing is promised
+of what is better on images that the adapter was trained on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from mmpref.run.results_text import direction_of, too_few_pairs, verdict_of
 
 _VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change", "cannot tell")
 """In the order of a card's first words."""
+_SEEN = "better where it was trained"
+"""The outcome where it is better, or perhaps, on images that it was trained on: no claim of its own."""
+_TRAINED_ON = "on images that it was trained on"
 _OPENING, _LIMITS = "verdict", "limits"
 TAGS = (
     "not-evaluated",
@@ -35,11 +39,12 @@ def outcome(line: Line) -> str | None:
         return None
     _, low, high = line.difference
     p = line.own_p if line.p is None else line.p
-    return verdict_of(low, high, line.higher_is_better, p, too_few=too_few_pairs(line.pairs, line.lost))
+    said = verdict_of(low, high, line.higher_is_better, p, too_few=too_few_pairs(line.pairs, line.lost))
+    return _SEEN if line.is_trained_on and said in ("better", "perhaps better") else said
 
 
 def _by_outcome(lines: Sequence[Line]) -> dict[str, list[Line]]:
-    found = {said: [line for line in lines if outcome(line) == said] for said in _VERDICTS}
+    found = {said: [line for line in lines if outcome(line) == said] for said in (*_VERDICTS, _SEEN)}
     return {said: of for said, of in found.items() if of}
 
 
@@ -52,9 +57,9 @@ def verdict_tags(lines: Sequence[Line]) -> list[str]:
         ("better",): ["better-than-base"],
         ("worse",): ["worse-than-base"],
         ("better", "worse"): ["mixed-results"],
-        (): ["no-clear-change"] if found.keys() - {"cannot tell"} else [],
+        (): ["no-clear-change"] if found.keys() - {"cannot tell", _SEEN} else [],
     }[tuple(said for said in ("better", "worse") if said in found)]
-    moved = {outcome(line) for line in lines if line.asked and line.asked.hallucination} - {None}
+    moved = {outcome(line) for line in lines if line.asked and line.asked.hallucination} - {None, _SEEN}
     if "worse" in moved:
         return [*tags, "more-hallucinations"]
     return [*tags, "fewer-hallucinations"] if moved == {"better"} else tags
@@ -67,10 +72,13 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
         while_training: without results: whether the card shows what was measured while training, or at its end.
     """
     found = _by_outcome(lines)
+    seen = found.pop(_SEEN, [])
     if not lines and while_training:
         words = "**It was not evaluated after its training**: what that measured is under Training, without intervals."
     elif not lines:
         words = "**It is not evaluated on this card**, which does not say whether it beats its base."
+    elif not found and seen:
+        words = "Whether it is better than its base on images that it was not trained on was not measured."
     elif not found and any(line.difference and line.headline and line.is_form for line in lines):
         words = "It was compared with its base, and whether it is better cannot be told."
     elif not found and any(line.difference for line in lines):
@@ -80,7 +88,13 @@ def opening(lines: Sequence[Line], while_training: bool = False) -> str:
     else:
         parts = [f"**{said}** on {' and '.join(map(_claim, of))}" for said, of in found.items()]
         words = f"Against its base: {'; '.join(parts)}.{_also(lines)}"
-    return _block(_OPENING, " ".join(filter(None, (words, _garbled(lines), _of_form(lines)))))
+    return _block(_OPENING, " ".join(filter(None, (words, _of_seen(seen), _garbled(lines), _of_form(lines)))))
+
+
+def _of_seen(lines: Sequence[Line]) -> str:
+    """What the adapter may know by heart."""
+    claims = " and ".join(map(_claim, lines))
+    return f"Its difference on {claims} says little of other images." if lines else ""
 
 
 def _of_form(lines: Sequence[Line]) -> str:
@@ -102,7 +116,8 @@ def _garbled(lines: Sequence[Line]) -> str:
 
 def _claim(line: Line) -> str:
     marked = " †" if line.asked and line.asked.chose else ""
-    return f"{line.name} ({line.cell(line.difference, signed=True)}){marked}"
+    where = f"; {_TRAINED_ON}" if line.is_trained_on else ""
+    return f"{line.name} ({line.cell(line.difference, signed=True)}{where}){marked}"
 
 
 def _also(lines: Sequence[Line]) -> str:
@@ -113,7 +128,7 @@ def _also(lines: Sequence[Line]) -> str:
     for line in lines:
         if line.headline or line.difference is None or line.is_form or (line.benchmark, line.split) not in claimed:
             continue
-        if too_few_pairs(line.pairs, line.lost):
+        if line.is_trained_on or too_few_pairs(line.pairs, line.lost):
             continue
         _, low, high = line.difference
         if direction_of(low, high, line.higher_is_better):
@@ -133,8 +148,10 @@ def limits(lines: Sequence[Line], while_training: bool = False) -> str:
         points.append("No evaluation of it stands here: evaluate it before you use it.")
     if "worse" in found:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
-    if unsure := [line for said, of in found.items() if said not in ("better", "worse") for line in of]:
+    if unsure := [line for said, of in found.items() if said not in ("better", "worse", _SEEN) for line in of]:
         points.append(f"The data cannot tell it from its base on {_names(unsure)}.")
+    if trained := [line for line in lines if line.is_trained_on and line.headline]:
+        points.append(f"Its values on {_names(trained)} are {_TRAINED_ON}: they may be too good, and promise nothing.")
     points += filter(None, (_garbled(lines), _of_form(lines)))
     if any(line.asked and line.asked.hallucination for line in found.get("better", [])):
         points.append(
