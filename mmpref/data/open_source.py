@@ -101,3 +101,9 @@ def write_missing_images(folder: Path, skips: Iterable[Skip]) -> None:
     names = sorted({skip.detail for skip in skips if skip.reason == MISSING})
     if names:
         write_atomic(folder / MISSING_LIST, "".join(f"{' '.join(name.split())}\n" for name in names))
+
+
+def missing_images(folder: Path) -> list[str]:
+    """The paths of that list; none where there is none."""
+    file = folder / MISSING_LIST
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
