@@ -31,7 +31,7 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
     # Of several tables each has a folder of its own, and the list of missing images says not which.
     roots = recipe.image_root or (tables[0].images if len(facts) == len(tables) == 1 else ())
     if roots:
-        refuse_found_images(run.path, missing_images(run.path), roots)
+        refuse_found_images(run.path, missing_images(run), roots)
     adapter = builder.adapter(build(builder.config(), recipe.builder, f"builder {recipe.method}")) or recipe.adapter
     refuse_changed_adapter(run.path, adapter, manifest.get("adapter"))
     refuse_changed_model(run.path, recipe.model, run.pinned("model").get("weights"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmpref.errors import RunError
-from mmpref.log import logger
+from mmpref.log import warn
 
 
 def refuse_finished(run: Path, what: str) -> NoReturn:
@@ -33,6 +33,4 @@ def warn_unchecked(run: Path, what: str, reason: str) -> None:
         what: the input.
         reason: why not.
     """
-    logger.warning(
-        "Warning: whether %s is still what %s was made of could not be checked: %s.", what, run, reason.rstrip(".")
-    )
+    warn(f"whether {what} is still what {run} was made of could not be checked: {reason.rstrip('.')}.")

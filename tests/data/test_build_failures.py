@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, RunError, UsageError
+from mmpref.registry import resolve_path
 from mmpref.run.manifest import read_manifest
 from tests.data.reversed_rows import ROWS, recipe
 
@@ -99,6 +102,21 @@ def test_of_a_source_that_is_gone_it_is_warned(own: Path, tmp_path: Path, caplog
     assert build_dataset(recipe(own), tmp_path / "run") == first
     assert "rows.json is still what" in caplog.text
     assert "could not be checked: it is not there." in caplog.text
+
+
+def test_a_run_is_of_the_weights_that_its_model_had(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), tmp_path / "model"))
+    embedder = {"similarity_model": "pkg:mmpref.testbed/embedder"}
+    values = BuildRecipe(str(model), "testbed", "bdhs", limit=2, builder=embedder)
+    first = build_dataset(values, tmp_path / "run")
+    assert build_dataset(values, tmp_path / "run") == first
+    file = model / "model.safetensors"
+    save_file(load_file(file), file, {"format": "pt", "saved": "again"})
+    with pytest.raises(RunError, match=r"The model .*model has changed since .*run was made"):
+        build_dataset(values, tmp_path / "run")
+    (tmp_path / "run/run.json").unlink()
+    with pytest.raises(RunError, match=r"The model .*model has changed since .*run was begun"):
+        build_dataset(values, tmp_path / "run")
 
 
 def test_one_example_that_breaks_the_method_is_skipped_alone(source: Path, tmp_path: Path) -> None:
