@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
 from mmpref.align.fitted import ASKED, EMBEDDERS, SCRATCH, Fitted, facts_of
+from mmpref.align.made_of import refuse_changed
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
 from mmpref.align.recipe import Evaluator, TrainRecipe, refuse
 from mmpref.align.refusals import refuse_launch, refuse_machine
@@ -99,6 +100,7 @@ def train(
         ),
     ):
         if finished:
+            refuse_changed(run, recipe)
             logger.info("%s is complete already.", run.path)
         else:
             with _quiet_libraries(), memory_errors("the training", _SMALLER):

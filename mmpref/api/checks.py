@@ -251,6 +251,26 @@ def is_finished(output: Path) -> bool:
     return (output / MANIFEST).is_file()
 
 
+def refuse_changed(recipe: Recipe, output: Path) -> None:
+    """What a finished build or training would refuse if it were asked for again; an evaluation refuses by itself.
+
+    Raises:
+        RunError: the folder belongs to another recipe, or something that it was made of has changed since.
+    """
+    from mmpref.run.directory import open_run
+
+    if isinstance(recipe, BuildRecipe):
+        from mmpref.data import build as building
+        from mmpref.data.made_of import refuse_changed as refuse
+
+        refuse(open_run(output, "build-dataset", building.spelled_out(recipe)), recipe)
+    elif isinstance(recipe, TrainRecipe):
+        from mmpref.align import train as training
+        from mmpref.align.made_of import refuse_changed as refuse_training
+
+        refuse_training(open_run(output, "train", training.spelled_out(recipe)), recipe)
+
+
 def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
     """Ask the Hub, or the cache where it cannot be asked, for the models, adapters and datasets that a recipe names;
     and TRL about its options.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.api.build import run_build
 from mmpref.api.chain import Chain
-from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
+from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent, refuse_changed
 from mmpref.api.evaluate import run_evaluate
 from mmpref.api.row_checks import check_rows
 from mmpref.api.state import process_restored
@@ -104,6 +104,9 @@ def run_chain(
     run = open_run(folder_of(chain, output), "iterate", chain.recipe)
     with run.lock(), run.discard_on_failure(lambda: False):
         if run.finished and not goes_on(chain, run.manifest()):
+            first = run.path / "round-1" / "build-dataset"
+            if is_finished(first):  # whose source is that of all rounds
+                refuse_changed(chain.calls(1, run.path).build.resolved(), first)
             logger.info("%s is complete already.", run.path)
             return run.manifest()
         (run.path / MANIFEST).unlink(missing_ok=True)

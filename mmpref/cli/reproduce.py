@@ -126,7 +126,7 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     Raises:
         MmprefError: as the step itself would.
     """
-    from mmpref.api.checks import is_finished, look_up, open_data, refuse_other_split
+    from mmpref.api.checks import is_finished, look_up, open_data, refuse_changed, refuse_other_split
     from mmpref.api.row_checks import check_rows
 
     recipes = _recipes(name, root, steps)
@@ -136,6 +136,8 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
             look_up(recipe, _MADE.get(step, ()))
             if not is_finished(root / step):
                 check_rows(recipe, _MADE.get(step, ()))
+            elif is_finished(root / _BEFORE.get(step, step)):  # else its data are yet to be made
+                refuse_changed(recipe, root / step)
             if number:
                 open_data(recipe)
     if {"build-dataset", "train"} <= recipes.keys():

@@ -15,6 +15,7 @@ from mmpref.data.blocks import BlockRunner, OnProgress
 from mmpref.data.builder import BUILDERS, Builder, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import ASKED, EMBEDDERS, PILOT, MethodRun, Splits, finish
+from mmpref.data.made_of import refuse_changed
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.pool_size import decide_sizes
@@ -72,7 +73,8 @@ def build_dataset(
     Raises:
         UsageError: unknown method or setting.
         InputError: a source that cannot be read or has no usable row.
-        RunError: a directory that belongs to another recipe, or no room on the disk.
+        RunError: a directory that belongs to another recipe, one whose inputs have changed since, or no room on the
+            disk.
     """
     builder = BUILDERS.get(recipe.method)
     where = tuple(Condition.parse(text) for text in recipe.where)
@@ -82,7 +84,7 @@ def build_dataset(
     blocks = Blocks(run.state, recipe.validation is not None)
     adapter = builder.adapter(settings) or recipe.adapter
     if run.finished:
-        _refuse_other_adapter(run, adapter)
+        refuse_changed(run, recipe)
         logger.info("%s is complete already.", run.path)
         blocks.remove()
         return run.manifest()
@@ -187,25 +189,6 @@ def spelled_out(recipe: BuildRecipe) -> BuildRecipe:
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
     return resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
-
-
-def _refuse_other_adapter(run: Run, adapter: str | None) -> None:
-    """Not to give the pairs of one adapter as those of another that was trained into the same folder since.
-
-    Raises:
-        RunError: it was.
-    """
-    facts = run.manifest().get("adapter")
-    if not (adapter and facts and Path(adapter).is_dir()):
-        return
-    from mmpref.vlm.revisions import adapter_facts
-
-    try:
-        weights = adapter_facts(adapter, None)["weights"]
-    except OSError:  # it is gone, and a finished run needs none
-        return
-    if weights != facts["weights"]:
-        raise RunError(f"The adapter {adapter} is another than {run.path} was made with.", "Choose another --output.")
 
 
 def _decided(run: Run, pilot: Pilot, context: Context, settings: Any, source: Source, rows: int) -> dict[str, Any]:

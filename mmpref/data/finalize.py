@@ -150,7 +150,7 @@ def finish(
     for warning in report["warnings"]:
         logger.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
-    write_missing_images(run.path, skips)
+    write_missing_images(run, skips)
     pinned, model, annotator = run.pinned("model"), made_by.model, made_by.annotator
     settings = recipes.as_plain(made_by.settings)
     facts = {

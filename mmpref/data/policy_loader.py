@@ -48,6 +48,7 @@ class PolicyLoader:
     def _load(self) -> Policy:
         import torch
 
+        from mmpref.vlm.base_weights import folder_weights
         from mmpref.vlm.decoding import generation_config_values
         from mmpref.vlm.load import load_policy
         from mmpref.vlm.revisions import adapter_facts
@@ -62,6 +63,11 @@ class PolicyLoader:
             pinned.get("adapter_revision") or self._ref.adapter_revision,
         )
         policy = load_policy(ref, **self._options)
+        weights = folder_weights(ref.model)
+        if pinned.get("weights", weights) != weights:
+            raise RunError(
+                f"The model {ref.model} has changed since {self._run.path} was begun.", "Choose another --output."
+            )
         pinned_versions = pinned.get("versions") or versions()
         for name, now in versions().items():
             if pinned_versions.get(name) != now:
@@ -82,6 +88,7 @@ class PolicyLoader:
                 )
         facts = {
             "revision": policy.ref.revision,
+            "weights": weights,
             **adapter,
             "threads": torch.get_num_threads(),
             "versions": pinned_versions,

@@ -12,12 +12,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.align.train import train
+from mmpref.align.train import spelled_out, train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 from mmpref.log import logger
+from mmpref.recipes.schema import as_plain, fingerprint
+from mmpref.registry import resolve_path
 from mmpref.run.training_images import shortened
 from mmpref.tables.open import open_table
 from mmpref.testbed.training.build import IMAGE_TOKENS
@@ -178,6 +181,36 @@ def test_a_finished_run_is_not_redone(finished: Path, preferences: Path) -> None
     manifest = train(recipe(MODEL, str(preferences)), finished)
     assert manifest == json.loads((finished / "run.json").read_text())
     assert before == {path.name: path.stat().st_mtime_ns for path in finished.iterdir() if path.is_file()}
+
+
+def test_a_finished_run_is_not_shown_as_that_of_other_data_or_another_model(
+    finished: Path, preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, data = Path(shutil.copytree(finished, tmp_path / "moved")), tmp_path / "data"
+    model = Path(shutil.copytree(resolve_path(MODEL), tmp_path / "model"))
+    shutil.copytree(preferences, data)
+    own = recipe(str(model), str(data))
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["datasets"][0]["id"] = str(data)
+    (path / "run.json").write_text(json.dumps(manifest))
+    identity = {"command": "train", "recipe": as_plain(own), "recipe_hash": fingerprint(spelled_out(own))}
+    (path / ".mmpref/recipe.json").write_text(json.dumps(identity))
+    assert train(own, path) == manifest
+
+    [file] = (data / "data").iterdir()
+    content = file.read_bytes()
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(RunError, match=r"The data set .*data has changed since .*moved was made"):
+        train(own, path)
+    file.write_bytes(content)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(RunError, match=r"The model .*model has changed since"):
+        train(own, path)
+    shutil.rmtree(model)
+    shutil.rmtree(data)
+    assert train(own, path) == manifest
+    assert caplog.text.count("could not be checked: it is not there.") == 2
 
 
 def test_another_recipe_is_refused(finished: Path, preferences: Path) -> None:

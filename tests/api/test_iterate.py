@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,18 @@ def test_a_round_builds_on_new_rows_with_the_policy_of_the_round_before_and_goes
     losses = [json.loads(line)["loss"] for line in Path("out/round-2/train/log.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-6), "the reference is the policy of the round before"
     assert losses[-1] != pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_a_finished_chain_is_complete_until_its_source_changes(whole: Iterated) -> None:
+    moved = Path(shutil.copytree("out", "moved"))
+    assert mmpref.iterate("my.yaml", output=moved, progress=False).manifest == whole.manifest
+    rows = Path("rows.jsonl")
+    rows.write_text('{"prompt": "What is it?", "answer": "A cup."}\n')
+    then = {"id": str(rows), "split": "train", "revision": None, "fingerprint": "sha256:another", "licence": None}
+    built = manifest("round-1/build-dataset") | {"source": then}
+    (moved / "round-1/build-dataset/run.json").write_text(json.dumps(built))
+    with pytest.raises(RunError, match=r"The source rows\.jsonl has changed since moved/round-1/build"):
+        mmpref.iterate("my.yaml", output=moved, progress=False)
 
 
 def test_what_decides_is_what_was_measured(whole: Iterated) -> None:

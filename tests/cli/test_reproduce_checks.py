@@ -146,6 +146,23 @@ def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, cap
     assert re.search(told, caplog.text), "each of the three rounds has a row"
 
 
+def test_a_finished_step_whose_source_has_changed_is_told_before_any_other(tmp_path: Path) -> None:
+    photos = photo_rows(tmp_path, "a.png", "b.png", "c.png")
+    file, output = tmp_path / "my.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(merge(copy.deepcopy(RECIPE), {"build-dataset": photos})), encoding="utf-8")
+    words = ["reproduce", str(file), "--output", str(output)]
+    first = CliRunner().invoke(program, [*words, "--only", "build-dataset"])
+    assert first.exit_code == 0, first.output
+    again = CliRunner().invoke(program, [*words, "--dry-run"])
+    assert again.exit_code == 0, again.output
+    table = Path(photos["source"])
+    table.write_text(table.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    for more in ([], ["--dry-run"]):
+        result = CliRunner().invoke(program, [*words, *more])
+        assert re.search(r"The source .*mine\.csv has changed since .*build-dataset was made", str(result.exception))
+        assert "..." not in result.output, "no step is begun"
+
+
 def test_results_do_not_say_again_what_a_recipes_check_has_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

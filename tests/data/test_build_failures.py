@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, RunError, UsageError
+from mmpref.registry import resolve_path
 from mmpref.run.manifest import read_manifest
 from tests.data.reversed_rows import ROWS, recipe
 
@@ -29,7 +33,7 @@ def test_a_finished_run_is_not_shown_as_that_of_another_adapter(source: Path, tm
     (tmp_path / "run/run.json").write_text(json.dumps(manifest))
     assert build_dataset(values, tmp_path / "run") == manifest
     weights.write_bytes(b"second")
-    with pytest.raises(RunError, match="is another than"):
+    with pytest.raises(RunError, match="adapter has changed since"):
         build_dataset(values, tmp_path / "run")
     weights.unlink()
     assert build_dataset(values, tmp_path / "run") == manifest
@@ -42,6 +46,76 @@ def test_a_source_that_changed_is_refused(source: Path, tmp_path: Path) -> None:
     build_dataset(values, tmp_path / "run", shard=(0, 2))
     copy.write_text(copy.read_text() + "\n")
     with pytest.raises(RunError, match="has changed"):
+        build_dataset(values, tmp_path / "run")
+
+
+@pytest.fixture
+def own(source: Path, tmp_path: Path) -> Path:
+    """A copy of the rows and pictures that a test may change."""
+    return Path(shutil.copytree(source, tmp_path / "own"))
+
+
+def test_a_finished_run_is_not_shown_as_that_of_another_source(own: Path, tmp_path: Path) -> None:
+    values, rows = recipe(own, limit=4), own / "rows.json"
+    before = rows.read_text()
+    first = build_dataset(values, tmp_path / "run")
+    rows.write_text(before + "\n")
+    with pytest.raises(RunError, match=r"The source .*rows\.json has changed since .*run was made") as refused:
+        build_dataset(values, tmp_path / "run")
+    assert refused.value.hint.startswith("Choose another --output, or delete ")
+    assert read_manifest(tmp_path / "run") == first, "what there is stays"
+    rows.write_text(before)
+    assert build_dataset(values, tmp_path / "run") == first
+
+
+def test_a_finished_run_that_was_moved_is_complete(own: Path, tmp_path: Path) -> None:
+    first = build_dataset(recipe(own), tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert build_dataset(recipe(own), tmp_path / "moved") == first
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_image_that_was_missing_and_is_there_now_is_told(own: Path, tmp_path: Path, named: bool) -> None:
+    values = recipe(own, image_root=(str(own),) if named else ())
+    first = build_dataset(values, tmp_path / "run")
+    assert first["counts"]["skipped"]["missing-image"] == 1
+    assert build_dataset(values, tmp_path / "run") == first
+    shutil.copy(own / "1.png", own / "nowhere.png")
+    with pytest.raises(RunError, match=r"missing is found \(nowhere\.png\)"):
+        build_dataset(values, tmp_path / "run")
+
+
+def test_data_of_excluded_images_that_changed_after_the_end_are_told(own: Path, tmp_path: Path) -> None:
+    excluded = tmp_path / "excluded.jsonl"
+    shutil.copy(own / "1.png", tmp_path / "1.png")
+    excluded.write_text(json.dumps({"image": "1.png", "prompt": "What?"}) + "\n")
+    values = recipe(own, exclude_images_of=(str(excluded),))
+    build_dataset(values, tmp_path / "run")
+    excluded.write_text(excluded.read_text() * 2)
+    with pytest.raises(RunError, match=r"exclude-images-of: .*excluded\.jsonl has changed since"):
+        build_dataset(values, tmp_path / "run")
+
+
+def test_of_a_source_that_is_gone_it_is_warned(own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = build_dataset(recipe(own), tmp_path / "run")
+    (own / "rows.json").unlink()
+    assert build_dataset(recipe(own), tmp_path / "run") == first
+    assert "rows.json is still what" in caplog.text
+    assert "could not be checked: it is not there." in caplog.text
+
+
+def test_a_run_is_of_the_weights_that_its_model_had(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), tmp_path / "model"))
+    embedder = {"similarity_model": "pkg:mmpref.testbed/embedder"}
+    values = BuildRecipe(str(model), "testbed", "bdhs", limit=2, builder=embedder)
+    first = build_dataset(values, tmp_path / "run")
+    assert build_dataset(values, tmp_path / "run") == first
+    file = model / "model.safetensors"
+    save_file(load_file(file), file, {"format": "pt", "saved": "again"})
+    with pytest.raises(RunError, match=r"The model .*model has changed since .*run was made"):
+        build_dataset(values, tmp_path / "run")
+    (tmp_path / "run/run.json").unlink()
+    with pytest.raises(RunError, match=r"The model .*model has changed since .*run was begun"):
         build_dataset(values, tmp_path / "run")
 
 

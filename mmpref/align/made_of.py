@@ -1,0 +1,25 @@
+"""Whether a finished training is still that of its recipe: nothing that it was made of has changed since."""
+
+from __future__ import annotations
+
+from mmpref.align.recipe import TrainRecipe
+from mmpref.run.directory import Run
+from mmpref.tables.made_of import refuse_changed_tables
+
+
+def refuse_changed(run: Run, recipe: TrainRecipe) -> None:
+    """Not to give the adapter of one data set, base or first adapter as that of another that has its name since. It is
+    warned of what cannot be looked at any more.
+
+    Args:
+        run: a finished one.
+
+    Raises:
+        RunError: the preference data, the model or the adapter that training went on from has changed.
+    """
+    from mmpref.vlm.made_with import refuse_changed_adapter, refuse_changed_model
+
+    manifest = run.manifest()
+    refuse_changed_tables(run.path, "The data set", manifest["datasets"])
+    refuse_changed_adapter(run.path, recipe.adapter, manifest.get("began"))
+    refuse_changed_model(run.path, recipe.model, manifest.get("model_weights"))

@@ -1,0 +1,36 @@
+"""What is said where a finished run is asked for again: that an input has changed since, or could not be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from mmpref.errors import RunError
+from mmpref.log import warn
+
+
+def refuse_finished(run: Path, what: str) -> NoReturn:
+    """Not to give what was made of one input as made of another.
+
+    Args:
+        run: folder of the finished run.
+        what: has happened, such as ``The source rows.csv has changed``.
+
+    Raises:
+        RunError: always.
+    """
+    raise RunError(
+        f"{what} since {run} was made.",
+        f"Choose another --output, or delete {run} to make it anew.",
+    )
+
+
+def warn_unchecked(run: Path, what: str, reason: str) -> None:
+    """Of an input that cannot be looked at any more: the run is good without it.
+
+    Args:
+        run: folder of the finished run.
+        what: the input.
+        reason: why not.
+    """
+    warn(f"whether {what} is still what {run} was made of could not be checked: {reason.rstrip('.')}.")
