@@ -191,7 +191,7 @@ class BdhsSampler:
         )
         if shows_next_to_nothing(self.settings.rho_th, visible):
             logger.warning(
-                "Warning: that is less than one: %.0f %% of the tries see nothing of the image. %s",
+                "Warning: less than one stays visible: %.0f %% of the tries see nothing of the image. %s",
                 100 * job.rho_th**job.image_tokens,
                 self._advice,
             )

@@ -241,15 +241,6 @@ def test_the_loss_of_a_pair_is_of_its_logged_margin(name: str, tmp_path: Path) -
     assert trainer._metrics["train"]["rewards/accuracies"] == [float(margin > 0)]
 
 
-def test_a_tie_beside_other_pairs_is_half_right(tmp_path: Path) -> None:
-    trainer, _ = one_step("dpo", {}, tmp_path, share=True)
-    [row, other] = [{**row, ROW: number} for number, row in enumerate(rows()[:2])]
-    trainer._metrics["train"].clear()
-    step(trainer, trainer.data_collator([{**row, "rejected": row["chosen"]}, other]))
-    [accuracy], [margin] = (trainer._metrics["train"][f"rewards/{name}"] for name in ("accuracies", "margins"))
-    assert accuracy == (0.75 if margin > 0 else 0.25)
-
-
 def test_the_manifest_says_what_is_logged(tmp_path: Path) -> None:
     trainer, _ = one_step("simpo", {}, tmp_path, share=True)
     assert trainer.facts()["logged_reward"] == "beta (2) times the mean log-probability a token"

@@ -175,6 +175,7 @@ def test_inspect_names_them_and_scores_the_others(model: Path, rows: Path) -> No
         "row": 1,
         "column": "prompt",
         "detail": f"the model's chat template refuses it: {SYSTEM}",
+        "images": [str(HERE / "rows/img/s0.png")],
     }
     assert found["under_model"]["rows"] == found["usable"] == 2
 

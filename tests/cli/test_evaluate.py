@@ -86,7 +86,7 @@ def test_the_verdict_comes_first_and_on_a_page(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     shown = [line.split() for line in done.stdout.splitlines()]
     assert shown[0] == ["results"]
-    assert [line[:2] for line in shown[2:4]] == [["pope", "accuracy"], ["chair", "chair_i"]]
+    assert [line[:2] for line in shown[2:4]] == [["chair", "chair_i"], ["pope", "accuracy"]]
     assert done.stdout.splitlines()[-1] == f"page: {page}"
     text = page.read_text()
     assert "<h1>Evaluation of pkg:mmpref.testbed/model</h1>" in text

@@ -140,7 +140,8 @@ def test_less_than_one_token_is_told_to_who_did_not_say_so(
     settings = replace(SETTINGS, **{"rho_th": None, "visible_tokens": None, **options})
     sampler = BdhsSampler(policy, load_similarity(EMBEDDER), settings, 0, advice="Show more.")
     (job,) = sampler._jobs(examples[:1])
-    nothing = f"less than one: {100 * 0.99**job.image_tokens:.0f} % of the tries see nothing of the image. Show more."
+    share = f"{100 * 0.99**job.image_tokens:.0f} %"
+    nothing = f"less than one stays visible: {share} of the tries see nothing of the image. Show more."
     assert (nothing in caplog.text) == told
 
 
