@@ -9,7 +9,7 @@ from mmpref.sampling.similarity import Similarity
 
 
 def test_without_a_network_it_is_said_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="Cannot load the similarity model me/nowhere") as told:
         Similarity("me/nowhere")
     assert "--similarity-model" in told.value.hint
