@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmpref.align import trl_options
 from mmpref.align.callbacks import schedule_line
+from mmpref.align.train import train
+from mmpref.errors import UsageError
+
+from .conftest import MODEL
+from .test_train import recipe
 
 DPO = {"loss_type": ["sigmoid"], "beta": 0.1}
 
@@ -47,3 +53,29 @@ def test_a_batch_of_rloo_counts_answers(tmp_path: Path) -> None:
     assert schedule_line(trl_options.config(options, tmp_path, METHOD.config()), 50, 1, None).startswith(
         "Global batch 8 answers (2 rows x 4 samples) = 1 process x 4 answers x 2 accumulated; 50 steps"
     )
+
+
+def batches_of(size: int, **options: Any) -> dict[str, Any]:
+    return {"learning_rate": 1e-3, "max_steps": 1, "per_device_train_batch_size": size} | options
+
+
+def test_a_batch_of_more_rows_than_there_are_is_told(
+    preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mmpref")
+    smaller = recipe(MODEL, str(preferences), limit=2, trainer=batches_of(2, gradient_accumulation_steps=1))
+    train(smaller, tmp_path / "two")
+    assert "Global batch 2 =" in caplog.text
+    assert "is of" not in caplog.text
+    train(recipe(MODEL, str(preferences), limit=2, trainer=batches_of(2)), tmp_path / "sixteen")
+    told = "Warning: the global batch is of 16 rows, and there are 2 rows: an epoch is one step on all of them. Name a"
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize("max_steps", [1, -1])
+def test_a_batch_that_no_step_can_be_made_of_is_refused(preferences: Path, tmp_path: Path, max_steps: int) -> None:
+    trainer = batches_of(4, dataloader_drop_last=True, gradient_accumulation_steps=1, max_steps=max_steps)
+    with pytest.raises(
+        UsageError, match=r"no step: one takes 4 rows, .* there are 2 rows\. Name a smaller --batch-size"
+    ):
+        train(recipe(MODEL, str(preferences), limit=2, trainer=trainer), tmp_path / "run")

@@ -65,32 +65,6 @@ def finished(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def batches_of(size: int, **options: Any) -> dict[str, Any]:
-    return {"learning_rate": 1e-3, "max_steps": 1, "per_device_train_batch_size": size} | options
-
-
-def test_a_batch_of_more_rows_than_there_are_is_told(
-    preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "mmpref")
-    smaller = recipe(MODEL, str(preferences), limit=2, trainer=batches_of(2, gradient_accumulation_steps=1))
-    train(smaller, tmp_path / "two")
-    assert "Global batch 2 =" in caplog.text
-    assert "is of" not in caplog.text
-    train(recipe(MODEL, str(preferences), limit=2, trainer=batches_of(2)), tmp_path / "sixteen")
-    told = "Warning: the global batch is of 16 rows, and there are 2 rows: an epoch is one step on all of them. Name a"
-    assert told in caplog.text
-
-
-@pytest.mark.parametrize("max_steps", [1, -1])
-def test_a_batch_that_no_step_can_be_made_of_is_refused(preferences: Path, tmp_path: Path, max_steps: int) -> None:
-    trainer = batches_of(4, dataloader_drop_last=True, gradient_accumulation_steps=1, max_steps=max_steps)
-    with pytest.raises(
-        UsageError, match=r"no step: one takes 4 rows, .* there are 2 rows\. Name a smaller --batch-size"
-    ):
-        train(recipe(MODEL, str(preferences), limit=2, trainer=trainer), tmp_path / "run")
-
-
 def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
 
