@@ -3,6 +3,7 @@ and counts."""
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -36,6 +37,14 @@ def unsaid(texts: Iterable[str]) -> list[str]:
     """Those that `warn` has not said yet."""
     said = _SAID.get() or ()
     return [text for text in texts if text not in said]
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' retries and deprecations off stderr, unless ``MMPREF_DEBUG`` is 1: they are nothing that a user
+    can act on, and what fails is said in one line. Each process has levels of its own."""
+    if os.environ.get("MMPREF_DEBUG") != "1":
+        for name in ("huggingface_hub", "transformers", "sentence_transformers", "httpx", "datasets", "bitsandbytes"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

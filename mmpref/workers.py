@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
 from mmpref.errors import RunError
+from mmpref.log import quiet_libraries
 
 Task = TypeVar("Task", bound=Hashable)
 Result = TypeVar("Result")
@@ -160,6 +161,7 @@ def _start(work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that is interrupted ends its workers
     atexit.register(gc.freeze)  # no last look for garbage, which the process that waits for its end would wait for
     end_with_parent()
+    quiet_libraries()
     _keep_memory()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -28,6 +29,10 @@ def square(number: int) -> int:
 
 def process(_: int) -> int:
     return os.getpid()
+
+
+def level(name: str) -> int:
+    return logging.getLogger(name).level
 
 
 @pytest.fixture
@@ -69,6 +74,12 @@ def test_the_next_item_is_begun_before_one_is_given_out(workers: int, monkeypatc
         told.append(item)
     begun = ["begin [97]", "begin [98]", "a", "begin [99]", "b", "c"]
     assert told == (begun if workers else ["a", "b", "c"])
+
+
+def test_libraries_are_as_quiet_in_a_worker_as_in_the_command_that_began_it() -> None:
+    pool = WorkerPool(level, 1)
+    assert pool("bitsandbytes") == logging.CRITICAL
+    pool.close()
 
 
 def test_a_script_that_cannot_be_imported_again_is_told_so(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from mmpref.errors import MmprefError
-from mmpref.log import each_once, logger
+from mmpref.log import each_once, logger, quiet_libraries
 from mmpref.version import __version__
 
 COMMANDS = {
@@ -167,9 +167,7 @@ def _quiet_libraries() -> None:
         # These two set their loggers' levels when they are imported.
         os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
         os.environ.setdefault("DATASETS_VERBOSITY", "critical")
-        # Retries and deprecations of libraries are nothing that a user can act on; what fails is said in one line.
-        for name in ("huggingface_hub", "transformers", "sentence_transformers", "httpx", "datasets", "bitsandbytes"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        quiet_libraries()
         warnings.simplefilter("ignore", FutureWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

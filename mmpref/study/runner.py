@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.errors import MmprefError, RunError, reason_of
-from mmpref.log import errors_only, logger
+from mmpref.log import errors_only, logger, quiet_libraries
 from mmpref.run.directory import Run
 from mmpref.run.files import disk_errors
 from mmpref.study import work
@@ -147,7 +147,7 @@ def _executor(jobs: int) -> Iterator[Callable[..., Future[work.Measured | None]]
         yield _at_once
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with _environment({"OMP_NUM_THREADS": "1"}), ProcessPoolExecutor(jobs, context, end_with_parent) as pool:
+    with _environment({"OMP_NUM_THREADS": "1"}), ProcessPoolExecutor(jobs, context, _begin) as pool:
         try:
             yield lambda *arguments: pool.submit(perform, *arguments)
         except BaseException:
@@ -155,6 +155,12 @@ def _executor(jobs: int) -> Iterator[Callable[..., Future[work.Measured | None]]
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _begin() -> None:
+    """The beginning of a process that works on units."""
+    end_with_parent()
+    quiet_libraries()
 
 
 def _at_once(*arguments: object) -> Future[work.Measured | None]:
