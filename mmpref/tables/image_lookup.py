@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError, brief
+from mmpref.errors import InputError, brief, row_at
 from mmpref.log import logger
 from mmpref.tables.image_cells import path_in_cell
 from mmpref.tables.image_roots import ImageRoots
@@ -53,7 +53,7 @@ class ImageLookup:
             if self._roots.finds(path):
                 self._found += 1
             elif not self._first:
-                self._first = f"row {number}: {brief(path)!r}"
+                self._first = f"{row_at(number)}: {brief(path)!r}"
 
     def end(self) -> None:
         """That was the last row to be seen.

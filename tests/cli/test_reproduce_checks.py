@@ -128,14 +128,19 @@ def photo_rows(folder: Path, *there: str) -> dict[str, Any]:
 def test_a_folder_without_the_photos_is_told_at_once(tmp_path: Path) -> None:
     said = refused({"build-dataset": photo_rows(tmp_path)}, tmp_path)
     assert f"build-dataset: None of the 3 images of {tmp_path / 'mine.csv'} (train) is found under" in said
-    assert "First: row 0: 'a.png'. Name the folder that paths are relative to with `image_root`." in said
+    assert (
+        "First: row 0 (counted from 0): 'a.png'. Name the folder that paths are relative to with `image_root`." in said
+    )
 
 
 def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "my.yaml"
     recipe = merge(copy.deepcopy(RECIPE), {"build-dataset": photo_rows(tmp_path, "a.png")})
     file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    told = r"of 3 images of .*mine\.csv \(train\), 2 are not found .* First: row 1: 'b\.png'\. .* with `image_root`"
+    told = (
+        r"of 3 images of .*mine\.csv \(train\), 2 are not found .* "
+        r"First: row 1 \(counted from 0\): 'b\.png'\. .* with `image_root`"
+    )
     result = CliRunner().invoke(program, ["reproduce", str(file), "--output", str(tmp_path / "run"), "--dry-run"])
     assert result.exit_code == 0, result.output
     assert re.search(told, caplog.text), caplog.text

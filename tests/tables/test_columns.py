@@ -95,7 +95,9 @@ def test_an_empty_prompt_is_none_and_one_inside_of_the_answers_is_one() -> None:
 def test_images_are_looked_for_until_one_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "last.png")
     rows = [{"image": f"{number}.png", "caption": "A dog."} for number in range(2 * LOOKED_FOR)]
-    with pytest.raises(InputError, match=rf"None of the {2 * LOOKED_FOR:,} images .* First: row 0: '0\.png'"):
+    with pytest.raises(
+        InputError, match=rf"None of the {2 * LOOKED_FOR:,} images .* First: row 0 \(counted from 0\): '0\.png'"
+    ):
         look_for_images(table(*rows), [str(tmp_path)], None)
     look_for_images(table(*rows, {"image": "last.png", "caption": "A dog."}), [str(tmp_path)], None)
     assert f"of the first {2 * LOOKED_FOR + 1:,} images" in caplog.text
@@ -111,7 +113,7 @@ def test_all_that_are_missing_are_counted_and_what_to_do_is_said(
     rows = [{"image": name, "caption": "A dog."} for name in ["a.png"] * 300 + ["b.png", "c.png"]]
     look_for_images(table(*rows), [str(tmp_path)], None, skip=1)
     assert f"of 301 images of rows in memory (train), 2 are not found under {tmp_path}" in caplog.text
-    assert "First: row 300: 'b.png'. Correct the paths, or name a further folder" in caplog.text
+    assert "First: row 300 (counted from 0): 'b.png'. Correct the paths, or name a further folder" in caplog.text
 
 
 def test_a_table_that_holds_its_images_is_not_read_to_its_end() -> None:
