@@ -151,6 +151,15 @@ def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, cap
     assert re.search(told, caplog.text), "each of the three rounds has a row"
 
 
+def test_photos_that_are_missing_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "my.yaml"
+    recipe = merge(copy.deepcopy(RECIPE), {"build-dataset": photo_rows(tmp_path, "a.png", "b.png")})
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    words = ["reproduce", str(file), "--output", str(tmp_path / "run"), "--only", "build-dataset"]
+    assert CliRunner().invoke(program, words).exit_code == 0
+    assert caplog.text.count("of 3 images of") == 1, "by the check, and not by the build again"
+
+
 def test_a_finished_step_whose_source_has_changed_is_told_before_any_other(tmp_path: Path) -> None:
     photos = photo_rows(tmp_path, "a.png", "b.png", "c.png")
     file, output = tmp_path / "my.yaml", tmp_path / "run"
