@@ -112,7 +112,7 @@ def test_columns_that_the_rows_lack_are_told_at_once(tmp_path: Path) -> None:
     assert "has no column 'Bild'" in said
     assert "Did you mean 'Bilddatei'" in said
     said = refused({"build-dataset": {"source": str(rows), "columns": {"imgae": "Bilddatei"}}}, tmp_path)
-    assert "columns names 'imgae', which no row has. Did you mean 'image'" in said
+    assert "columns names 'imgae', which is no part of a row. Did you mean 'image'" in said
 
 
 def photo_rows(folder: Path, *there: str) -> dict[str, Any]:
