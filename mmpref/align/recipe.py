@@ -48,9 +48,7 @@ class WatchSettings:
     """
 
     benchmarks: tuple[str, ...] = ()
-    benchmark: dict[str, dict[str, Any] | None] = field(
-        default_factory=dict, metadata=example("{pope: {data: mine.jsonl}}")
-    )
+    benchmark: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=example("{pope: {data: mine.jsonl}}"))
     every: int = 100
     limit: int | None = None
     split: str | None = None

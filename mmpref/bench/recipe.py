@@ -53,9 +53,7 @@ class EvaluateRecipe:
     revision: str | None = None
     adapter: str | None = field(default=None, metadata=names("adapter"))
     adapter_revision: str | None = None
-    benchmark: dict[str, dict[str, Any] | None] = field(
-        default_factory=dict, metadata=example("{pope: {data: mine.jsonl}}")
-    )
+    benchmark: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=example("{pope: {data: mine.jsonl}}"))
     split: str | None = None
     limit: int | None = None
     seed: int = 0

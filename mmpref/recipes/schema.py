@@ -154,8 +154,9 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         value = [value]  # as a recipe file has one of several that there may be
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return ResolvedBlock({key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()})
+    if origin is dict and isinstance(value, Mapping | None):  # a key with nothing behind it is an empty mapping
+        parts = (value or {}).items()
+        return ResolvedBlock({key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in parts})
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):

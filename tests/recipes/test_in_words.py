@@ -87,6 +87,12 @@ def test_what_lies_deeper_is_told_alike(tmp_path: Path, values: dict[str, Any], 
         recipe(tmp_path / "mine.yaml", "train")
 
 
+def test_a_key_with_nothing_behind_it_is_an_empty_mapping(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("evaluate:\n  model: me/vlm\n  benchmarks: [pope]\n  benchmark:\n    pope:\n")
+    made: Any = recipe(tmp_path / "mine.yaml", "evaluate")
+    assert made.benchmark == {"pope": {}}
+
+
 def test_every_layer_of_a_recipe_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "below.yaml").write_text("train: {model: me/vlm, trainer: 5}")
     (tmp_path / "mine.yaml").write_text("extends: below.yaml\ntrain: {trainer: {max_steps: 1}}")
