@@ -112,7 +112,7 @@ def test_paths_of_authors_machines_are_found_in_the_folder(path: str, folder: Pa
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        ("none.jpg", r"row 0 \(no image file 'none.jpg' under .*\)\.$"),
+        ("none.jpg", r"row 0 \(counted from 0\) \(no image file 'none.jpg' under .*\)\.$"),
         ("../secret.png", "leaves its root"),
         ("empty.jpg", r"row 0 \(a file of 0 bytes\)\.$"),
         ("", r"row 0 \(no image\)\.$"),
