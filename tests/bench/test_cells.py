@@ -284,7 +284,7 @@ def test_the_folder_of_images_does_not_make_numbers_differ(folder: Path, tmp_pat
 
 def test_nan_in_parquet_is_no_text(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "test.parquet", [{**pope_row(0, None), "question": NAN}])
-    with pytest.raises(InputError, match="row 0 .counted from 0. has no value in column 'question'"):
+    with pytest.raises(InputError, match=r"row 0 .counted from 0. has no value in column 'question'"):
         run("pope", {"data": str(file)}, tmp_path / "run")
 
 
@@ -313,10 +313,11 @@ BENCHMARK = Benchmark(BenchmarkSettings, (), Task)
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"question": "What?"}, "row 1 .counted from 0.: it has no column 'objects'; its columns are question"),
+        ({"question": "What?"}, "row 1 (counted from 0): it has no column 'objects'; its columns are question"),
         (
             {"question": 5, "objects": ["cup"]},
-            "row 1 .counted from 0.: AttributeError: 'int' object has no attribute 'strip'; its columns are question, objects",
+            "row 1 (counted from 0): AttributeError: 'int' object has no attribute 'strip'; "
+            "its columns are question, objects",
         ),
     ],
 )
