@@ -13,6 +13,12 @@ def brief(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
+def row_at(number: int) -> str:
+    """How messages name a row of a table: by its index, as ids and the ``datasets`` library count, and so that it is
+    not taken for a line of a file."""
+    return f"row {number} (counted from 0)"
+
+
 def reason_of(error: Exception) -> str:
     """What another library's error says, on one line, bounded, and without memory addresses: equal in equal runs."""
     text = re.sub(r" ?<[^<>]* at 0x[0-9a-fA-F]+>|0x[0-9a-fA-F]{8,}", "", str(error)[:4000])

@@ -78,6 +78,10 @@ _HABITS: dict[str, tuple[str, ...]] = {
 find ``--help`` for ``--lr``."""
 
 
+_SHORT = 4
+"""Letters below which a name is not looked for in much longer ones."""
+
+
 def called_here(name: str) -> tuple[str, ...]:
     """Names that a thing may have here which is called so elsewhere; none where it is no known habit."""
     return _HABITS.get(_plain(name), ())
@@ -98,8 +102,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence with the name for what others call so, or else the closest one; "" where none is close."""
     names = list(known)
     close = [one for habit in called_here(name) for one in names if _plain(one) == habit]
-    close = close or difflib.get_close_matches(name, names, n=1)
+    close = close or [one for one in difflib.get_close_matches(name, names) if _is_near(name, one)]
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def _is_near(name: str, known: str) -> bool:
+    """Whether a name may be meant for another that has letters in common with it: those of a very short one, such as
+    ``id``, stand in many longer words."""
+    shorter, longer = sorted((name, known), key=len)
+    return len(shorter) >= _SHORT or len(longer) - len(shorter) <= 1 or longer.startswith(shorter)
 
 
 @cache

@@ -23,7 +23,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, row_at
 from mmpref.text_files import read_text
 from mmpref.words import folded, is_unspaced
 
@@ -244,7 +244,7 @@ class _Told:
     def __str__(self) -> str:
         names = sorted(self._names, key=lambda name: -self._names[name])
         shown = ", ".join(repr(name[:40]) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        return f"{len(names)} different: {shown}; first: row {self._first}"
+        return f"{len(names)} different: {shown}; first: {row_at(self._first)}"
 
 
 def _words(caption: str) -> list[str]:

@@ -90,6 +90,14 @@ def test_where_nothing_is_known_that_is_said() -> None:
     assert registry.suggest("visible_tokens", []) == "There are none."
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("bild", ""), ("dop", "dpo"), ("rho", "rho_th"), ("idd", "id"), ("promt", "prompt")]
+)
+def test_a_short_name_is_not_found_in_any_longer_word(typed: str, meant: str) -> None:
+    known = ["id", "dpo", "rho_th", "prompt"]
+    assert registry.did_you_mean(typed, known) == (f"Did you mean {meant!r}?" if meant else "")
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("--lr", "--learning-rate"), ("--epoc", "--epochs"), ("zzz", "")])
 def test_what_others_call_a_thing_is_known_before_letters_are_compared(typed: str, meant: str) -> None:
     known = ["--help", "--learning-rate", "--epochs"]

@@ -48,14 +48,16 @@ def test_names_that_no_line_has_are_left_out_and_told() -> None:
     assert remark.startswith(
         "chair: 3 of 7 objects that the rows list are in no line of the table of synonyms words.txt"
     )
-    assert "(2 different: 'cloud', 'sky'; first: row 0)" in remark
+    assert "(2 different: 'cloud', 'sky'; first: row 0 (counted from 0))" in remark
     assert ListedObjects(TABLE, "/home/me/words.txt").remarks("chair") == ()
 
 
 def test_a_table_of_other_data_is_refused() -> None:
     listed = ListedObjects(TABLE, "/home/me/words.txt")
     listed(["nuage", "tasse", "cup"], 0)
-    with pytest.raises(InputError, match=r"2 of 3 objects .*'nuage', 'tasse'; first: row 0\).* Give it a line"):
+    with pytest.raises(
+        InputError, match=r"2 of 3 objects .*'nuage', 'tasse'; first: row 0 \(counted from 0\)\).* Give it a line"
+    ):
         listed.remarks("chair")
 
 
@@ -106,7 +108,7 @@ def test_names_without_spaces_between_words_are_told() -> None:
     assert listed(["dog", "cat", "犬"], 4) == ["dog", "cat", "犬"]
     [remark] = listed.remarks("chair")
     assert remark.startswith("chair: 1 of 3 objects that the rows list are in a script that puts no spaces between")
-    assert "(1 different: '犬'; first: row 4)" in remark
+    assert "(1 different: '犬'; first: row 4 (counted from 0))" in remark
     listed(["犬", "犬"], 5)
     with pytest.raises(InputError, match=r"3 of 5 objects .* no spaces between words"):
         listed.remarks("chair")

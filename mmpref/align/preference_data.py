@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.align.row_check import PLACEHOLDER_ANSWERS, Accepts, Row, RowCheck, answer_of
 from mmpref.align.row_tally import RowTally
 from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
-from mmpref.errors import InputError, RunError
+from mmpref.errors import InputError, RunError, row_at
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.training_images import shortened
@@ -272,7 +272,7 @@ def _rows(
         roots, reader, rows = ImageRoots(image_root or table.images), TableReader(table, needs), 0
         for row in islice(table, left):
             weighed = read_weights(unfolded(row), weights) if weights else {}
-            yield Row(index, f"{reader.where}, row {rows}", reader.read(row, rows), roots, _method(row), weighed)
+            yield Row(index, f"{reader.where}, {row_at(rows)}", reader.read(row, rows), roots, _method(row), weighed)
             rows += 1
         reader.end()
         reader.warn_of_unread()

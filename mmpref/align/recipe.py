@@ -13,6 +13,7 @@ from mmpref.errors import UsageError
 from mmpref.hub_ids import refuse_revision_alone
 from mmpref.judges.resolve import endpoint_of
 from mmpref.recipes import schema as recipes
+from mmpref.recipes.in_words import example
 from mmpref.recipes.names import names
 from mmpref.registry import Registry, suggest
 from mmpref.run.asked import Asked
@@ -47,7 +48,7 @@ class WatchSettings:
     """
 
     benchmarks: tuple[str, ...] = ()
-    benchmark: dict[str, Any] = field(default_factory=dict)
+    benchmark: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=example("{pope: {data: mine.jsonl}}"))
     every: int = 100
     limit: int | None = None
     split: str | None = None
@@ -159,10 +160,12 @@ class TrainRecipe:
     preflight: Literal["auto", "always", "never"] = "auto"
     feature_cache_gb: float = 8.0
     keep_checkpoints: bool = False
-    watch: WatchSettings = field(default_factory=WatchSettings)
-    loss: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=dict)
-    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    watch: WatchSettings = field(default_factory=WatchSettings, metadata=example("{benchmarks: [pope], every: 100}"))
+    loss: dict[str, Any] = field(default_factory=dict, metadata=example("{beta: 0.1}"))
+    trainer: dict[str, Any] = field(default_factory=dict, metadata=example("{learning_rate: 5e-6}"))
+    columns: dict[str, str] | None = field(
+        default=None, metadata=recipes.OPTIONAL | example("{image: file, answer: caption}")
+    )
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     attn: Literal["auto", "sdpa", "flash", "flex"] | None = field(default=None, metadata=recipes.OPTIONAL)
     adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))

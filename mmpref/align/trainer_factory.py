@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import ConfiguredMethod, Method, TrainerParts
 from mmpref.distributed import is_model_sharded, num_processes, process_index
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, UsageError, row_at
 from mmpref.log import logger
 from mmpref.tables.weights import NUMBERS
 
@@ -113,7 +113,7 @@ def _pair_source(method: Method, parts: TrainerParts, seed: int, annotator: str 
     encoded = parts.pairs.dataset.with_format(None)
 
     def images(row: int) -> tuple[ImageData, ...]:
-        return tuple(ImageData(content, f"image of row {row}") for content in encoded[row]["images"])
+        return tuple(ImageData(content, f"image of {row_at(row)}") for content in encoded[row]["images"])
 
     comparing = None
     if annotator:

@@ -11,6 +11,7 @@ from typing import Any
 from mmpref.align.report_to import names_of
 from mmpref.distributed import has_accelerator, num_processes
 from mmpref.errors import UsageError
+from mmpref.recipes.in_words import as_written
 from mmpref.recipes.schema import UnknownSettingError, type_hints
 from mmpref.workers import default_workers
 
@@ -130,7 +131,7 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
     for name, value in trainer.items():
         form = _KINDS.get(types[name])
         if form and not (isinstance(value, form.types) and isinstance(value, bool) == (bool in form.types)):
-            raise UsageError(f"trainer.{name} is {value!r}; it must be {form.text}.")
+            raise UsageError(f"trainer.{name} is {as_written(value)}; it must be {form.text}.")
         if name in _AT_LEAST_1 and isinstance(value, int) and value < 1:
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
         if name in _NOT_NEGATIVE and value < 0:

@@ -48,7 +48,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         first = entry["first"][0]
         yield (
             f"rows whose {kind} nearly equal{'s' * (kind == 'image')} an earlier row's",
-            (f"{entry['count']}, the first: row {first['row']} like {first['like']}"),
+            (f"{entry['count']}, the first (counted from 0): row {first['row']} like {first['like']}"),
         )
     for name, counts in report["repeats"]["tells"].items():
         yield name, f"{counts['rejected']} rejected, {counted(counts['chosen'], 'chosen answer')}"

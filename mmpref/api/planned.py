@@ -74,7 +74,7 @@ def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
             "--columns says what your own preference data call their columns, and none are named.",
             "Name them with --dataset.",
         )
-    section = resolve.section(name, "build-dataset", section_for_method)
+    section = resolve.section(name, "build-dataset", BuildRecipe, section_for_method)
     section = resolve.for_method(BuildRecipe, section, section)
     if not section.get("source"):
         raise UsageError(

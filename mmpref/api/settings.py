@@ -146,7 +146,7 @@ def _of_train(chosen: Mapping[str, Any]) -> list[Setting]:
     free = trl_options.free(trl_options.names(method.config()), method.trainer_keys)
     defaults = {**trl_options.OWN_DEFAULTS, "learning_rate": method.rates.learning_rate}
     trainer = [
-        dataclasses.replace(one, default=defaults.get(one.name, one.default))
+        dataclasses.replace(one, default=defaults.get(one.name, one.default), meaning=_meaning_beside(one))
         for one in settings_of(method.config(), prefix="trainer.")
         if one.name in free
     ]
@@ -155,6 +155,18 @@ def _of_train(chosen: Mapping[str, Any]) -> list[Setting]:
         *(dataclasses.replace(one, default=rates.get(one.key, one.default)) for one in own if one.key != "trainer"),
         *trainer,
     ]
+
+
+def _meaning_beside(one: Setting) -> str:
+    """The meaning of one of TRL's options, and what it is where a recipe names the other half of the batch alone."""
+    from mmpref.align.trl_options import BATCH
+
+    if one.name not in BATCH:
+        return one.meaning
+    [other] = BATCH - {one.name}
+    return (
+        f"{one.meaning} In a recipe file whose trainer block has {other} and not this, it is TRL's own: {one.default}."
+    )
 
 
 def _of_evaluate(benchmarks: Any) -> list[Setting]:

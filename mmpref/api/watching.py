@@ -22,8 +22,9 @@ def with_watched(recipe: TrainRecipe, name: str | None) -> TrainRecipe:
     if not watch.benchmarks:
         return recipe
     from mmpref.bench.plan import with_places
+    from mmpref.bench.recipe import EvaluateRecipe
 
-    section = resolve.section(name, "evaluate")
+    section = resolve.section(name, "evaluate", EvaluateRecipe)
     known, image_root, columns = section.get("benchmark") or {}, section.get("image_root"), section.get("columns")
     settings = {}
     for benchmark in watch.benchmarks:

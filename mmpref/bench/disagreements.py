@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.finished_model import FinishedModel
@@ -52,9 +53,34 @@ class Disagreements:
     count: str = ""
 
 
-def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: int) -> Disagreements:
-    """Wins and losses in a metric that is a quotient of counts, at most so many of each with their images; none where
-    the two were not asked the same samples."""
+class SampleImages:
+    """The images of what a model was asked. The data of the benchmark that was asked for last are kept: whoever sets
+    several models against one, metric after metric, has them read once."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Path, str] | None = None
+        self._images: dict[str, tuple[ImageData, ...]] = {}
+
+    def find(self, model: FinishedModel, label: str, ids: set[str]) -> dict[str, tuple[ImageData, ...]]:
+        """Those of some samples, as far as they are there.
+
+        Args:
+            label: of the benchmark.
+        """
+        if ids and self._of != (model.run, label):
+            self._of, self._images = (model.run, label), _images(model, label)
+        return {id: self._images[id] for id in ids & self._images.keys()}
+
+
+def disagreements(
+    first: FinishedModel, second: FinishedModel, key: Key, limit: int, images: SampleImages | None = None
+) -> Disagreements:
+    """Wins and losses in a metric that is a quotient of counts; none where the two were not asked the same samples.
+
+    Args:
+        limit: so many of each at most are shown, with their images.
+        images: where these are taken from, the same for all that are set against one model.
+    """
     value = first.values[key]
     if not value.of or not first.is_asked_like(second, key.benchmark):
         return Disagreements()
@@ -70,18 +96,17 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
             )
     differing.sort(key=lambda row: -abs(row.gain))
     wins, losses = ([row for row in differing if (row.gain > 0) is better] for better in (True, False))
-    of = _images(first, key.benchmark, {row.id for row in [*wins[:limit], *losses[:limit]]})
+    shown = {row.id for row in [*wins[:limit], *losses[:limit]]}
+    of = (images or SampleImages()).find(first, key.benchmark, shown)
     won, lost = (
         tuple(dataclasses.replace(row, images=of.get(row.id, ())) for row in rows[:limit]) for rows in (wins, losses)
     )
     return Disagreements(len(wins), len(losses), won, lost, count)
 
 
-def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, tuple[ImageData, ...]]:
-    """The images of some samples, out of the run's own data if these are still what they were; none of a benchmark that
+def _images(model: FinishedModel, label: str) -> dict[str, tuple[ImageData, ...]]:
+    """The images of all samples, out of the run's own data if these are still what they were; none of a benchmark that
     is code of others, whose data nothing else here knows."""
-    if not ids:
-        return {}
     try:
         recipe = recipes.build(EvaluateRecipe, model.manifest["recipe"])
         name = next(name for name in recipe.benchmarks if recipe.label(name) == label)
@@ -95,7 +120,7 @@ def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, tuple[
         if facts["samples"] != model.manifest["data"][name]["samples"]:
             logger.warning("Warning: the data of %s have changed since %s; its images are not shown.", name, model.run)
             return {}
-        return {sample.id: sample.images for sample in plan.samples if sample.id in ids}
+        return {sample.id: sample.images for sample in plan.samples}
     except (MmprefError, StopIteration, KeyError) as error:
         logger.warning("Warning: the images of %s cannot be shown: %s", label, error)
         return {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.bench.repeats import remarks_on_repeats
-from mmpref.errors import HubError, InputError, MmprefError, UsageError, is_out_of_memory, reason_of
+from mmpref.errors import HubError, InputError, MmprefError, UsageError, is_out_of_memory, reason_of, row_at
 from mmpref.log import errors_only, warn
 from mmpref.recipes import schema as recipes
 from mmpref.registry import resolve_path
@@ -179,7 +179,7 @@ def _samples(name: str, task: Task, table: Table, limit: int | None) -> list[Sam
         if isinstance(error, KeyError) and error.args and error.args[0] not in row:
             why = f"it has no column {error.args[0]!r}"
         raise InputError(
-            f"The benchmark {name} cannot read {where}, row {number}: {why}; its columns are {columns_of(row)}."
+            f"The benchmark {name} cannot read {where}, {row_at(number)}: {why}; its columns are {columns_of(row)}."
         ) from error
 
 

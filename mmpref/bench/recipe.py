@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from mmpref.judges.resolve import endpoint_of
 from mmpref.recipes import schema as recipes
+from mmpref.recipes.in_words import example
 from mmpref.recipes.names import names
 
 BlindMode = Literal["no-image", "masked"]
@@ -52,7 +53,7 @@ class EvaluateRecipe:
     revision: str | None = None
     adapter: str | None = field(default=None, metadata=names("adapter"))
     adapter_revision: str | None = None
-    benchmark: dict[str, Any] = field(default_factory=dict)
+    benchmark: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=example("{pope: {data: mine.jsonl}}"))
     split: str | None = None
     limit: int | None = None
     seed: int = 0
@@ -70,7 +71,9 @@ class EvaluateRecipe:
     device_map: str | None = None
     trust_remote_code: bool = False
     image_root: tuple[str, ...] | None = field(default=None, metadata=recipes.OPTIONAL | names("roots"))
-    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    columns: dict[str, str] | None = field(
+        default=None, metadata=recipes.OPTIONAL | example("{image: file, answer: caption}")
+    )
 
     @property
     def endpoint(self) -> tuple[str, str] | None:

@@ -170,7 +170,7 @@ def _print_places(title: str, shown: Sequence[tuple[str, int, Mapping[str, Any],
     """A table of rows with something to be said: kind, how many there are, which one, and what; and the images of such
     rows where any of them names its own."""
     named = any("images" in place for _, _, place, _ in shown)
-    columns = ("kind", "found", "row", *(("image",) if named else ()), "column", "what")
+    columns = ("kind", "found", "row (from 0)", *(("image",) if named else ()), "column", "what")
     print_table(
         title,
         columns,

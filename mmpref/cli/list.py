@@ -162,7 +162,10 @@ def _needed(command: str, section: Mapping[str, Any]) -> tuple[str, ...]:
 
     if command != "build-dataset":
         return ("model",) * (command in ("train", "evaluate"))
-    builder = BUILDERS.get(section.get("method", "bdhs"))
+    method = section.get("method", "bdhs")
+    if not isinstance(method, str):
+        return ()  # which is told where the section is read
+    builder = BUILDERS.get(method)
     return ("model",) * builder.uses_model + ("source",) * (builder.origin is None)
 
 

@@ -16,6 +16,7 @@ from mmpref.judges.resolve import endpoint_of
 from mmpref.judges.served import chat_settings, refuse_loading, refuse_served
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
+from mmpref.recipes.in_words import example
 from mmpref.recipes.names import names
 from mmpref.registry import Registry
 from mmpref.sampling.settings import AUTO, SamplingSettings
@@ -84,8 +85,10 @@ class BuildRecipe:
     trust_remote_code: bool = False
     validation: float | None = None
     annotator: str | None = field(default=None, metadata=names("annotator"))
-    builder: dict[str, Any] = field(default_factory=dict)
-    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    builder: dict[str, Any] = field(default_factory=dict, metadata=example("{rho_th: 0.98}"))
+    columns: dict[str, str] | None = field(
+        default=None, metadata=recipes.OPTIONAL | example("{image: file, answer: caption}")
+    )
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
     adapter_revision: str | None = field(default=None, metadata=recipes.OPTIONAL)

@@ -48,7 +48,7 @@ class ReplayChat:
             content = read_text(file)
         except InputError as error:
             raise InputError(f"Cannot read the judgements: {error.message}", error.hint) from error
-        for number, line in enumerate(content.splitlines()):
+        for number, line in enumerate(content.splitlines(), 1):
             try:
                 judgement = json.loads(line)
                 judge, query = (
@@ -59,10 +59,10 @@ class ReplayChat:
                 judges.append({**judge, "model": str(judge["model"])})
             except (*NOT_JSON, KeyError, TypeError) as error:
                 raise InputError(
-                    f"{file}, row {number}, is no judgement.", "Rows have judge, messages, images, repeat and reply."
+                    f"{file}, line {number}, is no judgement.", "Lines have judge, messages, images, repeat and reply."
                 ) from error
             if judges[-1] != judges[0]:
-                raise InputError(f"{file}, row {number}, is of another judge than row 0.", "Split it by judge.")
+                raise InputError(f"{file}, line {number}, is of another judge than line 1.", "Split it by judge.")
         if not judges:
             raise InputError(f"{file} holds no judgements.")
         digest = hashlib.sha256(content.encode()).hexdigest()

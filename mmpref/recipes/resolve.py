@@ -15,7 +15,17 @@ from typing import Any
 import yaml
 
 from mmpref.errors import InputError, UsageError, reason_of
-from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build, refuse_unknown, type_hints
+from mmpref.recipes.in_words import as_written, expected
+from mmpref.recipes.schema import (
+    R,
+    UnknownSettingError,
+    WrongTypeError,
+    as_plain,
+    build,
+    refuse_types,
+    refuse_unknown,
+    type_hints,
+)
 from mmpref.registry import Registry, suggest, yaml_files
 from mmpref.text_files import read_text
 
@@ -64,7 +74,10 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
         raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a mapping from commands to settings.")
+        raise InputError(
+            f"{path} must hold a mapping from commands to settings.",
+            "Example: `train: {model: me/vlm, dataset: me/pairs}`",
+        )
     below = content.pop(_EXTENDS, None)
     if path.resolve() in extending:
         raise InputError(f"The recipe {path} extends itself.")
@@ -72,7 +85,10 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
         if command not in _SECTIONS:
             raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(_SECTIONS)))
         if not isinstance(section, Mapping | None):
-            raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
+            raise InputError(
+                f"The section {command!r} of {path} is {as_written(section)}; it must be {expected(Mapping)}.",
+                f"Example: `{command}: {{{'metric: chair/chair_i' if command == ITERATE else 'model: me/vlm'}}}`",
+            )
     if below is None:
         return [content]
     said = {command: section for command, section in content.items() if section is not None}
@@ -80,18 +96,35 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     return [*_layers(name, (*extending, path.resolve())), said]
 
 
-def section(name: str | None, command: str, fit: Fit | None = None) -> dict[str, Any]:
+def section(name: str | None, command: str, cls: type, fit: Fit | None = None) -> dict[str, Any]:
     """A command's section of a recipe; empty where it has none, or there is no recipe.
 
     Args:
+        cls: the command's recipe.
         fit: as `resolve` takes it: of a recipe that this one extends it adapts the section to what stands over it.
+
+    Raises:
+        UsageError: a value of another type.
     """
     merged: dict[str, Any] = {}
     for layer in _layers(name, ()) if name else []:
         over = layer.get(command) or {}
+        _refuse_types(cls, over, command)
         below = fit(merged, merge(merged, over)) if fit and merged else merged
         merged = in_layers(below, over)
     return merged
+
+
+def _refuse_types(cls: type, layer: Mapping[str, Any], command: str) -> None:
+    """As `refuse_types`, of what is said for certain methods too."""
+    where = f"{command} recipe"
+    refuse_types(cls, layer, where)
+    methods = layer.get("methods")
+    if methods is not None and hasattr(cls, "registry"):
+        if not isinstance(methods, Mapping):
+            raise WrongTypeError(methods, Mapping, f"{where}.methods")
+        for name, block in methods.items():
+            refuse_types(cls, {} if block is None else block, f"{where}.methods.{name}")
 
 
 def parsed(text: str) -> Any:
@@ -222,12 +255,14 @@ def resolve(
         name, own = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
         name = os.fspath(recipe)
-        own = section(name, command, fit)
+        own = section(name, command, cls, fit)
     else:
         raise UsageError(
             f"The recipe is a {type(recipe).__name__}, which is none of {command}.",
             "Give a name, a file or its recipe.",
         )
+    for layer in (given, overrides):
+        _refuse_types(cls, layer, command)
     own = for_method(cls, own, {**own, **given, **overrides})
     fitting = fit(own, merge(own, given, overrides)) if fit else own
     values = in_layers(fitting, given, overrides)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from mmpref.errors import UsageError
+from mmpref.recipes.in_words import as_written, example_of, expected
 from mmpref.recipes.names import at_home
 from mmpref.registry import suggest
 
@@ -58,8 +59,10 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
 
     Raises:
         UnknownSettingError: an unknown key.
-        UsageError: a missing one, or a value of another type.
+        UsageError: no mapping, a missing key, or a value of another type.
     """
+    if not isinstance(values, Mapping):
+        raise WrongTypeError(values, cls, where)
     refuse_unknown(cls, values, where)
     hints = type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -67,9 +70,41 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise UsageError(f"{where} lacks the setting {name!r}.")
-    given = {key: _as_text(value) if fields[key].metadata.get("text") else value for key, value in values.items()}
-    coerced = {key: _coerce(value, hints[key], f"{where}.{key}") for key, value in given.items()}
+    coerced = {key: _value(fields[key], value, hints[key], f"{where}.{key}") for key, value in values.items()}
     return cls(**{key: at_home(fields[key], value) for key, value in coerced.items()})
+
+
+def refuse_types(cls: type, values: Any, where: str) -> None:
+    """See that values which others are still to be merged with are of their types, before anything looks into them. Of
+    nested dataclasses only that they are mappings; unknown keys, and null, are left to `build`.
+
+    Raises:
+        UsageError: no mapping, or a value of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise WrongTypeError(values, cls, where)
+    hints = type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if (value := values.get(field.name)) is not None:
+            _value(field, value, hints[field.name], f"{where}.{field.name}", inside=False)
+
+
+def _value(field: dataclasses.Field[Any], value: Any, hint: Any, where: str, *, inside: bool = True) -> Any:
+    """A setting's value as its field has it.
+
+    Args:
+        inside: look into a nested dataclass too.
+
+    Raises:
+        UsageError: it is of another type; an example says what it could be.
+    """
+    if not inside and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return value
+    try:
+        return _coerce(_as_text(value) if field.metadata.get("text") else value, hint, where)
+    except WrongTypeError as error:
+        example = example_of(field, hint) if error.where == where else ""
+        raise UsageError(error.message, f"Example: `{example}`" if example else error.hint) from error
 
 
 def _as_text(value: Any) -> Any:
@@ -90,7 +125,12 @@ def refuse_unknown(cls: type, values: Mapping[str, Any], where: str = "recipe") 
         raise UnknownSettingError(where, str(key), known)
 
 
-_NAMES = {int: "a whole number", float: "a number"}
+class WrongTypeError(UsageError):
+    """A value of another type than the setting ``where``, or a part of its value, has."""
+
+    def __init__(self, value: Any, hint: Any, where: str) -> None:
+        super().__init__(f"{where} is {as_written(value)}; it must be {expected(hint)}.")
+        self.where = where
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
@@ -100,11 +140,11 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
-        return _coerce_union(value, arguments, where)
+        return _coerce_union(value, hint, where)
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise UsageError(f"{where} is {_short(value)}; it must be one of {', '.join(map(str, arguments))}.")
+        raise UsageError(f"{where} is {as_written(value)}; it must be one of {', '.join(map(str, arguments))}.")
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, Mapping):
             return build(hint, value, where)
@@ -114,37 +154,30 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         value = [value]  # as a recipe file has one of several that there may be
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return ResolvedBlock({key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()})
+    if origin is dict and isinstance(value, Mapping | None):  # a key with nothing behind it is an empty mapping
+        parts = (value or {}).items()
+        return ResolvedBlock({key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in parts})
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    expected = getattr(hint, "__name__", str(hint))
-    raise UsageError(f"{where} is {_short(value)}; it must be of type {expected}.")
+    raise WrongTypeError(value, hint, where)
 
 
-def _coerce_union(value: Any, arguments: tuple[Any, ...], where: str) -> Any:
+def _coerce_union(value: Any, hint: Any, where: str) -> Any:
     """A value as the first of several types that it is of."""
+    arguments = typing.get_args(hint)
     if value is None and type(None) in arguments:
         return None
-    inner = [argument for argument in arguments if argument is not type(None)]
+    several = [argument for argument in arguments if argument is not type(None)]
+    if len(several) == 1:
+        return _coerce(value, several[0], where)
     if isinstance(value, str):  # before it is a list of one, it is a text
-        inner = [argument for argument in inner if typing.get_origin(argument) is not tuple] or inner
-    for argument in inner[:-1]:
+        several = [argument for argument in several if typing.get_origin(argument) is not tuple] or several
+    for argument in several:
         with contextlib.suppress(UsageError):
             return _coerce(value, argument, where)
-    word = typing.get_args(inner[-1])  # of a number or a word, what else the number could be is said too
-    if len(inner) == 1 or typing.get_origin(inner[-1]) is not typing.Literal or value in word:
-        return _coerce(value, inner[-1], where)
-    allowed = [*(_NAMES.get(one, str(one)) for one in inner[:-1]), *map(repr, word)]
-    raise UsageError(f"{where} is {_short(value)}; it must be {' or '.join(allowed)}.")
-
-
-def _short(value: Any) -> str:
-    """A value as a message shows it: rows in memory can be long."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    raise WrongTypeError(value, hint, where)
 
 
 def as_plain(recipe: Any) -> dict[str, Any]:

@@ -10,13 +10,12 @@ import dataclasses
 import difflib
 import inspect
 import re
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
+from mmpref.recipes.in_words import type_name
 from mmpref.recipes.schema import type_hints
 from mmpref.registry import called_here
 
@@ -25,7 +24,6 @@ NEEDED: Final = "needed"
 
 _SHOWN = 4
 _ENTRY = re.compile(r" {4}(\w+(?:, \w+)*): (.*)")
-_TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
 
 
 @dataclass(frozen=True)
@@ -100,20 +98,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
     return NEEDED if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def type_name(hint: Any) -> str:
-    """A type in words, such as ``whole number or null``."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(type_name(one) for one in arguments))
-    if origin is typing.Literal:
-        return " | ".join(map(str, arguments))
-    if origin in (tuple, list):
-        return f"list of {type_name(arguments[0])}s" if arguments else "list"
-    if hint in (dict, Mapping) or origin in (dict, Mapping):
-        return "mapping"
-    return _TYPES.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], section: str = "") -> str:

@@ -47,7 +47,10 @@ def read_file(path: Path) -> dict[str, Any]:
     except NOT_YAML as error:
         raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a mapping.")
+        raise InputError(
+            f"{path} must hold a mapping from keys to values.",
+            "A recipe has sections, such as `train: {model: me/vlm}`, the plan of a study has `rows`.",
+        )
     return content
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmpref.errors import InputError, brief, reason_of
+from mmpref.errors import InputError, brief, reason_of, row_at
 from mmpref.run.files import content_address
 from mmpref.tables import _coco, _index
 from mmpref.tables._tar import read_tar
@@ -201,7 +201,7 @@ class _Array:
         self._next()
         self._at += 1  # the bracket
         while self._next() != "]":
-            yield _row(self._value(), f"{self._file}, row {self._number}")
+            yield _row(self._value(), f"{self._file}, {row_at(self._number)}")
             self._number += 1
             after = self._next()
             if after == ",":
@@ -243,7 +243,7 @@ class _Array:
 
     def _broken(self, position: int, reason: str) -> InputError:
         line = self._lines + self._text.count("\n", 0, position)
-        return InputError(f"{self._file}, line {line} (row {self._number}) is not JSON: {reason}.")
+        return InputError(f"{self._file}, line {line}, {row_at(self._number)}, is not JSON: {reason}.")
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -65,13 +66,30 @@ def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, t
     """
     for part in columns:
         if parts and part not in parts:
-            raise UsageError(f"columns names {part!r}, which no row has.", suggest(part, sorted(parts)))
+            raise UsageError(
+                f"columns names {part!r}, which is no part of a row.",
+                _as_column(table, part, columns[part]) or suggest(part, sorted(parts)),
+            )
     _refuse_absent(table, columns)
 
     def rows() -> Iterator[Row]:
         return (_renamed(unfolded(row), columns, parts or {}) for row in table)
 
     return dataclasses.replace(table, rows=rows)
+
+
+def _as_column(table: Table, part: str, column: str) -> str:
+    """What to write where the name that stands for a part is a column; "" where it is none."""
+    first = unfolded(next(iter(table), {}))
+    if part not in first and known_name(part) not in first:
+        return ""
+    if column in PARTS:
+        return f"The part comes first, then the column: {_option(column, part)}"
+    return f"{part!r} is a column: a part comes first, {_option('PART', part)}. Parts are: {', '.join(sorted(PARTS))}."
+
+
+def _option(part: str, column: str) -> str:
+    return f"--columns={shlex.quote(f'{part}={column}')}"
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[str, tuple[str, ...]]) -> Row:
@@ -93,10 +111,11 @@ def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
     if first is None:
         return  # whoever reads it says that there are no rows
     part, column = next((part, column) for part, column in columns.items() if column in absent)
+    swapped = column in PARTS and part not in PARTS
     raise InputError(
         f"{table.spec} ({table.split}) has no column {column!r}, which --columns {part}={column} names; its columns "
         f"are {columns_of(first)}.",
-        did_you_mean(column, map(str, first)),
+        (_as_column(table, part, column) if swapped else "") or did_you_mean(column, map(str, first)),
     )
 
 

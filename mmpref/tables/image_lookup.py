@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError, brief
-from mmpref.log import logger
+from mmpref.errors import InputError, brief, row_at
+from mmpref.log import warn
 from mmpref.tables.image_cells import path_in_cell
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.table import Row, Table, TableReader
@@ -53,7 +53,7 @@ class ImageLookup:
             if self._roots.finds(path):
                 self._found += 1
             elif not self._first:
-                self._first = f"row {number}: {brief(path)!r}"
+                self._first = f"{row_at(number)}: {brief(path)!r}"
 
     def end(self) -> None:
         """That was the last row to be seen.
@@ -72,18 +72,15 @@ class ImageLookup:
                 "Name the folder that paths are relative to with --image-root.",
             )
         missing = self._seen - self._found
-        logger.warning(
-            "Warning: %s%s images of %s, %s %s not found %s; rows without theirs are skipped. First: %s. %s",
-            "of the first " if self.is_done else "of ",
-            f"{self._seen:,}",
-            self._where,
-            f"{missing:,}",
-            "is" if missing == 1 else "are",
-            under,
-            self._first,
+        which = f"{'of the first' if self.is_done else 'of'} {self._seen:,} images of {self._where}"
+        hint = (
             "Correct the paths, or name a further folder of them with --image-root."
             if self._names
-            else "Name the folder that paths are relative to with --image-root.",
+            else "Name the folder that paths are relative to with --image-root."
+        )
+        warn(
+            f"{which}, {missing:,} {'is' if missing == 1 else 'are'} not found {under}; rows without theirs are "
+            f"skipped. First: {self._first}. {hint}"
         )
 
 

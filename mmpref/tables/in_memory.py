@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, row_at
 from mmpref.run.asked import IN_MEMORY
 from mmpref.tables.cells import IMAGES
 from mmpref.tables.image_cells import is_embedded
@@ -91,11 +91,14 @@ def _plain_rows(rows: Iterable[Any], own_paths: bool) -> Iterator[Row]:
         raise InputError(f"These are several splits: {', '.join(rows)}.", "Give one of them, such as data['train'].")
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise InputError(f"Row {number} in memory is a {type(row).__name__}, not a mapping from columns to cells.")
+            raise InputError(
+                f"{row_at(number).capitalize()} in memory is a {type(row).__name__}, not a mapping from columns to "
+                "cells."
+            )
         try:
             plain = {str(name): _plain(cell) for name, cell in row.items()}
         except ValueError as error:
-            raise InputError(f"Row {number} in memory: {error}") from error
+            raise InputError(f"{row_at(number).capitalize()} in memory: {error}") from error
         yield {name: _files(cell, own_paths) if name in IMAGES else cell for name, cell in plain.items()}
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError, brief
+from mmpref.errors import InputError, brief, row_at
 from mmpref.local_paths import path_hint
 from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
@@ -147,7 +147,7 @@ class TableReader:
     def read_again(self, row: Mapping[str, Any], number: int) -> PreferenceRow:
         """A row that was read before."""
         try:
-            return read_row(row, f"{self.where}, row {number}")
+            return read_row(row, f"{self.where}, {row_at(number)}")
         except InputError:
             detail = f"its columns are {columns_of(unfolded(row))}: no shape that mmpref reads"
             fault = Fault("malformed", brief(detail, 600), "prompt", "row")
@@ -162,7 +162,7 @@ class TableReader:
         if self._any_has_them or not self._rows:
             return
         row, number = self._first
-        where = f"{self.where}, row {number}"
+        where = f"{self.where}, {row_at(number)}"
         read = read_row(row, where)
         missing = _lacking(row, read, self._needs)
         columns = columns_of(unfolded(row))
@@ -250,4 +250,4 @@ def tables_hint(spec: str) -> str:
 def numbered_rows(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:
     """The first rows of a table, each with its number and how an error names it."""
     for number, row in enumerate(islice(table, limit)):
-        yield number, row, f"{table.spec} ({table.split}), row {number}"
+        yield number, row, f"{table.spec} ({table.split}), {row_at(number)}"

@@ -99,4 +99,4 @@ def test_a_run_all_of_whose_answers_are_refused_says_so(tmp_path: Path, caplog: 
     online = replace(recipe("online-dpo", data, trainer=SHORT), model=str(model))
     with caplog.at_level("WARNING", "mmpref"), pytest.raises(RunError, match=f"No step gave a pair: .* {REASON}"):
         train(online, tmp_path / "run")
-    assert "row 0 is left out of this step: " in caplog.text
+    assert "row 0 (counted from 0) is left out of this step: " in caplog.text

@@ -112,7 +112,10 @@ def test_answers_that_the_model_cannot_tell_apart_are_counted(tmp_path: Path) ->
     pairs = collect_pairs([table(*rows)], folders[0], **settings)
     assert (len(pairs.dataset), pairs.skipped) == (2, {"equal-tokens": 1})
     [shown] = pairs.skips["equal-tokens"]
-    assert shown == {"row": "rows (train), row 1", "detail": "the model's tokenizer makes the same of both answers"}
+    assert shown == {
+        "row": "rows (train), row 1 (counted from 0)",
+        "detail": "the model's tokenizer makes the same of both answers",
+    }
     needs = ("chosen", "rejected", REJECTED_POLICY)
     seconds = collect_pairs(
         [table(rows[2], {**rows[2], "rejected_policy": "A fork."})], folders[1], needs=needs, **settings
@@ -183,7 +186,7 @@ def test_data_that_changed_under_the_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"row 0 lacks chosen; its columns are prompt, rejected"):
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\) lacks chosen; its columns are prompt, rejected"):
         collect_pairs([table({"prompt": "a", "rejected": "b"})], tmp_path, image_token="<image>")
 
 

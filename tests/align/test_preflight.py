@@ -98,7 +98,7 @@ def test_the_longest_row_is_found_wherever_it_is(uneven: Path, tmp_path: Path) -
 
     lengths = measured(4)
     assert len(lengths) == len(pairs.dataset) == 23
-    assert pairs.where(lengths[0].row) == f"{uneven} (train), row {LONG}"
+    assert pairs.where(lengths[0].row) == f"{uneven} (train), row {LONG} (counted from 0)"
     assert lengths[0].total > 40 + lengths[1].total
     assert {length.image for length in lengths} == {IMAGE_TOKENS}
     assert measured(1) == lengths, "a row is as long as it is, whatever stands beside it"
@@ -121,7 +121,7 @@ def test_too_little_memory_is_told_with_the_row(
     assert not output.exists()
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
     assert len(said) == 1
-    assert f"The longest is {uneven} (train), row {LONG}, of " in said[0]
+    assert f"The longest is {uneven} (train), row {LONG} (counted from 0), of " in said[0]
     assert "2 longest rows" in said[0]
     assert "can't allocate memory" in said[0]
     assert "Try --batch-size=1 or --set trainer.gradient_checkpointing=true or smaller images" in said[0]

@@ -212,5 +212,5 @@ def test_a_reward_that_fails_names_the_row(pairs: Pairs, tmp_path: Path) -> None
     def fails(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
         return [1.0 / (answers[0] != third)] * len(answers)
 
-    with pytest.raises(ModelError, match=r"The reward own fails on .*, row 2: ZeroDivisionError"):
+    with pytest.raises(ModelError, match=r"The reward own fails on .*, row 2 \(counted from 0\): ZeroDivisionError"):
         NormalizedReward(fails, "own", pairs, tmp_path / "scale.json")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmpref.align import trl_options
 from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_recipe
 from mmpref.api.settings import NAMES, parts_of, settings
 from mmpref.errors import UsageError
@@ -43,6 +45,28 @@ def test_the_defaults_are_those_of_the_method() -> None:
         assert by_key["trainer.num_train_epochs"].default == made.trainer["num_train_epochs"]
     assert "trainer.num_generations" not in by_key, "it is the method's: loss.samples"
     assert {"trainer.seed", "trainer.output_dir"}.isdisjoint(by_key)
+
+
+@pytest.mark.parametrize(
+    ("named", "other"),
+    [
+        ("per_device_train_batch_size", "gradient_accumulation_steps"),
+        ("gradient_accumulation_steps", "per_device_train_batch_size"),
+    ],
+)
+def test_half_a_batch_in_a_recipe_file_means_what_is_listed_of_the_other(
+    tmp_path: Path, named: str, other: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"train: {{model: a/b, trainer: {{{named}: 2}}}}")
+    made: Any = train_recipe(recipe=file)
+    options = trl_options.resolve(made.trainer, {}, seed=0, dtype="float32", dropout=False)
+    happens = getattr(trl_options.config(options, tmp_path), other)
+    listed = {one.key: one for one in settings("train", "dpo")}[f"trainer.{other}"]
+    assert listed.meaning.endswith(f"has {named} and not this, it is TRL's own: {happens}.")
+    file.write_text("train: {model: a/b, lora: {r: 8}}")
+    made = train_recipe(recipe=file)
+    assert made.trainer[other] == listed.default, "of a file that says nothing of the batch"
 
 
 def test_the_names_of_options_are_of_keys_that_there_are() -> None:

@@ -94,7 +94,7 @@ def test_labels_however_they_are_written(label: Any, read: str, folder: Path, tm
 
 @pytest.mark.parametrize("label", [NAN, None, "", " ", "maybe", ["yes"], 3, "yes or no"])
 def test_a_label_that_is_none_is_refused_with_row_and_column(label: Any, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"row 1(,| has no value in) column '?label"):
+    with pytest.raises(InputError, match=r"row 1 .counted from 0.(,| has no value in) column '?label"):
         samples("pope", [official(0), official(1, label)], tmp_path, images=str(folder))
 
 
@@ -112,11 +112,11 @@ def test_paths_of_authors_machines_are_found_in_the_folder(path: str, folder: Pa
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        ("none.jpg", r"row 0 \(no image file 'none.jpg' under .*\)\.$"),
+        ("none.jpg", r"row 0 \(counted from 0\) \(no image file 'none.jpg' under .*\)\.$"),
         ("../secret.png", "leaves its root"),
-        ("empty.jpg", r"row 0 \(a file of 0 bytes\)\.$"),
-        ("", r"row 0 \(no image\)\.$"),
-        (NAN, r"row 0 \(no image\)\.$"),
+        ("empty.jpg", r"row 0 .counted from 0. \(a file of 0 bytes\)\.$"),
+        ("", r"row 0 .counted from 0. \(no image\)\.$"),
+        (NAN, r"row 0 .counted from 0. \(no image\)\.$"),
         ("https://x.org/a.jpg", r"an address, which is not fetched"),
         ("x" * 9000, "."),
     ],
@@ -146,7 +146,7 @@ def test_an_image_inside_its_cell_is_read_as_every_command_reads_it(form: str, f
     broken = {**official(0), "image": f"data:image/png;base64,{coded[:-9]}!"}
     [sample] = samples("pope", [broken], tmp_path, images=str(folder))
     assert sample.image
-    with pytest.raises(ImageError, match=r"row 0 \(\d+ characters that are no base64"):
+    with pytest.raises(ImageError, match=r"row 0 .counted from 0. \(\d+ characters that are no base64"):
         decoded_image(sample.image)
 
 
@@ -193,7 +193,7 @@ def test_a_cell_without_a_value_is_refused_and_never_the_text_nan(
 ) -> None:
     image = {"image": "COCO_val2014_000000000001.jpg"}
     settings = {"non_image_split": None} if name == "hallusionbench" else {}
-    with pytest.raises(InputError, match=rf"row 1 has no value in column '{column}'"):
+    with pytest.raises(InputError, match=rf"row 1 .counted from 0. has no value in column '{column}'"):
         samples(
             name, [SETS[name] | image, {**SETS[name], **image, column: empty}], tmp_path, images=str(folder), **settings
         )
@@ -284,7 +284,7 @@ def test_the_folder_of_images_does_not_make_numbers_differ(folder: Path, tmp_pat
 
 def test_nan_in_parquet_is_no_text(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "test.parquet", [{**pope_row(0, None), "question": NAN}])
-    with pytest.raises(InputError, match="row 0 has no value in column 'question'"):
+    with pytest.raises(InputError, match=r"row 0 .counted from 0. has no value in column 'question'"):
         run("pope", {"data": str(file)}, tmp_path / "run")
 
 
@@ -313,10 +313,11 @@ BENCHMARK = Benchmark(BenchmarkSettings, (), Task)
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"question": "What?"}, "row 1: it has no column 'objects'; its columns are question"),
+        ({"question": "What?"}, "row 1 (counted from 0): it has no column 'objects'; its columns are question"),
         (
             {"question": 5, "objects": ["cup"]},
-            "row 1: AttributeError: 'int' object has no attribute 'strip'; its columns are question, objects",
+            "row 1 (counted from 0): AttributeError: 'int' object has no attribute 'strip'; "
+            "its columns are question, objects",
         ),
     ],
 )

@@ -247,7 +247,7 @@ def test_a_judge_is_asked_for_where_it_is_needed_and_refused_where_not(mmhal: di
     with pytest.raises(UsageError, match="None of pope is judged"):
         evaluate(EvaluateRecipe(MODEL, ("pope",), judge="http://127.0.0.1:1/v1#j"), tmp_path / "run")
     rows = write_rows(tmp_path / "rows.jsonl", mmhal_rows())
-    with pytest.raises(UsageError, match=r"row 0 names its image by an address.*test_data\.zip"):
+    with pytest.raises(UsageError, match=r"row 0 .counted from 0. names its image by an address.*test_data\.zip"):
         judged("mmhal", {"data": str(rows)}, "http://127.0.0.1:1/v1#j", tmp_path / "run")
 
 

@@ -56,7 +56,7 @@ def test_a_yes_no_benchmark_of_ones_own(form: str, photos: Path, tmp_path: Path)
     run = tmp_path / "run"
     said = refused(*ask("pope", data, run))
     assert said.startswith(
-        f"No image of benchmark pope ({data}, split test) can be read: {data} (test), row 0 (no image"
+        f"No image of benchmark pope ({data}, split test) can be read: {data} (test), row 0 (counted from 0) (no image"
     )
     assert "Name the folder of the images: --set benchmark.pope.images=FOLDER; of an evaluation's" in said
     assert "all together, --image-root." in said
@@ -74,7 +74,7 @@ def test_missing_pictures_of_a_benchmark_are_told_first(
     data = write_csv(photos / "mine.csv", {"image": NAMES, "question": QUESTIONS, "answer": ("yes", "no") * 2})
     load_plan("pope", "pope", {"data": str(data)}, None)
     assert "the images of 1 of 4 questions of pope cannot be read" in caplog.text
-    assert "row 1 (no image file 'IMG_1.jpg'" in caplog.text
+    assert "row 1 (counted from 0) (no image file 'IMG_1.jpg'" in caplog.text
 
 
 def test_columns_of_a_benchmark(photos: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_other_column_names_are_named(photos: Path, tmp_path: Path) -> None:
     table = write_csv(photos / "qa.csv", {"bild": NAMES, "frage": QUESTIONS, "antwort": CAPTIONS, "text": ["x"] * 4})
     run = tmp_path / "run"
     said = refused("build-dataset", "--method", "mismatched", "--source", table, "--output", run)
-    assert "row 0 has the columns bild, frage, antwort, text: no shape that mmpref reads" in said
+    assert "row 0 (counted from 0) has the columns bild, frage, antwort, text: no shape that mmpref reads" in said
     assert "Name its columns with --columns, such as prompt=COLUMN,answer=COLUMN,image=COLUMN" in said
     said = refused(
         "build-dataset", "--method", "mismatched", "--source", table, "--columns", "prompt=fragen", "--output", run

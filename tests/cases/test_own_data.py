@@ -34,8 +34,8 @@ def test_a_csv_elsewhere_needs_only_the_folder(photos: Path, tmp_path: Path) -> 
     table = write_csv(tmp_path / "qa.csv", {"image": NAMES, "question": QUESTIONS, "answer": CAPTIONS})
     said = refused("build-dataset", "--method", "mismatched", "--source", table, "--output", tmp_path / "run")
     assert said == (
-        f"None of the 4 images of {table} (train) is found under {tmp_path}. First: row 0: 'IMG_0.jpg'. Name the "
-        "folder that paths are relative to with --image-root."
+        f"None of the 4 images of {table} (train) is found under {tmp_path}. First: row 0 (counted from 0): "
+        "'IMG_0.jpg'. Name the folder that paths are relative to with --image-root."
     )
     found = build("--source", table, "--image-root", photos, "--output", tmp_path / "run")
     assert found["counts"] == {"rows": 4, "skipped": {}}
@@ -48,7 +48,7 @@ def test_some_photos_that_are_missing_are_told_before_the_work(photos: Path, cap
     assert (
         f"of 4 images of {table} (train), 1 is not found under {photos}; rows without theirs are skipped" in caplog.text
     )
-    assert "First: row 2: 'IMG_2.jpg'" in caplog.text
+    assert "First: row 2 (counted from 0): 'IMG_2.jpg'" in caplog.text
 
 
 def test_llava_json(photos: Path) -> None:

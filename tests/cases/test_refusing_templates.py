@@ -96,10 +96,10 @@ def test_training_leaves_them_out_with_row_column_and_the_templates_words(
     facts = json.loads((tmp_path / "run/run.json").read_text())
     shown = [f"{one['row'].rpartition(', ')[2]}: {one['detail']}" for one in facts["skipped_rows"][REASON]]
     assert shown == [
-        f"row 1: prompt: the model's chat template refuses it: {SYSTEM}",
-        f"row 2: prompt: the model's chat template refuses it: {IMAGES}",
-        f"row 3: chosen: the model's chat template refuses it: {ANSWER}",
-        f"row 4: rejected: the model's chat template refuses it: {ANSWER}",
+        f"row 1 (counted from 0): prompt: the model's chat template refuses it: {SYSTEM}",
+        f"row 2 (counted from 0): prompt: the model's chat template refuses it: {IMAGES}",
+        f"row 3 (counted from 0): chosen: the model's chat template refuses it: {ANSWER}",
+        f"row 4 (counted from 0): rejected: the model's chat template refuses it: {ANSWER}",
     ]
 
 
@@ -108,7 +108,10 @@ def test_so_are_answers_that_a_template_leaves_words_out_of(silent: Path, tmp_pa
     rows = written(tmp_path / "rows.jsonl", [row(0), row(1, chosen=thought), row(2, rejected=thought), row(3)])
     done(*training(silent, rows, tmp_path / "run"))
     facts = json.loads((tmp_path / "run/run.json").read_text())
-    assert [one["row"].rpartition(", ")[2] for one in facts["skipped_rows"][REASON]] == ["row 1", "row 2"]
+    assert [one["row"].rpartition(", ")[2] for one in facts["skipped_rows"][REASON]] == [
+        "row 1 (counted from 0)",
+        "row 2 (counted from 0)",
+    ]
     words = f"The chat template of this model changes the answer that begins with {thought!r}"
     assert facts["skipped_rows"][REASON][0]["detail"] == f"chosen: {words}"
     found = done(*building(silent, rows, tmp_path / "pairs"))
@@ -132,7 +135,7 @@ def test_where_every_row_is_refused_nothing_is_written(model: Path, tmp_path: Pa
     rows = written(tmp_path / "rows.jsonl", [row(number, system="Be brief.") for number in range(3)])
     said = refused(*training(model, rows, tmp_path / "run"))
     assert f"({REASON}: 3). First: {rows}" in said
-    assert f"row 0: prompt: the model's chat template refuses it: {SYSTEM}" in said
+    assert f"row 0 (counted from 0): prompt: the model's chat template refuses it: {SYSTEM}" in said
     assert not list((tmp_path / "run").rglob("run.json"))
     said = refused(*building(model, rows, tmp_path / "pairs"))
     assert f"{REASON}: 3" in said

@@ -133,7 +133,7 @@ def test_pope_however_its_rows_are_written(file: str, rows: int, tmp_path: Path)
 def test_missing_images_of_pope_say_one_thing(tmp_path: Path) -> None:
     file = BENCH / "c11_pope_missing_images.jsonl"
     said = refused(*POPE, "--model", MODEL, "--set", f"benchmark.pope.data={file}", "--output", tmp_path / "run")
-    assert r"row 0 (no image file 'C:\\coco\\s0.png' under" in said
+    assert r"row 0 (counted from 0) (no image file 'C:\\coco\\s0.png' under" in said
     assert "--image-root" in said
     assert "0 bytes" not in said
 

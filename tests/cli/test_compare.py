@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmpref.bench.evaluate import evaluate
+from mmpref.bench.plan import load_plan
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.main import program
 from mmpref.errors import UsageError
@@ -96,6 +98,24 @@ def test_the_page(run: Path, tmp_path: Path) -> None:
     assert "{'objects'" not in html.unescape(page), "references are words, not Python"
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
     assert page.count("data:image/png") > 3
+
+
+def test_the_page_of_several_runs_reads_the_data_of_each_benchmark_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(name: str, *args: Any) -> Any:
+        read.append(name)
+        return load_plan(name, *args)
+
+    monkeypatch.setattr("mmpref.bench.disagreements.load_plan", reading)
+    runs = [str(run), *(str(shutil.copytree(run, tmp_path / name)) for name in ("second", "third"))]
+    done = CliRunner().invoke(program, ["compare", *runs, "--html", str(tmp_path / "page.html")])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "page.html").read_text()
+    assert all(f"{name}: adapter against" in html.unescape(page) for name in ("run", "second", "third"))
+    assert sorted(read) == ["chair", "pope"]
 
 
 def test_text_of_models_and_data_is_escaped(run: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_problems_are_shown_with_row_and_column(dataset: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "equal-answers" in result.output
     head, equal, bad = result.output.partition("problems: why")[2].splitlines()[1:4]
-    assert head.split() == ["kind", "found", "row", "image", "column", "what"]
+    assert head.split() == ["kind", "found", "row", "(from", "0)", "image", "column", "what"]
     assert equal.split()[:5] == ["equal-answers", "1", "1", "a.png", "rejected"]
     assert bad.split()[:5] == ["bad-image", "1", "2", "gone.png", "images"]
 

@@ -112,7 +112,7 @@ def test_columns_that_the_rows_lack_are_told_at_once(tmp_path: Path) -> None:
     assert "has no column 'Bild'" in said
     assert "Did you mean 'Bilddatei'" in said
     said = refused({"build-dataset": {"source": str(rows), "columns": {"imgae": "Bilddatei"}}}, tmp_path)
-    assert "columns names 'imgae', which no row has. Did you mean 'image'" in said
+    assert "columns names 'imgae', which is no part of a row. Did you mean 'image'" in said
 
 
 def photo_rows(folder: Path, *there: str) -> dict[str, Any]:
@@ -128,14 +128,19 @@ def photo_rows(folder: Path, *there: str) -> dict[str, Any]:
 def test_a_folder_without_the_photos_is_told_at_once(tmp_path: Path) -> None:
     said = refused({"build-dataset": photo_rows(tmp_path)}, tmp_path)
     assert f"build-dataset: None of the 3 images of {tmp_path / 'mine.csv'} (train) is found under" in said
-    assert "First: row 0: 'a.png'. Name the folder that paths are relative to with `image_root`." in said
+    assert (
+        "First: row 0 (counted from 0): 'a.png'. Name the folder that paths are relative to with `image_root`." in said
+    )
 
 
 def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "my.yaml"
     recipe = merge(copy.deepcopy(RECIPE), {"build-dataset": photo_rows(tmp_path, "a.png")})
     file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    told = r"of 3 images of .*mine\.csv \(train\), 2 are not found .* First: row 1: 'b\.png'\. .* with `image_root`"
+    told = (
+        r"of 3 images of .*mine\.csv \(train\), 2 are not found .* "
+        r"First: row 1 \(counted from 0\): 'b\.png'\. .* with `image_root`"
+    )
     result = CliRunner().invoke(program, ["reproduce", str(file), "--output", str(tmp_path / "run"), "--dry-run"])
     assert result.exit_code == 0, result.output
     assert re.search(told, caplog.text), caplog.text
@@ -144,6 +149,15 @@ def test_photos_that_are_missing_are_counted_before_the_work(tmp_path: Path, cap
     result = CliRunner().invoke(program, [*rounds, "--output", str(tmp_path / "rounds")])
     assert result.exit_code == 0, result.output
     assert re.search(told, caplog.text), "each of the three rounds has a row"
+
+
+def test_photos_that_are_missing_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "my.yaml"
+    recipe = merge(copy.deepcopy(RECIPE), {"build-dataset": photo_rows(tmp_path, "a.png", "b.png")})
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    words = ["reproduce", str(file), "--output", str(tmp_path / "run"), "--only", "build-dataset"]
+    assert CliRunner().invoke(program, words).exit_code == 0
+    assert caplog.text.count("of 3 images of") == 1, "by the check, and not by the build again"
 
 
 def test_a_finished_step_whose_source_has_changed_is_told_before_any_other(tmp_path: Path) -> None:

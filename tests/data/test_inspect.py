@@ -111,7 +111,7 @@ def test_rows_that_are_trained_on_all_the_same_are_noted(tmp_path: Path, png: by
 
 
 def test_supervised_rows_are_refused() -> None:
-    with pytest.raises(InputError, match="row 0 lacks rejected; its columns are images, prompt"):
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\) lacks rejected; its columns are images, prompt"):
         inspect(open_table("testbed"))
 
 

@@ -158,7 +158,7 @@ def test_rows_of_several_shapes_are_each_read_by_their_own(tmp_path: Path, root:
 
 
 def test_an_unknown_shape_names_its_columns(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 0 has the columns a, b"):
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\) has the columns a, b"):
         read(tmp_path, [{"a": 1, "b": 2}])
 
 

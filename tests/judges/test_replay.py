@@ -44,12 +44,12 @@ def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "holds no judgements"),
-        ([judgement_row(JUDGE, QUERY, "Yes."), {"reply": "Yes."}], "row 1, is no judgement"),
+        ([judgement_row(JUDGE, QUERY, "Yes."), {"reply": "Yes."}], "line 2, is no judgement"),
         (
             [judgement_row(JUDGE, QUERY, "Yes."), judgement_row({"model": "other"}, QUERY, "No.")],
-            "row 1, is of another judge",
+            "line 2, is of another judge",
         ),
-        ([["a", "list"]], "row 0, is no judgement"),
+        ([["a", "list"]], "line 1, is no judgement"),
     ],
 )
 def test_what_is_wrong_is_told_by_row(rows: list[object], message: str, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_row_without_the_column_stays_as_it_is() -> None:
 
 def test_names_that_are_not_there_say_what_there_is() -> None:
     rows = table({"frage": "What?", "antwort": "A dog."})
-    with pytest.raises(UsageError, match=r"columns names 'promt', which no row has\. Did you mean 'prompt'"):
+    with pytest.raises(UsageError, match=r"columns names 'promt', which is no part of a row\. Did you mean 'prompt'"):
         with_columns(rows, {"promt": "frage"}, PARTS)
     with pytest.raises(InputError, match=r"no column 'fragen', which --columns prompt=fragen names; .* frage, antwort"):
         with_columns(rows, {"prompt": "fragen"}, PARTS)
@@ -68,6 +68,31 @@ def test_names_that_are_not_there_say_what_there_is() -> None:
             with_columns(rows, {"prompt": wrong}, PARTS)
         assert str(refused.value).endswith(ends)
         assert str(refused.value).count("antwort") == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ({"bild": "image"}, "The part comes first, then the column: --columns=image=bild"),
+        ({"frage an alle": "prompt"}, "The part comes first, then the column: --columns='prompt=frage an alle'"),
+        ({"bild": "picture"}, "'bild' is a column: a part comes first, --columns=PART=bild. Parts are: answer, "),
+        ({"foto": "picture"}, "There are: answer, caption, "),
+        ({"imgae": "bild"}, "Did you mean 'image'?"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_part_is_told_by_what_it_is(columns: dict[str, str], hint: str) -> None:
+    rows = table({"bild": "a.png", "frage an alle": "What?", "antwort": "A dog."})
+    with pytest.raises(UsageError) as refused:
+        with_columns(rows, columns, PARTS)
+    assert refused.value.message == f"columns names {next(iter(columns))!r}, which is no part of a row."
+    assert refused.value.hint.startswith(hint)
+
+
+def test_a_reader_of_any_names_tells_swapped_ones_too() -> None:
+    with pytest.raises(InputError, match=r"no column 'image', .* The part comes first, .*: --columns=image=bild"):
+        with_columns(table({"bild": "a.png"}), {"bild": "image"})
+    with pytest.raises(InputError, match=r"no column 'picture', which --columns image=picture .* are image\.$"):
+        with_columns(table({"image": "a.png"}), {"image": "picture"})
 
 
 def test_a_prompt_is_given_where_there_is_none() -> None:
@@ -95,7 +120,9 @@ def test_an_empty_prompt_is_none_and_one_inside_of_the_answers_is_one() -> None:
 def test_images_are_looked_for_until_one_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "last.png")
     rows = [{"image": f"{number}.png", "caption": "A dog."} for number in range(2 * LOOKED_FOR)]
-    with pytest.raises(InputError, match=rf"None of the {2 * LOOKED_FOR:,} images .* First: row 0: '0\.png'"):
+    with pytest.raises(
+        InputError, match=rf"None of the {2 * LOOKED_FOR:,} images .* First: row 0 \(counted from 0\): '0\.png'"
+    ):
         look_for_images(table(*rows), [str(tmp_path)], None)
     look_for_images(table(*rows, {"image": "last.png", "caption": "A dog."}), [str(tmp_path)], None)
     assert f"of the first {2 * LOOKED_FOR + 1:,} images" in caplog.text
@@ -111,7 +138,7 @@ def test_all_that_are_missing_are_counted_and_what_to_do_is_said(
     rows = [{"image": name, "caption": "A dog."} for name in ["a.png"] * 300 + ["b.png", "c.png"]]
     look_for_images(table(*rows), [str(tmp_path)], None, skip=1)
     assert f"of 301 images of rows in memory (train), 2 are not found under {tmp_path}" in caplog.text
-    assert "First: row 300: 'b.png'. Correct the paths, or name a further folder" in caplog.text
+    assert "First: row 300 (counted from 0): 'b.png'. Correct the paths, or name a further folder" in caplog.text
 
 
 def test_a_table_that_holds_its_images_is_not_read_to_its_end() -> None:

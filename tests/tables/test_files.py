@@ -19,10 +19,10 @@ from mmpref.tables.open import open_table
     [
         ('{"a": 1}\n\n{"a": \n', r"rows.jsonl, line 3 is not JSON"),
         ('{"a": 1}\n[1]\n', r"rows.jsonl, line 2 is a list, not a row"),
-        ('[{"a": 1},\n {"a" 2}]', r"rows.jsonl, line 2 \(row 1\) is not JSON"),
-        ('[{"a": 1},\n {"a": 2}', r"rows.jsonl, line 2 \(row 2\) is not JSON: the array is cut off"),
-        ('[{"a": 1}\n {"a": 2}]', r"line 2 \(row 1\) is not JSON: found '\{'"),
-        ('[{"a": 1}, 3]', r"rows.jsonl, row 1 is a int, not a row"),
+        ('[{"a": 1},\n {"a" 2}]', r"rows.jsonl, line 2, row 1 \(counted from 0\), is not JSON"),
+        ('[{"a": 1},\n {"a": 2}', r"rows.jsonl, line 2, row 2 \(counted from 0\), is not JSON: the array is cut off"),
+        ('[{"a": 1}\n {"a": 2}]', r"line 2, row 1 \(counted from 0\), is not JSON: found '\{'"),
+        ('[{"a": 1}, 3]', r"rows.jsonl, row 1 \(counted from 0\) is a int, not a row"),
         ('[{"a": 1}]\nmore', r"text after the end of the array"),
         ("[" * 100_000, r"not JSON"),
         ('{"a": ' + "[" * 100_000, r"line 1 is not JSON"),
@@ -47,10 +47,10 @@ def test_a_json_array_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest
     file.write_text(f"{content}\n]\n ", encoding="utf-8")
     assert list(open_table(str(file))) == rows
     file.write_text(f'{content},\n{{"a": "b" 3}}]', encoding="utf-8")
-    with pytest.raises(InputError, match=r"line 19 \(row 9\) is not JSON: Expecting ',' delimiter"):
+    with pytest.raises(InputError, match=r"line 19, row 9 \(counted from 0\), is not JSON: Expecting ',' delimiter"):
         list(open_table(str(file)))
     file.write_text(f"{content},\n{{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"line 19 \(row 9\) is not JSON: Expecting property name"):
+    with pytest.raises(InputError, match=r"line 19, row 9 \(counted from 0\), is not JSON: Expecting property name"):
         list(open_table(str(file)))
     file.write_text("[]", encoding="utf-8")
     assert list(open_table(str(file))) == []

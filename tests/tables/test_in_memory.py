@@ -116,9 +116,12 @@ def test_relative_paths_are_left_to_an_image_root(tmp_path: Path, monkeypatch: p
     ("given", "says"),
     [
         ([], "are none"),
-        (iter([3]), "Row 0 in memory is a int"),
-        (iter([{"image": np.zeros((4, 4, 7), dtype=np.uint8)}]), "Row 0 in memory: an array of 4x4x7 is no image"),
-        ([{"image": object()}], "Row 0 in memory: a object is no cell"),
+        (iter([3]), r"Row 0 \(counted from 0\) in memory is a int"),
+        (
+            iter([{"image": np.zeros((4, 4, 7), dtype=np.uint8)}]),
+            r"Row 0 \(counted from 0\) in memory: an array of 4x4x7 is no image",
+        ),
+        ([{"image": object()}], r"Row 0 \(counted from 0\) in memory: a object is no cell"),
         (datasets.DatasetDict(train=datasets.Dataset.from_list([{"a": 1}])), r"Give one of them, .* data\['train'\]"),
     ],
 )
@@ -147,5 +150,7 @@ def test_a_broken_picture_is_a_broken_file_and_costs_its_row_only(tmp_path: Path
     with Image.open(file) as opened:
         found = list(open_table(spec_of([*rows(1), {"image": opened, "question": "?", "answer": "!"}])))
         assert found[1]["image"]["bytes"] == file.read_bytes()
-    with pytest.raises(InputError, match="Row 0 in memory: an image that cannot be decoded: its file is closed"):
+    with pytest.raises(
+        InputError, match=r"Row 0 \(counted from 0\) in memory: an image that cannot be decoded: its file is closed"
+    ):
         spec_of([{"image": opened, "question": "?", "answer": "!"}])

@@ -201,10 +201,15 @@ def test_a_row_that_the_processor_refuses_is_one_counted_skip(tmp_path: Path) ->
     rows = table(*ordinary, odd, odd)
     pairs = trained(rows, tmp_path / "run", accepts=accepts)
     assert (len(pairs.dataset), pairs.skipped) == (20, {"bad-image": 2})
-    assert [one["row"] for one in pairs.skips["bad-image"]] == ["me/rows (train), row 20", "me/rows (train), row 21"]
+    assert [one["row"] for one in pairs.skips["bad-image"]] == [
+        "me/rows (train), row 20 (counted from 0)",
+        "me/rows (train), row 21 (counted from 0)",
+    ]
     assert "400 x 1 pixels" in pairs.skips["bad-image"][0]["detail"]
     assert len(seen) <= 3, "asked once for every size, not for every row"
-    with pytest.raises(InputError, match=r"First: me/rows \(train\), row 0: an image of 400 x 1 pixels"):
+    with pytest.raises(
+        InputError, match=r"First: me/rows \(train\), row 0 \(counted from 0\): an image of 400 x 1 pixels"
+    ):
         trained(table(odd), tmp_path / "other", accepts=accepts)
 
 

@@ -92,13 +92,22 @@ def test_a_row_of_another_shape_is_read_by_itself_wherever_it_stands(
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"a": 1}, "row 0 has the columns a: no shape that mmpref reads"),
-        ({"image": CELL, "messages": [USER, ASSISTANT]}, "row 0 lacks rejected; its columns are image, messages"),
-        ({"image": CELL, "prompt": Q, "rejected": BAD}, "row 0 lacks chosen; its columns are image, prompt, rejected"),
-        ({"image": CELL, "prompt": Q}, "row 0 lacks chosen, rejected; its columns are image, prompt"),
+        ({"a": 1}, "row 0 (counted from 0) has the columns a: no shape that mmpref reads"),
+        (
+            {"image": CELL, "messages": [USER, ASSISTANT]},
+            "row 0 (counted from 0) lacks rejected; its columns are image, messages",
+        ),
+        (
+            {"image": CELL, "prompt": Q, "rejected": BAD},
+            "row 0 (counted from 0) lacks chosen; its columns are image, prompt, rejected",
+        ),
+        (
+            {"image": CELL, "prompt": Q},
+            "row 0 (counted from 0) lacks chosen, rejected; its columns are image, prompt",
+        ),
         (
             {"__key__": "0", "png": CELL, "json": {"prompt": Q, "chosen": GOOD}},
-            "row 0 lacks rejected; its columns are id, prompt, chosen, images",
+            "row 0 (counted from 0) lacks rejected; its columns are id, prompt, chosen, images",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmpref.bench.compare import Comparison
-from mmpref.bench.disagreements import Disagreement, disagreements
+from mmpref.bench.disagreements import Disagreement, SampleImages, disagreements
 from mmpref.bench.finished_model import FinishedModel, first_with, headlines
 from mmpref.bench.no_worse import LEGEND, columns_and_rows, summary
 from mmpref.cli.arms import ARM_COLUMNS, arm_legend, arm_rows, over
@@ -134,13 +134,13 @@ def _bars(columns: Sequence[FinishedModel]) -> list[tuple[str, Any]]:
 
 def _disagreements(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
     """For each headline metric: what each column wins and loses against the first one that has the benchmark."""
-    groups = []
+    groups, images = [], SampleImages()
     for key in headlines(columns):
         first = first_with(columns, key.benchmark)
         for column in columns:
             if column is first or key not in column.values:
                 continue
-            differing = disagreements(first, column, key, SHOWN)
+            differing = disagreements(first, column, key, SHOWN, images)
             if differing.wins or differing.losses:
                 groups.append(
                     {

@@ -66,8 +66,10 @@ def test_rows_that_are_no_pairs(tmp_path: Path) -> None:
     row = {"image": "x.png", "prompt": "What?", "chosen": {"a": 3}}
     file = write_rows(tmp_path / "train.jsonl", [row])
     task = BENCHMARK.task(BENCHMARK.settings())
-    with pytest.raises(InputError, match="row 0 lacks rejected"):
+    with pytest.raises(InputError, match=r"row 0 .counted from 0. lacks rejected"):
         task.samples(open_table(str(file)), None)
     write_rows(file, [{**row, "rejected": "b"}])
-    with pytest.raises(InputError, match=r"No row of .* \(malformed: 1\)\. First: .*row 0: chosen is a dict"):
+    with pytest.raises(
+        InputError, match=r"No row of .* \(malformed: 1\)\. First: .*row 0 .counted from 0.: chosen is a dict"
+    ):
         task.samples(open_table(str(file)), None)

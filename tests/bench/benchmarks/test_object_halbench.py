@@ -202,10 +202,10 @@ def test_it_says_what_it_lacks(settings: dict[str, Any], tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"no data on the Hub.*--set benchmark\.object-halbench\.data=PATH"):
         _judged({**settings, "data": None}, "testbed-oracle", tmp_path / "run")
     write_rows(Path(settings["data"]), [_row(0, 42), _row(1, 8)])
-    with pytest.raises(InputError, match=r"row 1: the annotations in .*coco have no image 8"):
+    with pytest.raises(InputError, match=r"row 1 .counted from 0.: the annotations in .*coco have no image 8"):
         _task(settings).samples(table, None)
     write_rows(Path(settings["data"]), [_row(0, "a42")])
-    with pytest.raises(InputError, match=r"row 0, column image_id is 'a42'"):
+    with pytest.raises(InputError, match=r"row 0 .counted from 0., column image_id is 'a42'"):
         _task(settings).samples(table, None)
     (tmp_path / "coco/captions_val2014.json").write_text("[1]")
     write_rows(Path(settings["data"]), [_row(0, 42)])
@@ -222,4 +222,4 @@ def test_objects_that_rows_have_need_no_annotations(settings: dict[str, Any]) ->
     assert one.samples(open_table(settings["data"]), None)[0].reference == ["bus"]
     [remark] = one.remarks
     assert remark.startswith("object-halbench: 1 of 2 objects that the rows list are in no line")
-    assert "'zebra'; first: row 0" in remark
+    assert "'zebra'; first: row 0 (counted from 0)" in remark

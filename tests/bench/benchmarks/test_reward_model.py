@@ -178,7 +178,7 @@ def test_rows_that_are_no_pairs_are_left_out(
     file = write_rows(tmp_path / "train.jsonl", [{**row, **cells}, row])
     [sample] = task.samples(open_table(str(file)), None)
     assert sample.id == "1"
-    assert f"are left out ({reason}: 1). First: {file} (train), row 0: " in caplog.text
+    assert f"are left out ({reason}: 1). First: {file} (train), row 0 (counted from 0): " in caplog.text
     with pytest.raises(InputError, match=rf"No row of .* is a pair to ask about \({reason}: 1\)"):
         task.samples(open_table(str(file)), 1)
 
