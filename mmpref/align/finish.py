@@ -13,6 +13,7 @@ from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
 from mmpref.run.manifest import product_of
 from mmpref.run.training_images import write_training_images
+from mmpref.tables.named_images import pin_named_images
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     reference = "the policy that training went on from" if "began" in trained.facts else "the base model"
     model, pairs, began = trained.model, trained.pairs, trained.facts.get("began")
     earlier = training_images_of(began["id"], began["revision"]) if began else ()
+    pin_named_images(run, pairs.named)
     write_training_images(run.path, pairs.image_digests().union(earlier))
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmpref.align.recipe import TrainRecipe
 from mmpref.run.directory import Run
 from mmpref.tables.made_of import refuse_changed_tables
+from mmpref.tables.named_images import named_images, refuse_changed_images
 
 
 def refuse_changed(run: Run, recipe: TrainRecipe) -> None:
@@ -15,11 +16,14 @@ def refuse_changed(run: Run, recipe: TrainRecipe) -> None:
         run: a finished one.
 
     Raises:
-        RunError: the preference data, the model or the adapter that training went on from has changed.
+        RunError: the preference data, an image that they name, the model or the adapter that training went on from has
+            changed.
     """
     from mmpref.vlm.made_with import refuse_changed_adapter, refuse_changed_model
 
     manifest = run.manifest()
-    refuse_changed_tables(run.path, "The data set", manifest["datasets"])
+    tables = refuse_changed_tables(run.path, "The data set", manifest["datasets"])
+    places = [recipe.image_root or (table.images if table else None) for table in tables]
+    refuse_changed_images(run.path, named_images(run), places)
     refuse_changed_adapter(run.path, recipe.adapter, manifest.get("began"))
     refuse_changed_model(run.path, recipe.model, manifest.get("model_weights"))

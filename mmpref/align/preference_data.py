@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.training_images import shortened
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
+from mmpref.tables.named_images import RecordingRoots
 from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow
 from mmpref.tables.table import Table, TableReader
 from mmpref.tables.weights import SPANS, read_weights
@@ -69,6 +70,7 @@ class Pairs:
         skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.
         weights: the columns of weights that were asked for (`mmpref.align.weights`), which are in Arrow too.
         repeated: as `mmpref.tables.repeated_pairs.RepeatedPairs` counts them; none where a method takes no pairs.
+        named: `mmpref.tables.named_images.Digests` of the images of each table that its rows name.
     """
 
     dataset: datasets.Dataset
@@ -78,6 +80,7 @@ class Pairs:
     skips: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
     repeated: dict[str, int] = field(default_factory=dict)
+    named: list[dict[str, str]] = field(default_factory=list)
 
     def weight_facts(self) -> dict[str, Any]:
         """What the weights of its rows are, for the manifest; nothing where none were asked for."""
@@ -190,6 +193,7 @@ def collect_pairs(
         written["skips"],
         tuple(weights),
         written.get("repeated", {}),
+        written.get("named", []),
     )
 
 
@@ -220,14 +224,15 @@ def _write(
     columns.append((IMAGES_SHA256, pa.list_(pa.binary())))
     schema = pa.schema([*columns, *arrow_fields(weights)])
     tally = RowTally(tables, are_pairs={"chosen", "rejected"}.issubset(check.needs))
-    rows = _usable_rows(_rows(tables, limit, image_root, check.needs, weights), check, texts, tally)
+    roots = [RecordingRoots(image_root or table.images) for table in tables]
+    rows = _usable_rows(_rows(tables, limit, roots, check.needs, weights), check, texts, tally)
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         while batch := list(islice(rows, _WRITE_BATCH)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
     tally.refuse_none()
     os.replace(temporary, folder / DATA)
-    return tally.facts()
+    return {**tally.facts(), "named": [each.take() for each in roots]}
 
 
 def _usable_rows(
@@ -258,9 +263,9 @@ def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, text
 
 
 def _rows(
-    tables: Iterable[Table],
+    tables: Sequence[Table],
     limit: int | None,
-    image_root: Sequence[str],
+    roots: Sequence[ImageRoots],
     needs: Sequence[str],
     weights: Sequence[str],
 ) -> Iterator[Row]:
@@ -269,10 +274,11 @@ def _rows(
     for index, table in enumerate(tables):
         if left == 0:
             return
-        roots, reader, rows = ImageRoots(image_root or table.images), TableReader(table, needs), 0
+        reader, rows = TableReader(table, needs), 0
         for row in islice(table, left):
             weighed = read_weights(unfolded(row), weights) if weights else {}
-            yield Row(index, f"{reader.where}, {row_at(rows)}", reader.read(row, rows), roots, _method(row), weighed)
+            place = f"{reader.where}, {row_at(rows)}"
+            yield Row(index, place, reader.read(row, rows), roots[index], _method(row), weighed)
             rows += 1
         reader.end()
         reader.warn_of_unread()

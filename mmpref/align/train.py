@@ -29,6 +29,7 @@ from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.run.files import open_weights
 from mmpref.tables.columns import own_columns
 from mmpref.tables.image_lookup import look_for_images
+from mmpref.tables.named_images import refuse_changed_images
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 
@@ -287,6 +288,9 @@ def _load(
             needs_weights=configured.method.needs_weights(configured.settings),
             looks=looks,
         )
+        if pinned and not process_index():
+            places = [recipe.image_root or table.images for table in tables]
+            refuse_changed_images(run.path, pairs.named, places)
     return policy, pairs, began
 
 

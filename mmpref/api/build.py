@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -168,8 +169,9 @@ def run_build(
     from mmpref.hub.cards.dataset import write_dataset_card
 
     folder = as_path("--output", output) if output else None
-    refuse_absent(recipe)
-    if not is_finished(planned_build(recipe, folder).path):
+    plan = partial(planned_build, recipe, folder)
+    refuse_absent(recipe, plan=plan)
+    if not is_finished(plan().path):
         look_up(recipe)
     rank, processes = launched()
     if processes > 1:

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import contextlib
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmpref.align.recipe import TrainRecipe
 from mmpref.api import trainer_checks
+from mmpref.api.planned import PlannedRun
 from mmpref.api.settings import advised
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
@@ -71,11 +73,12 @@ def _benchmarks(
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
 
 
-def refuse_absent(recipe: Recipe, made: Collection[str] = ()) -> bool:
+def refuse_absent(recipe: Recipe, made: Collection[str] = (), plan: Callable[[], PlannedRun] | None = None) -> bool:
     """Look at the whole recipe, and for the files, folders, tables, splits and functions of this machine that it names.
 
     Args:
         made: settings whose values an earlier step makes, such as ``dataset``: these are not looked for.
+        plan: gives the run that is going to be made. One that is finished is good without what has gone since.
 
     Returns:
         Whether it names anything of the Hub.
@@ -88,11 +91,15 @@ def refuse_absent(recipe: Recipe, made: Collection[str] = ()) -> bool:
     """
     blocks = dict(_blocks(recipe))
     _refuse_contradictions(recipe)
-    remote = [_is_remote(one, _split(recipe, one.key)) for one in _all_named(recipe, blocks, made)]
+    gone, remote = (InputError, ModelError) if plan and plan().is_finished else (), False
+    for one in _all_named(recipe, blocks, made):
+        with contextlib.suppress(*gone):
+            remote |= _is_remote(one, _split(recipe, one.key))
     for key, settings in blocks.items():
         if key.startswith("benchmark."):
-            _check_task(key, settings)
-    return any(remote)
+            with contextlib.suppress(*gone):
+                _check_task(key, settings)
+    return remote
 
 
 def _refuse_contradictions(recipe: Recipe) -> None:

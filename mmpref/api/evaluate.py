@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,8 +128,9 @@ def run_evaluate(
     from mmpref.distributed import process_index
 
     folder = as_path("--output", output) if output else None
-    refuse_absent(recipe)
-    if not is_finished(planned_evaluation(recipe, folder).path):
+    plan = partial(planned_evaluation, recipe, folder)
+    refuse_absent(recipe, plan=plan)
+    if not is_finished(plan().path):
         look_up(recipe)
     watched = progress and not process_index()
     with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:

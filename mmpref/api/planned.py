@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import UsageError
 from mmpref.recipes import resolve
 from mmpref.recipes.schema import build, fingerprint
-from mmpref.run.directory import default_path
+from mmpref.run.directory import default_path, is_finished_run_of
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -29,6 +29,11 @@ class PlannedRun:
 
     path: Path
     recipe_hash: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is made: nothing that its recipe names is needed any more."""
+        return is_finished_run_of(self.path, self.recipe_hash)
 
 
 def _planned(command: str, what: str, recipe: Any, output: Path | None) -> PlannedRun:
@@ -89,3 +94,19 @@ def planned_evaluation(recipe: EvaluateRecipe, output: Path | None = None) -> Pl
     from mmpref.bench.evaluate import spelled_out
 
     return _planned("evaluate", recipe.title, spelled_out(recipe), output)
+
+
+def planned(recipe: BuildRecipe | TrainRecipe | EvaluateRecipe, name: str | None, output: Path) -> PlannedRun:
+    """That of the command whose recipe it is.
+
+    Args:
+        name: as of `planned_train`.
+    """
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.data.recipe import BuildRecipe
+
+    if isinstance(recipe, BuildRecipe):
+        return planned_build(recipe, output)
+    return (
+        planned_train(recipe, name, output) if isinstance(recipe, TrainRecipe) else planned_evaluation(recipe, output)
+    )

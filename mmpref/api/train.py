@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.build import run_build
@@ -151,11 +152,16 @@ def run_train(
     pairs = None if recipe.dataset else recipe_of_pairs(recipe, name)
     if pairs and num_processes() > 1:
         raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
-    refuse_absent(recipe)
+    plan = partial(planned_train, recipe, name, folder)
+    refuse_absent(recipe, plan=plan)
     if pairs:
-        refuse_absent(pairs)
-        recipe = dataclasses.replace(recipe, dataset=(str(planned_build(pairs).path),))
-    if not is_finished(planned_train(recipe, name, folder).path):
+        built = planned_build(pairs)
+        if plan().is_finished and not is_finished(built.path):
+            pairs = None  # which nobody needs any more
+        else:
+            refuse_absent(pairs, plan=lambda: built)
+        recipe = dataclasses.replace(recipe, dataset=(str(built.path),))
+    if not is_finished(plan().path):
         look_up(recipe, ["dataset"] if pairs else ())
     main = process_index() == 0
     with process_restored(), library_bars(progress and main):

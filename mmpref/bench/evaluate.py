@@ -13,9 +13,10 @@ from mmpref.bench.answer_cache import CachedAnswerer, shared
 from mmpref.bench.answers import Answerer, answer_all, answer_shard, endpoint_answerer, unanswered, unanswered_shard
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.chosen_on import mark_chosen_on, warn_of_choice
-from mmpref.bench.identity import data_facts, pin_identity
+from mmpref.bench.identity import data_facts, pin_identity, ref_of
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.local_answerer import LocalAnswerer
+from mmpref.bench.made_of import refuse_changed
 from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plans, resolve_settings
 from mmpref.bench.progress import Counter, OnProgress
@@ -28,7 +29,7 @@ from mmpref.bench.scored_plans import ScoredPlans
 from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.trained_on import mark_trained_on
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
-from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
+from mmpref.errors import MmprefError, UsageError, memory_errors
 from mmpref.hub_ids import refuse_revision_alone
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
@@ -94,12 +95,7 @@ def evaluate(
         return {}
     with run.lock(), run.discard_on_failure(lambda: any(file.stat().st_size for file in run.state.glob("answers-*"))):
         if finished:
-            try:  # not to show the results of another adapter or other data as this recipe's
-                _pin_identity(run, recipe, _load_plans(recipe))
-            except HubError as error:
-                logger.warning(
-                    "Warning: whether the data of %s are still the same could not be checked: %s", run.path, error
-                )
+            refuse_changed(run, recipe)
             results = Results.read(run.path)
             warn_of_choice(results.asked)
             return {**run.manifest(), **results.as_dict()}
@@ -196,7 +192,7 @@ class _Evaluation:
         self._served = {model: endpoint for model, endpoint in endpoints.items() if endpoint}
         self._plans = _load_plans(recipe)
         with main_process_first():
-            self._identity = _pin_identity(run, recipe, self._plans)
+            self._identity = pin_identity(run, ref_of(recipe), self._data_facts(), recipe.judge)
         self._asked = self._what_is_asked()
         self._policy = cache(self._load_policy)
         self._answerer = self._make_answerer(concurrency, workers)
@@ -259,6 +255,10 @@ class _Evaluation:
         """How many answers, and replies of a judge, a benchmark takes."""
         replies = self._recipe.judge_repeats if isinstance(plan.task, JudgedTask) else 0
         return len(plan.samples) * len(self._models) * (1 + replies)
+
+    def _data_facts(self) -> dict[str, dict[str, Any]]:
+        settings = self._recipe.benchmark
+        return {plan.name: data_facts(plan.table, plan.samples, settings[plan.name]) for plan in self._plans}
 
     def _what_is_asked(self) -> dict[str, Asked]:
         """By what results call the benchmarks; it is warned of data that chose the adapter."""
@@ -354,10 +354,3 @@ class _Evaluation:
 
 def _load_plans(recipe: EvaluateRecipe) -> list[Plan]:
     return load_plans({name: recipe.label(name) for name in recipe.benchmarks}, recipe.benchmark, recipe.limit)
-
-
-def _pin_identity(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> dict[str, Any]:
-    data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
-    revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
-    ref = ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision)
-    return pin_identity(run, ref, data, recipe.judge)

@@ -11,15 +11,19 @@ from typing import Any
 
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.cells import images_digest
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import ModelError, RunError
 from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
+from mmpref.run.inputs import warn_unchecked
 from mmpref.run.manifest import WEIGHTS
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef, as_dicts
 
+_BEGAN = "began"
+"""Name of the facts that a run pins."""
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 
@@ -47,18 +51,55 @@ def pin_identity(
     model, weights = _model(ref)
     adapter = _adapter(ref)
     identity = {"model": model, "weights": weights, "adapter": adapter, "data": facts_of_data, "judge": commit}
-    pinned = run.pin("began", identity)
-    changed = [name for name in ("model", "adapter") if pinned.get(name) != identity[name]]
-    if commit not in (None, pinned.get("judge") or commit):
+    _refuse_other(run, run.pin(_BEGAN, identity), identity)
+    return identity
+
+
+def refuse_other_identity(
+    run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]], judge: str | None = None
+) -> None:
+    """Check that they are those that a finished run began with; it is warned of a base or an adapter that cannot be
+    found any more.
+
+    Args:
+        ref, judge: as of `pin_identity`.
+        data: of the benchmarks whose data could be read again.
+
+    Raises:
+        RunError: something has changed.
+    """
+    identity: dict[str, Any] = {"data": data}
+    for name, look, where in (("model", _model, ref.model), ("adapter", _adapter, ref.adapter)):
+        try:
+            found = look(ref)
+        except ModelError as error:
+            warn_unchecked(run.path, f"the {name} {where}", error.message)
+        else:
+            identity[name] = found[0] if isinstance(found, tuple) else found
+    identity["judge"] = annotator_commit(judge) if judge else None
+    _refuse_other(run, run.pinned(_BEGAN), identity)
+
+
+def _refuse_other(run: Run, pinned: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """
+    Args:
+        identity: what is known of it.
+    """
+    changed = [name for name in ("model", "adapter") if name in identity and pinned.get(name) != identity[name]]
+    if identity["judge"] not in (None, pinned.get("judge") or identity["judge"]):
         changed.append("judge")
-    changed += [
-        f"data of {name}" for name, facts in data.items() if _content(pinned["data"].get(name)) != _content(facts)
-    ]
+    of_data, data = pinned.get("data", {}), identity["data"]
+    changed += [f"data of {name}" for name, facts in data.items() if _content(of_data.get(name)) != _content(facts)]
     if changed:
         raise RunError(
             f"The {' and the '.join(changed)} has changed since {run.path} was begun.", "Choose another --output."
         )
-    return identity
+
+
+def ref_of(recipe: EvaluateRecipe) -> ModelRef:
+    """Whom a recipe asks."""
+    revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
+    return ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision)
 
 
 def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, Any]) -> dict[str, Any]:

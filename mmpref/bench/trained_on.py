@@ -31,10 +31,10 @@ def mark_trained_on(
         return dict(asked)
     marked = {}
     for label, of in asked.items():
-        images = {image.sha256: image for sample in samples[label] for image in sample.images if image.content}
-        if shared := sum(_is_among(trained, image) for image in images.values()):
+        shared, images = shared_images(trained, samples[label])
+        if shared:
             remark = (
-                f"{label}: {shared:,} of its {counted(len(images), 'image')} are among those that the adapter was "
+                f"{label}: {shared:,} of its {counted(images, 'image')} are among those that the adapter was "
                 "trained on: its values there may be too good. Build pairs without them (`build-dataset "
                 "--exclude-images-of`), or report on other images."
             )
@@ -42,6 +42,16 @@ def mark_trained_on(
             of = dataclasses.replace(of, trained_on=shared, remarks=(*of.remarks, remark))
         marked[label] = of
     return marked
+
+
+def shared_images(trained: Collection[str], samples: Sequence[Sample]) -> tuple[int, int]:
+    """How many of the images that are asked about are among those of a training; and how many there are.
+
+    Args:
+        trained: digests of the training's (`mmpref.vlm.revisions.training_images_of`).
+    """
+    images = {image.sha256: image for sample in samples for image in sample.images if image.content}
+    return sum(_is_among(trained, image) for image in images.values()), len(images)
 
 
 def _is_among(trained: Collection[str], image: ImageData) -> bool:

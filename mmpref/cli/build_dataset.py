@@ -185,13 +185,13 @@ def command(
 
     recipe = build_recipe(**options)
     announce(recipe)
-    check(recipe)
+    plan = partial(planned_build, recipe, output)
+    check(recipe, plan=plan)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
     rank, _ = launched()
     target = None
     if rank == 0:
-        plan = partial(planned_build, recipe, output)
         splits = (recipe.split, *((VALIDATION,) if recipe.validation is not None else ()))
         replaced = () if replace else data_files(splits)
         target = common.push_target(push, hub_id, "dataset", plan, private=private, replaced=replaced)

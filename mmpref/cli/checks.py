@@ -5,29 +5,32 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmpref.api.checks import refuse_absent
 from mmpref.hub_cache import note, patience
 
+if TYPE_CHECKING:
+    from mmpref.api.planned import PlannedRun
+
 _PAUSE = 1.0  # seconds
 
 
-def check(recipe: Any, made: Collection[str] = ()) -> None:
+def check(recipe: Any, made: Collection[str] = (), plan: Callable[[], PlannedRun] | None = None) -> None:
     """Look for what a resolved recipe names (`mmpref.api.checks`), and whether the Hub answers where it names models of
     the Hub. If it refuses, the libraries are told so: they look into their caches at once, instead of asking each file
     six times. If it is slow, what is cached does not wait for it.
 
     Args:
-        made: settings whose values an earlier step makes, such as ``adapter``.
+        made, plan: as of `mmpref.api.checks.refuse_absent`.
 
     Raises:
         UsageError, ModelError, InputError: it names something that is not there.
     """
-    remote = refuse_absent(recipe, made)
+    remote = refuse_absent(recipe, made, plan)
     # The libraries read the variable when they are imported.
     if remote and "huggingface_hub" not in sys.modules and "HF_HUB_OFFLINE" not in os.environ:
         endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"

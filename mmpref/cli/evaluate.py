@@ -113,8 +113,8 @@ def command(
 
     recipe = evaluate_recipe(**options)
     announce(recipe)
-    check(recipe)
     plan = partial(planned_evaluation, recipe, output)
+    check(recipe, plan=plan)
     target = common.push_target(push, hub_id, "model", plan, private=private, must_exist=True)
     evaluation = run_evaluate(
         recipe, output, batch_size=batch_size, concurrency=concurrency, workers=workers, save=save

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,19 +128,21 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
         MmprefError: as the step itself would.
     """
     from mmpref.api.checks import is_finished, look_up, open_data, refuse_changed, refuse_other_split
+    from mmpref.api.planned import planned
     from mmpref.api.row_checks import check_rows
 
     recipes = _recipes(name, root, steps)
     for number, (step, recipe) in enumerate(recipes.items()):
         with in_section(name, step):
-            check(recipe, _MADE.get(step, ()))
-            look_up(recipe, _MADE.get(step, ()))
-            if not is_finished(root / step):
-                check_rows(recipe, _MADE.get(step, ()))
+            made, output = _MADE.get(step, ()), root / step
+            check(recipe, made, partial(planned, recipe, name, output))
+            if not is_finished(output):
+                look_up(recipe, made)
+                check_rows(recipe, made)
+                if number:
+                    open_data(recipe)
             elif is_finished(root / _BEFORE.get(step, step)):  # else its data are yet to be made
-                refuse_changed(recipe, root / step)
-            if number:
-                open_data(recipe)
+                refuse_changed(recipe, output)
     if {"build-dataset", "train"} <= recipes.keys():
         refuse_other_split(name, recipes["build-dataset"], recipes["train"])
     return recipes

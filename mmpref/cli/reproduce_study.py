@@ -17,6 +17,7 @@ from mmpref.cli import common
 from mmpref.cli.format import print_table
 from mmpref.errors import RunError, UsageError
 from mmpref.log import counted, duration
+from mmpref.run.asked import TRAINED_ON_MEANS
 
 if TYPE_CHECKING:
     from mmpref.study.plan_types import Plan
@@ -124,6 +125,8 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
             print_table(f"{plan.title}: means over runs", *table(summaries))
         if any(one.outside for one in summaries):
             click.echo("outside: no point of the grid kept what it had to; the one that kept most was taken.")
+        if any(one.trained_on for one in summaries):
+            click.echo(TRAINED_ON_MEANS)
         click.echo(f"measured: {outcome['runs'] - outcome['left']} of {counted(outcome['runs'], 'run')}")
         if beside:
             click.echo()

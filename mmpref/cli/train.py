@@ -111,20 +111,22 @@ def command(
     from mmpref.distributed import process_index
     from mmpref.hub.licence_check import check_licences
     from mmpref.hub.staged_files import ADAPTER_FILES
+    from mmpref.run.manifest import read_manifest
     from mmpref.tables.open import open_table
 
     name = recipe_name(options["recipe"], options["model"])
     recipe = with_watched(train_recipe(**options), name)
     announce(recipe)
-    check(recipe)
+    plan = partial(planned_train, recipe, name, output)
+    check(recipe, plan=plan)
     main = process_index() == 0
     target = None
     if main:
-        plan = partial(planned_train, recipe, name, output)
         replaced = () if replace else ADAPTER_FILES
         target = common.push_target(push, hub_id, "model", plan, private=private, replaced=replaced)
         if target and recipe.dataset:
-            data = [open_table(spec, recipe.split).facts() for spec in recipe.dataset]
+            tables = (open_table(spec, recipe.split).facts() for spec in recipe.dataset)
+            data = read_manifest(plan().path)["datasets"] if plan().is_finished else list(tables)
             check_licences({"sources": data}, accept_license)
     trained = run_train(recipe, name, output)
     if not main:

@@ -120,7 +120,7 @@ class BlockRunner:
             of_rows = [[self._checked(one) for one in of_row] for of_row in self._outcomes(rows)]
             outcomes = [one for of_row in of_rows for one in of_row]
             notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}
-            self._blocks.write(number, outcomes, notes)
+            self._blocks.write(number, outcomes, notes, source.named_images(number))
             if on_progress:
                 on_progress(total, [of_row[0] for of_row in of_rows])
         return count

@@ -33,6 +33,7 @@ from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.sampling.embedders import pin_embedders
 from mmpref.tables.columns import own_columns
+from mmpref.tables.named_images import refuse_changed_images
 from mmpref.tables.table import Table
 from mmpref.types import Example, ModelRef
 from mmpref.workers import default_workers
@@ -98,6 +99,7 @@ def build_dataset(
         if check_source:
             check_source(facts)
         source = _open_source(run, recipe, where, builder, settings, tables, looks)
+        refuse_changed_images(run.path, blocks.named_images(), [recipe.image_root or table.images for table in tables])
         model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None
         policy = PolicyLoader(
             run,

@@ -15,13 +15,16 @@ from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.tables.cells import image_cells
 from mmpref.tables.image_cells import read_image
-from mmpref.tables.image_roots import ImageRoots, coco_id
+from mmpref.tables.image_roots import coco_id
+from mmpref.tables.named_images import RecordingRoots, refuse_other_images
 from mmpref.tables.open import open_table, with_split
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
 from mmpref.types import Example, ImageData, Skip
 
 EXCLUDED = "in-evaluation-set"
+EXCLUDED_IMAGES = "excluded-images"
+"""Name of the facts that a run pins of the images that tables to be excluded name."""
 
 
 class ExcludedImages:
@@ -73,7 +76,7 @@ def open_excluded(run: Run, names: Sequence[str], image_root: Sequence[str] = ()
 
     Raises:
         InputError: a table that cannot be read, or has no image that can be recognised.
-        RunError: a table that has changed since the run began.
+        RunError: a table, or an image that it names, that has changed since the run began.
     """
     if not names:
         return None
@@ -87,15 +90,20 @@ def open_excluded(run: Run, names: Sequence[str], image_root: Sequence[str] = ()
         )
     run.pin("excluded", facts)
     excluded = ExcludedImages()
-    for table in tables:
-        _exclude(excluded, table, image_root)
+    named = [_exclude(excluded, table, image_root) for table in tables]
+    for before, now in zip(run.pin(EXCLUDED_IMAGES, {"tables": named})["tables"], named, strict=True):
+        refuse_other_images(run.path, before, now)
     return excluded
 
 
-def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) -> None:
+def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) -> dict[str, str]:
     """Add the images of a table, and say of how many there is nothing to recognise them by. Where an image cannot be
-    read, a COCO name will do."""
-    roots, where = ImageRoots((*table.images, *image_root)), f"{table.spec} ({table.split})"
+    read, a COCO name will do.
+
+    Returns:
+        `mmpref.tables.named_images.Digests` of those that its rows name.
+    """
+    roots, where = RecordingRoots((*table.images, *image_root)), f"{table.spec} ({table.split})"
     images, unreadable, first_error = 0, 0, ""
     for row in table:
         for cell in _cells(row):
@@ -115,6 +123,7 @@ def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) 
             where,
             brief(first_error, 300),
         )
+    return roots.take()
 
 
 def _cells(row: Mapping[str, Any]) -> Sequence[Any]:

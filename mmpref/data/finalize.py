@@ -29,6 +29,7 @@ from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.embedders import embedder_facts
 from mmpref.sampling.settings import sampling_facts
+from mmpref.tables.named_images import pin_named_images
 from mmpref.tables.repeated_pairs import PairKeys, RepeatedPairs, repeated_warnings
 from mmpref.tables.rows import NAME_IMAGES, NO_IMAGE
 from mmpref.types import ModelRef, Skip
@@ -151,6 +152,7 @@ def finish(
         logger.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
     write_missing_images(run, skips)
+    pin_named_images(run, blocks.named_images())
     pinned, model, annotator = run.pinned("model"), made_by.model, made_by.annotator
     settings = recipes.as_plain(made_by.settings)
     facts = {

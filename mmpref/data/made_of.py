@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from mmpref.data.builder import BUILDERS
-from mmpref.data.open_source import missing_images
+from mmpref.data.contamination import EXCLUDED_IMAGES
 from mmpref.data.recipe import BuildRecipe
 from mmpref.recipes.schema import build
 from mmpref.run.directory import Run
-from mmpref.tables.made_of import refuse_changed_tables, refuse_found_images
+from mmpref.tables.made_of import refuse_changed_tables
+from mmpref.tables.named_images import named_images, refuse_changed_images
 
 
 def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
@@ -27,11 +28,11 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
     source = manifest["source"]
     facts = source.get("sources", [source])
     tables = refuse_changed_tables(run.path, "The source", facts, recipe.source_config, builder.origin)
-    refuse_changed_tables(run.path, "The data of --exclude-images-of:", manifest.get("excluded", []))
-    # Of several tables each has a folder of its own, and the list of missing images says not which.
-    roots = recipe.image_root or (tables[0].images if len(facts) == len(tables) == 1 else ())
-    if roots:
-        refuse_found_images(run.path, missing_images(run), roots)
+    excluded = refuse_changed_tables(run.path, "The data of --exclude-images-of:", manifest.get("excluded", []))
+    places = [recipe.image_root or (table.images if table else None) for table in tables]
+    refuse_changed_images(run.path, named_images(run), places)
+    places = [(*map(str, table.images), *recipe.image_root) if table else None for table in excluded]
+    refuse_changed_images(run.path, run.pinned(EXCLUDED_IMAGES).get("tables", []), places)
     adapter = builder.adapter(build(builder.config(), recipe.builder, f"builder {recipe.method}")) or recipe.adapter
     refuse_changed_adapter(run.path, adapter, manifest.get("adapter"))
     refuse_changed_model(run.path, recipe.model, run.pinned("model").get("weights"))

@@ -17,8 +17,6 @@ from mmpref.tables.table import Origin, Table
 from mmpref.types import Skip
 
 MISSING_LIST = "missing-images.txt"
-_MISSING = "missing-images"
-"""Name of the facts that a run pins of them."""
 
 
 def open_tables(
@@ -101,10 +99,4 @@ def write_missing_images(run: Run, skips: Iterable[Skip]) -> None:
     """List every image that no root has, a path a line; no file where none is missing."""
     names = sorted({skip.detail for skip in skips if skip.reason == MISSING})
     if names:
-        run.pin(_MISSING, {"names": names})  # to the letter
         write_atomic(run.path / MISSING_LIST, "".join(f"{' '.join(name.split())}\n" for name in names))
-
-
-def missing_images(run: Run) -> list[str]:
-    """The paths that `write_missing_images` was given."""
-    return list(run.pinned(_MISSING).get("names", ()))

@@ -21,6 +21,7 @@ from mmpref.data.row_facts import FACTS, NUMBERS
 from mmpref.data.validation_split import split_keys
 from mmpref.image_metadata import has_position
 from mmpref.run.files import disk_errors, write_atomic
+from mmpref.tables.named_images import Digests, joined
 from mmpref.tables.repeated_pairs import pair_keys
 from mmpref.tables.weights import SPANS
 from mmpref.types import Pair, Skip, as_dicts, assistant_message
@@ -114,9 +115,19 @@ class Blocks:
         described = (file.stem for file in self._folder.glob("*.json") if not file.name.startswith("."))
         return any(self.describe(int(stem))["rows"] for stem in described)
 
-    def write(self, number: int, outcomes: Sequence[Pair | Skip], notes: Mapping[str, float] | None = None) -> None:
+    def write(
+        self,
+        number: int,
+        outcomes: Sequence[Pair | Skip],
+        notes: Mapping[str, float] | None = None,
+        named: Sequence[Digests] = (),
+    ) -> None:
         """Keep a block, with what its worker counted. Its description is written last, so that its existence means that
-        the block is complete."""
+        the block is complete.
+
+        Args:
+            named: `mmpref.tables.named_images.Digests` of the images of each table that its rows name.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -138,6 +149,7 @@ class Blocks:
             "notes": notes or {},
             "skips": skips,
             "changed": changed,
+            "named": named,
             "pairs": [
                 pair_keys(pair.example.images, pair.example.prompt, pair.chosen, pair.rejected)
                 for pair in outcomes
@@ -153,6 +165,11 @@ class Blocks:
         """Rows, bytes, skips, what its pairs are known by, and which of the optional columns there are."""
         described: dict[str, Any] = json.loads(self._files(number)[1].read_text(encoding="utf-8"))
         return described
+
+    def named_images(self) -> list[dict[str, str]]:
+        """Of each table, the images that the finished blocks were made of."""
+        numbers = sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
+        return joined(self.describe(number).get("named", []) for number in numbers)
 
     def tables(self, count: int, arrow_schema: pa.Schema, wanted: Sequence[bool] | None = None) -> Iterator[pa.Table]:
         """The rows of the first ``count`` blocks in columns of the schema; one that a block lacks is null there.

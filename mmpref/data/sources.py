@@ -20,8 +20,9 @@ from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.columns import read_parts
 from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
-from mmpref.tables.image_roots import ImageRoots, MissingImageError
+from mmpref.tables.image_roots import MissingImageError
 from mmpref.tables.messages import Unusable, unfolded
+from mmpref.tables.named_images import RecordingRoots
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Row, Table, TableReader
 from mmpref.types import Example, ImageData, Skip, context_of
@@ -44,7 +45,7 @@ class _Part:
     """One table of a source."""
 
     table: Table
-    roots: ImageRoots
+    roots: RecordingRoots
     reader: TableReader
     lookup: ImageLookup
 
@@ -97,6 +98,7 @@ class Source:
         tables = [tables] if isinstance(tables, Table) else tables
         self._parts = [_part(table, image_root or table.images, self._needs) for table in tables]
         self._names: list[str] = []
+        self._named_images: dict[int, list[dict[str, str]]] = {}
         self.skips: list[Skip] = []
         reasons = selection(self._named()) if selection else [None for _ in self._named()]
         self._reasons = reasons
@@ -140,13 +142,18 @@ class Source:
         return len(self._names)
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
-        """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only."""
+        """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only, and a block's are in
+        `named_images` when it is given."""
 
         def images(block: tuple[int, list[Example | Skip]]) -> list[tuple[ImageData, ...]]:
             return [row.images for row in block[1] if isinstance(row, Example) and row.images]
 
         for number, rows in self._looks.ahead(self._read_blocks(size, wanted), images):
             yield number, [row if isinstance(row, Skip) else self._checked(row) for row in rows]
+
+    def named_images(self, number: int) -> list[dict[str, str]]:
+        """`mmpref.tables.named_images.Digests` of the images of each table that a block's rows name; once."""
+        return self._named_images.pop(number)
 
     def _read_blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
         """The wanted blocks, with images that are not decoded."""
@@ -155,7 +162,9 @@ class Source:
         for number in range(-(-len(self) // size)):
             block = list(islice(rows, size))
             if wanted(number):
-                yield number, [self._read_row(name, *item) for name, item in block]
+                examples = [self._read_row(name, *item) for name, item in block]
+                self._named_images[number] = [part.roots.take() for part in self._parts]
+                yield number, examples
 
     def _rows(self) -> Iterator[_Item]:
         for part in self._parts:
@@ -225,7 +234,7 @@ def _skip(name: str, error: ImageError) -> Skip:
 
 
 def _part(table: Table, image_root: Sequence[str | Path], needs: Sequence[str]) -> _Part:
-    roots, reader = ImageRoots(image_root), TableReader(table, needs)
+    roots, reader = RecordingRoots(image_root), TableReader(table, needs)
     return _Part(table, roots, reader, ImageLookup(reader.where, roots, image_root))
 
 

@@ -18,6 +18,9 @@ IN_MEMORY = "rows in memory"
 
 TRAINED_ON = "(trained on)"
 """Stands behind a verdict on images that the adapter was trained on."""
+TRAINED_ON_MEANS = (
+    f"{TRAINED_ON}: some or all of the images are of the adapter's training, and it says little of others."
+)
 
 _LATER = ("served", "rows", "remarks", "parts", "trained_on")
 """Fields that files have only where they are not the default."""

@@ -25,6 +25,8 @@ from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 
 WriteCard = Callable[[Path, dict[str, Any]], None]
 """Writes ``README.md`` of a run from its directory and what ``run.json`` will hold."""
+_MARKER = "recipe.json"
+"""In the state: whose run it is."""
 _HEARTBEAT = 1.0  # seconds
 _locks: set[IO[str]] = set()
 """Open files of the locks that this process holds."""
@@ -272,6 +274,14 @@ def default_path(command: str, what: str, recipe: Any) -> Path:
     return Path("runs") / f"{command}-{what}-{fingerprint(recipe)[:8]}"
 
 
+def is_finished_run_of(path: Path, recipe_hash: str) -> bool:
+    """Whether a folder holds the finished run of this very recipe: nothing that it names is needed any more."""
+    marker = path / STATE / _MARKER
+    if not (path / MANIFEST).is_file() or not marker.is_file():
+        return False
+    return bool(json.loads(marker.read_text(encoding="utf-8"))["recipe_hash"] == recipe_hash)
+
+
 def open_run(path: Path, command: str, recipe: Any) -> Run:
     """Create or reopen a run directory for exactly this command and recipe.
 
@@ -280,7 +290,7 @@ def open_run(path: Path, command: str, recipe: Any) -> Run:
     """
     with _place_errors(path):
         run = Run(path, command, as_plain(recipe), fingerprint(recipe), time.time(), created=not path.exists())
-        marker = run.state / "recipe.json"
+        marker = run.state / _MARKER
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file.", "Choose another --output.")
         if marker.is_file():

@@ -1,4 +1,4 @@
-"""What is said where a finished run is asked for again: that an input has changed since, or could not be looked at."""
+"""What is said where a run is asked for again: that an input has changed since, or could not be looked at."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import NoReturn
 
 from mmpref.errors import RunError
 from mmpref.log import warn
+from mmpref.run.manifest import MANIFEST
 
 
-def refuse_finished(run: Path, what: str) -> NoReturn:
-    """Not to give what was made of one input as made of another.
+def refuse_changed_input(run: Path, what: str) -> NoReturn:
+    """Not to give what was made of one input as made of another, nor to go on with the other.
 
     Args:
-        run: folder of the finished run.
+        run: folder of the run, finished or not.
         what: has happened, such as ``The source rows.csv has changed``.
 
     Raises:
         RunError: always.
     """
     raise RunError(
-        f"{what} since {run} was made.",
+        f"{what} since {run} was {'made' if (run / MANIFEST).is_file() else 'begun'}.",
         f"Choose another --output, or delete {run} to make it anew.",
     )
 
@@ -29,7 +30,7 @@ def warn_unchecked(run: Path, what: str, reason: str) -> None:
     """Of an input that cannot be looked at any more: the run is good without it.
 
     Args:
-        run: folder of the finished run.
+        run: folder of the run.
         what: the input.
         reason: why not.
     """

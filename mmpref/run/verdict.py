@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mmpref.run.asked import TRAINED_ON
+from mmpref.run.asked import TRAINED_ON, TRAINED_ON_MEANS
 from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import FORM, decimals, interval_text, too_few_pairs
 
@@ -139,9 +139,7 @@ def legend(lines: Sequence[Line]) -> str:
         (
             LEGEND,
             f" {FORM}: most answers could not be read, so that it measures their form, not content." if is_form else "",
-            f" {TRAINED_ON}: some or all of the images are of the adapter's training, and it says little of others."
-            if trained_on
-            else "",
+            f" {TRAINED_ON_MEANS}" if trained_on else "",
         )
     )
 

@@ -60,6 +60,11 @@ class Concluded:
     left: int = 0
 
     @property
+    def trained_on(self) -> bool:
+        """Whether an adapter was trained on images that the verdict is by."""
+        return any(effect.trained_on for effect in self.effects if effect)
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing is to come that could change the verdict."""
         return not self.left
@@ -110,6 +115,7 @@ class GridPoint:
 
     Args:
         best, keep: the metrics that the choice is by; None where it was not measured.
+        trained_on: the adapter was trained on images of theirs.
     """
 
     point: Mapping[str, Any]
@@ -117,6 +123,7 @@ class GridPoint:
     keep: float | None
     kl: float | None
     chosen: bool
+    trained_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +197,7 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(filter(None, (_grid(plan, row, measurements) for row in plan.rows))),
         {row: facts for row in plan.rows if (facts := _facts(effects, row, splits))},
         _runs(plan, effects),
-        (*effects.warnings, *_unanswerable(plan, effects)),
+        (*effects.warnings, *_unanswerable(plan, effects), *_trained_on(effects, splits)),
         tuple(failures),
         lead_curves(plan, effects),
         {row: facts for row in plan.rows if (facts := _training(effects, row, splits))},
@@ -221,6 +228,21 @@ def _unanswerable(plan: Plan, effects: Effects) -> list[str]:
         elif len(judges) > 1 and len(one.splits) == 1 and one.key not in keys:
             found[f"{asked}, which several have judged: only what {judges[0]} says is taken."] = None
     return list(found)
+
+
+def _trained_on(effects: Effects, splits: Sequence[str]) -> list[str]:
+    """Of which rows the values say little, as their adapters have seen the images."""
+    found: dict[tuple[str, str, str], int] = {}
+    for split in splits:
+        for run in (run for row in effects.rows(split) for run in effects.runs(row, split)):
+            for name, images in run.trained_on.items():
+                where = run.row, split, name
+                found[where] = max(images, found.get(where, 0))
+    return [
+        f"{row} on {split}: {images:,} of the images of {name} are among those that its adapter was trained on: its "
+        "values there may be too good. Build pairs without them (exclude_images_of), or report on other images."
+        for (row, split, name), images in found.items()
+    ]
 
 
 def _left(plan: Plan, effects: Effects, claim: Claim) -> int:
@@ -304,7 +326,8 @@ def _place(grid: Grid, key: str, value: Any) -> int:
 
 def _point(grid: Grid, one: Measurement, chosen: bool) -> GridPoint:
     best, keep = (one.value(metric) if metric else None for metric in (grid.best, grid.keep))
-    return GridPoint(one.point, best.value if best else None, keep.value if keep else None, one.kl, chosen)
+    seen = any(value.key.benchmark in one.trained_on for value in (best, keep) if value)
+    return GridPoint(one.point, best.value if best else None, keep.value if keep else None, one.kl, chosen, seen)
 
 
 def _facts(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, float]:

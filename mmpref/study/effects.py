@@ -22,6 +22,7 @@ from mmpref.log import counted
 from mmpref.recipes.resolve import load as load_recipe
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
+from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
 from mmpref.study.measurement import Measurement
@@ -43,6 +44,7 @@ class Effect:
             trained.
         images: on how many images.
         higher_is_better: None where neither is.
+        trained_on: some of the images are among those that an adapter of it was trained on.
     """
 
     row: str
@@ -54,6 +56,7 @@ class Effect:
     seeds: tuple[int, int]
     images: int
     higher_is_better: bool | None
+    trained_on: bool = False
 
     @property
     def value(self) -> float:
@@ -74,10 +77,12 @@ class Effect:
 
     @property
     def better(self) -> bool | None:
-        """Whether the row is better than what it is compared with; None where that cannot be said."""
+        """Whether the row is better than what it is compared with; None where that cannot be said: to be better on
+        images of its training is no good news."""
         if self.higher_is_better is None or not self.off_zero:
             return None
-        return (self.value > 0) == self.higher_is_better
+        better = (self.value > 0) == self.higher_is_better
+        return None if better and self.trained_on else better
 
     @property
     def scope(self) -> str:
@@ -105,9 +110,10 @@ class Effect:
         return min(self.estimate.of_units), max(self.estimate.of_units)
 
     def text(self) -> str:
-        """``value [low, high]``, a difference with its sign."""
+        """``value [low, high]``, a difference with its sign; with a mark where images are of its training."""
         digits = 3 if abs(self.value) < 2 else 2 if abs(self.value) < 20 else 1
-        return interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
+        text = interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
+        return f"{text} {TRAINED_ON}" if self.trained_on else text
 
 
 class Effects:
@@ -209,6 +215,13 @@ class Effects:
             (min(seeds), max(seeds)),
             images,
             metric.higher_is_better,
+            any(
+                self._runs[name, split][base][seed].trained_on.get(key.benchmark)
+                for name, of_bases in zip((row, against), cells, strict=False)
+                for base in bases
+                for seed in of_bases[base]
+                if name
+            ),
         )
 
     def _trained(self, row: str, against: str | None) -> list[int]:

@@ -146,6 +146,7 @@ class Measurement:
         training: how training ended: ``steps``, ``rows``, ``loss``, ``margin``, ``accuracy``, ...; empty without.
         data: of the pairs: ``pairs``, ``differing_words``, ``length_ratio``, ``similarity``, and the shares
             of pairs that the first try and all tries resolved, ``resolved_first`` and ``resolved``; empty without.
+        trained_on: by benchmark, how many of its images are among those of the training; none where there are none.
         kl: mean KL from the base in nats a token, over the adapter's own greedy answers; None where it is the base.
         seconds: that building, training and evaluating took, where it is known; it has no part in equality.
     """
@@ -162,6 +163,7 @@ class Measurement:
     counts: Mapping[str, ImageCounts] = field(default_factory=dict)
     training: Mapping[str, float] = field(default_factory=dict)
     data: Mapping[str, float] = field(default_factory=dict)
+    trained_on: Mapping[str, int] = field(default_factory=dict)
     kl: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
@@ -186,6 +188,8 @@ class Measurement:
         """JSON-ready, but for ``seconds``."""
         row = dataclasses.asdict(dataclasses.replace(self, counts={}))
         del row["seconds"]
+        if not self.trained_on:  # as in ledgers of before
+            del row["trained_on"]
         values = [
             {**value.key._asdict(), "value": None if math.isnan(value.value) else value.value}
             | {"n": value.n, "higher_is_better": value.higher_is_better}

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmpref.run.asked import TRAINED_ON
 from mmpref.study.measurement import Measurement
 from mmpref.study.paper_columns import Column
 from mmpref.study.plan_types import Plan
@@ -99,9 +100,16 @@ def _split(column: Column, plan: Plan, measured: Mapping[str, Sequence[Measureme
 
 def _mean(column: Column, runs: Sequence[Measurement], split: str | None) -> str:
     """The mean over the runs that have it on an evaluation, in the paper's units; empty where none has."""
-    found = [value for one in runs if split in (None, one.split) and (value := _value(column, one)) is not None]
+    of = [one for one in runs if split in (None, one.split)]
+    found = [value for one in of if (value := _value(column, one)) is not None]
     known = [value for value in found if math.isfinite(value)]
-    return f"{statistics.fmean(known) * column.times:.{column.digits}f}" if known else ""
+    text = f"{statistics.fmean(known) * column.times:.{column.digits}f}" if known else ""
+    return f"{text} {TRAINED_ON}" if text and any(_is_trained_on(column, one) for one in of) else text
+
+
+def _is_trained_on(column: Column, one: Measurement) -> bool:
+    value = None if column.fact else one.value(column.metric)
+    return value is not None and value.key.benchmark in one.trained_on
 
 
 def _value(column: Column, one: Measurement) -> float | None:

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.run.results import ALL
+from mmpref.run.asked import TRAINED_ON
+from mmpref.run.results import ALL, Key
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan_types import Plan
 
@@ -21,6 +22,7 @@ class RowSummary:
         kl: mean KL from the base in nats a token; None for a base.
         points: settings that its grid chose, as text.
         outside: its grid had no point that kept what it had to.
+        trained_on: benchmarks some of whose images its adapters were trained on.
     """
 
     row: str
@@ -30,6 +32,7 @@ class RowSummary:
     kl: float | None
     points: str
     outside: bool
+    trained_on: tuple[str, ...] = ()
 
 
 def summarize(plan: Plan, measurements: Sequence[Measurement]) -> list[RowSummary]:
@@ -53,6 +56,7 @@ def summarize(plan: Plan, measurements: Sequence[Measurement]) -> list[RowSummar
                     statistics.fmean(kls) if kls else None,
                     "; ".join(points),
                     any(one.outside for one in runs),
+                    tuple(sorted({name for one in runs for name in one.trained_on})),
                 )
             )
     return found
@@ -79,13 +83,18 @@ def table(summaries: Sequence[RowSummary]) -> tuple[list[str], list[list[str]]]:
             one.row,
             one.split,
             str(one.runs),
-            *(_text(one.means.get(name)) for name in metrics),
+            *(_mean(one, name) for name in metrics),
             _text(one.kl, 4),
             one.points + (" (outside)" if one.outside else ""),
         ]
         for one in summaries
     ]
     return ["row", "on", "runs", *metrics, "KL", "chosen on dev"], lines
+
+
+def _mean(one: RowSummary, metric: str) -> str:
+    text = _text(one.means.get(metric))
+    return f"{text} {TRAINED_ON}" if text and Key.of(metric).benchmark in one.trained_on else text
 
 
 def _text(value: float | None, digits: int = 3) -> str:

@@ -17,8 +17,10 @@ from mmpref.api.evaluate import evaluate, run_evaluate
 from mmpref.api.models import load_policy
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
+from mmpref.bench.evaluate import load_data
 from mmpref.bench.first_requests import first_requests
 from mmpref.bench.records import read_records
+from mmpref.bench.trained_on import shared_images
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import RunError, UsageError
 from mmpref.run.manifest import read_manifest
@@ -29,6 +31,7 @@ from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
 from mmpref.study.plan_types import KlPrompts
 from mmpref.study.steps import Job, Step
 from mmpref.text_files import read_text
+from mmpref.vlm.revisions import training_images_of
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
@@ -140,6 +143,7 @@ def measure(job: Job, splits: Sequence[str], kl: KlPrompts | None, study: Path) 
                     counts={name: counts for name, (counts, _) in found.items()},
                     training=_training_facts(job.training) if job.training else {},
                     data=_pair_facts(job.pairs) if job.pairs else {},
+                    trained_on=_trained_on(job.training, recipe) if job.training else {},
                     seconds={**seconds, "evaluate": float(read_manifest(folder)["seconds"])},
                 )
             )
@@ -206,6 +210,14 @@ def _counts(folder: Path, model: str, labels: Sequence[str]) -> dict[str, tuple[
 def _training_facts(step: Step) -> dict[str, float]:
     manifest = read_manifest(step.folder)
     return {"steps": manifest["steps"], "rows": manifest["counts"]["rows"], **manifest["final"]}
+
+
+def _trained_on(step: Step, recipe: EvaluateRecipe) -> dict[str, int]:
+    """As `Measurement` has it; an evaluation of what an adapter makes of its base does not know the adapter."""
+    trained = training_images_of(str(step.folder), None)
+    plans = load_data(recipe) if trained else []
+    shared = {plan.label: shared_images(trained, plan.samples)[0] for plan in plans}
+    return {label: images for label, images in shared.items() if images}
 
 
 def _pair_facts(step: Step) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.run.inputs import refuse_finished, warn_unchecked
+from mmpref.run.inputs import refuse_changed_input, warn_unchecked
 from mmpref.vlm.base_weights import folder_weights
 from mmpref.vlm.loaded_models import is_in_memory
 from mmpref.vlm.revisions import adapter_facts
@@ -30,7 +30,7 @@ def refuse_changed_model(run: Path, model: str | None, weights: Mapping[str, str
     if not (now := folder_weights(model)):
         warn_unchecked(run, f"the model {model}", "it is not there")
     elif now != weights:
-        refuse_finished(run, f"The model {model} has changed")
+        refuse_changed_input(run, f"The model {model} has changed")
 
 
 def refuse_changed_adapter(run: Path, adapter: str | None, facts: Mapping[str, Any] | None) -> None:
@@ -53,4 +53,4 @@ def refuse_changed_adapter(run: Path, adapter: str | None, facts: Mapping[str, A
     if now is None:
         warn_unchecked(run, f"the adapter {adapter}", "it is not there")
     elif now != facts["weights"]:
-        refuse_finished(run, f"The adapter {adapter} has changed")
+        refuse_changed_input(run, f"The adapter {adapter} has changed")

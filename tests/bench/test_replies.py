@@ -131,7 +131,7 @@ def test_a_question_that_holds_markup_is_missing(tmp_path: Path, caplog: pytest.
     )
     assert (value(found, "accuracy")["n"], value(found, "accuracy")["missing"]) == (2, 2)
     assert [row["missing"] for row in records(tmp_path / "run", "pope")] == [False, True, True, False]
-    assert "row 1 holds '<image>' in its text" in caplog.text
+    assert "row 1 (counted from 0) holds '<image>' in its text" in caplog.text
 
 
 def strips() -> list[Sample]:

@@ -23,6 +23,7 @@ from mmpref.cli.pages.study_tables import (
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
 from mmpref.log import counted
+from mmpref.run.asked import TRAINED_ON, TRAINED_ON_MEANS
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import p_value_text
 from mmpref.study.claims import Compared, Verdict
@@ -201,7 +202,7 @@ def _cell(value: Effect | None, change: Effect | None) -> str:
     if value is None or math.isnan(value.value):
         return "–"
     if change is None or math.isnan(change.value):
-        return f"{value.value:.3f}"
+        return f"{value.value:.3f}" + (f" {TRAINED_ON}" if value.trained_on else "")
     difference = escaped(change.text())
     return f"{value.value:.3f} ({f'**{difference}**' if change.off_zero else difference})"
 
@@ -214,7 +215,7 @@ def _claim(one: Concluded) -> dict[str, Any]:
         "where": claim.where,
         "paper": claim.paper,
         "outcome": _outcome(one),
-        "css": _CSS[one.verdict.outcome],
+        "css": "open" if one.trained_on else _CSS[one.verdict.outcome],
         "effects": _effects(one),
         "p": _p(one.verdict),
     }
@@ -229,6 +230,8 @@ def _outcome(one: Concluded) -> str:
     name = _NAMES.get(one.verdict.outcome, one.verdict.outcome)
     if one.verdict.corrected != one.verdict.outcome:
         name += ", uncorrected"
+    if one.trained_on:
+        name += f" {TRAINED_ON}"
     if not _is_so_far(one):
         return name
     return f"{name} so far ({counted(one.left, 'run')} to come)"
@@ -236,7 +239,8 @@ def _outcome(one: Concluded) -> str:
 
 def _rule(conclusions: Conclusions) -> str:
     """How verdicts are to be read."""
-    return RULE + (SO_FAR if any(_is_so_far(one) for one in conclusions.claims) else "")
+    seen = f" {TRAINED_ON_MEANS}" if any(one.trained_on for one in conclusions.claims) else ""
+    return RULE + (SO_FAR if any(_is_so_far(one) for one in conclusions.claims) else "") + seen
 
 
 def _effects(one: Concluded) -> list[dict[str, str]]:

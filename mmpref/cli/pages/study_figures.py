@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpref.cli.pages.html import new_figure
 from mmpref.hub.cards.markdown import clip
+from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, GridResult, Line, MetricTable
 from mmpref.study.effects import Effect
@@ -44,7 +45,8 @@ def forests(table: MetricTable) -> list[tuple[str, Any]]:
             axes.plot(units, [place] * len(units), "|", color=colour, markersize=5, alpha=0.6)
             axes.plot(change.value, place, "o", color=colour, markersize=4.5)
         axes.axvline(0, color="#1c2530", linewidth=0.8)
-        axes.set_yticks(range(len(changes)), [_plain(row) for row, _ in changes], fontsize=8)
+        names = [f"{_plain(row)} {TRAINED_ON}" if change.trained_on else _plain(row) for row, change in changes]
+        axes.set_yticks(range(len(changes)), names, fontsize=8)
         axes.set_ylim(len(changes) - 0.4, -0.6)
         side = {True: "right is better", False: "left is better", None: ""}[changes[0][1].higher_is_better]
         axes.set_xlabel(f"{key.name} less the base's ({side})", fontsize=8)
@@ -144,7 +146,8 @@ def _lead(curve: LeadCurve) -> Any:
         axes.plot([place.value] * 2, [effect.low, effect.high], color=colour, linewidth=1.6)
         axes.plot([place.low, place.high], [effect.value] * 2, color=colour, linewidth=0.8, alpha=0.6)
         axes.plot(place.value, effect.value, "o", color=colour, markersize=4.5)
-        axes.annotate(_plain(world), (place.value, effect.value), textcoords="offset points", xytext=(5, 4), fontsize=7)
+        name = f"{_plain(world)} {TRAINED_ON}" if effect.trained_on else _plain(world)
+        axes.annotate(name, (place.value, effect.value), textcoords="offset points", xytext=(5, 4), fontsize=7)
     axes.plot(
         [place.value for _, place, _ in known if place],
         [effect.value for _, _, effect in known if effect],

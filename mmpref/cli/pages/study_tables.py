@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
+from mmpref.run.asked import TRAINED_ON
 from mmpref.study.conclude import TRAINING, Conclusions, GridPoint, GridResult
 from mmpref.study.paper_table import PaperTable
 
@@ -56,7 +57,8 @@ def settings(point: GridPoint) -> str:
 
 
 def _remark(grid: GridResult, point: GridPoint) -> str:
-    return ("chosen, though none kept enough" if grid.outside else "chosen") if point.chosen else ""
+    chosen = ("chosen, though none kept enough" if grid.outside else "chosen") if point.chosen else ""
+    return f"{chosen} {TRAINED_ON}".lstrip() if point.trained_on else chosen
 
 
 def markdown_sections(conclusions: Conclusions) -> list[str]:
@@ -101,6 +103,7 @@ def _point(point: GridPoint | None) -> str:
     if point is None:
         return "–"
     text = ", ".join(number(value) for value in (point.best, point.keep) if value is not None)
+    text += f" {TRAINED_ON}" if point.trained_on else ""
     return f"**{text}**" if point.chosen else text
 
 

@@ -116,7 +116,7 @@ def test_objects_that_the_table_does_not_know_are_told_and_out_of_recall(
     assert plan.task.score(plan.samples[0], "A mug.").counts["objects"] == 1
     [remark] = plan.remarks
     assert "1 of 4 objects that the rows list are in no line" in remark
-    assert "(1 different: 'cloud'; first: row 0)" in remark
+    assert "(1 different: 'cloud'; first: row 0 (counted from 0))" in remark
     assert remark in caplog.text
 
 

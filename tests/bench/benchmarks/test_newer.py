@@ -247,10 +247,10 @@ def test_vl_rewardbench_rows_that_are_no_pairs(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png("red"))
     row = {**REWARD_ROWS[0], "image": "a.png"}
     file = write_rows(tmp_path / "test.jsonl", [{**row, "human_ranking": [1, 1]}])
-    with pytest.raises(InputError, match=r"row 0, column human_ranking is \[1, 1\], neither"):
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\), column human_ranking is \[1, 1\], neither"):
         task("vl-rewardbench").samples(open_table(str(file)), None)
     write_rows(file, [{**row, "response": ["A cup."]}])
-    with pytest.raises(InputError, match=r"row 0, column response has 1 entries, not 2"):
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\), column response has 1 entries, not 2"):
         task("vl-rewardbench").samples(open_table(str(file)), None)
 
 

@@ -50,11 +50,13 @@ def test_textvqa_scores_as_the_rule_does(textvqa_rows: list[dict[str, Any]], tmp
 def test_rows_without_ten_answers_are_refused_by_row_and_column(textvqa_rows, tmp_path: Path) -> None:
     textvqa_rows[1]["answers"] = []
     file = write_parquet(tmp_path / "test.parquet", textvqa_rows)
-    with pytest.raises(InputError, match=r"test\.parquet .*row 1, column answers has 0 entries.*validation"):
+    with pytest.raises(
+        InputError, match=r"test\.parquet .*row 1 \(counted from 0\), column answers has 0 entries.*validation"
+    ):
         run("textvqa", {"data": str(file)}, tmp_path / "run")
     textvqa_rows[1]["answers"] = "red"
     rows = write_rows(tmp_path / "rows.jsonl", [{**row, "image": "a.png"} for row in textvqa_rows])
-    with pytest.raises(InputError, match=r"row 1, column answers is a str, not a list"):
+    with pytest.raises(InputError, match=r"row 1 \(counted from 0\), column answers is a str, not a list"):
         run("textvqa", {"data": str(rows)}, tmp_path / "run")
 
 
@@ -131,7 +133,7 @@ def test_a_pair_with_a_missing_image_is_missing_as_a_whole(mme_rows: list[dict[s
 
 def test_mme_rows_that_say_neither_yes_nor_no(mme_rows: list[dict[str, Any]], tmp_path: Path) -> None:
     mme_rows[2]["answer"] = "Maybe"
-    with pytest.raises(InputError, match=r"row 2, column answer is 'maybe', none of yes, no"):
+    with pytest.raises(InputError, match=r"row 2 \(counted from 0\), column answer is 'maybe', none of yes, no"):
         run("mme", {"data": str(write_parquet(tmp_path / "test.parquet", mme_rows))}, tmp_path / "run")
 
 
@@ -167,7 +169,9 @@ def test_mmstar(tmp_path: Path) -> None:
 
 def test_several_images_in_one_row_are_refused(tmp_path: Path) -> None:
     rows = [{"index": 0, "question": "Which?", "image": ["a.png", "b.png"], "answer": "A", "category": "math"}]
-    with pytest.raises(InputError, match=r"row 0, column image holds 2 images; this benchmark asks about one"):
+    with pytest.raises(
+        InputError, match=r"row 0 \(counted from 0\), column image holds 2 images; this benchmark asks about one"
+    ):
         run("mmstar", {"data": str(write_rows(tmp_path / "val.jsonl", rows))}, tmp_path / "run")
 
 
@@ -290,10 +294,10 @@ def test_amber_says_what_it_lacks(amber: dict[str, str], tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"no data on the Hub.*--set benchmark\.amber\.data=PATH"):
         run("amber", {"relation": amber["relation"]}, tmp_path / "run")
     Path(amber["annotations"]).write_text(json.dumps(AMBER_ANNOTATIONS[:3]))
-    with pytest.raises(InputError, match=r"row 3: .*annotations\.json has no annotation of id 1007"):
+    with pytest.raises(InputError, match=r"row 3 \(counted from 0\): .*annotations\.json has no annotation of id 1007"):
         run("amber", amber, tmp_path / "run")
     Path(amber["relation"]).write_text(json.dumps({"lake": []}))
-    with pytest.raises(InputError, match=r"row 0 is annotated with 'boat'"):
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\) is annotated with 'boat'"):
         run("amber", amber, tmp_path / "run")
 
 
