@@ -28,9 +28,11 @@ setup() { # $1: extras, such as [dev]
   local stamp="$VENV/.mmpref-$(cat pyproject.toml scripts/constraints.txt | cksum | cut -d' ' -f1)$1"
   if [ ! -f "$stamp" ]; then
     echo "Installing into $VENV ..." >&2
-    # torch first and pinned: any other order may pull a build for another machine.
-    "$PY" -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' scripts/constraints.txt)"
-    "$PY" -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e ".$1"
+    # torch first and pinned: any other order may pull a build for another machine. What is imported is compiled then:
+    # pip would compile all modules, one after the other, which took most of its time.
+    local install=("$PY" -m pip install --quiet --disable-pip-version-check --no-compile)
+    "${install[@]}" "$(grep '^torch==' scripts/constraints.txt)"
+    "${install[@]}" -c scripts/constraints.txt -e ".$1"
     touch "$stamp"
   fi
 }

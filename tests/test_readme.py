@@ -60,7 +60,7 @@ def test_the_recipe_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.Mon
     model = re.search(r"model: &model (\S+)", text)
     assert model is not None
     mine = text.replace(model[1], "pkg:mmpref.testbed/model")
-    mine = mine.replace("  limit:", "  builder: {similarity_model: pkg:mmpref.testbed/embedder}\n  limit:")
+    mine = mine.replace("builder: {", "builder: {similarity_model: pkg:mmpref.testbed/embedder, ")
     Path("my.yaml").write_text(mine, encoding="utf-8")
     Path("photos").mkdir()
     rows = list(islice(open_table("testbed-chair", "test"), 3))
