@@ -109,7 +109,7 @@ def _line_ends(error: UnicodeDecodeError) -> int:
 
 
 def _first_wrong(path: Path, encoding: str) -> tuple[int, int]:
-    """Byte and line (from 1) of the first in the file that cannot be decoded: a stream's error counts from its buffer."""
+    """Byte and line (from 1) in the file of what cannot be decoded first: a stream's error counts from its buffer."""
     decoder, one_end = codecs.getincrementaldecoder(encoding)(), io.IncrementalNewlineDecoder(None, translate=True)
     read, line = 0, 1
     with _open_bytes(path) as opened:
@@ -126,4 +126,6 @@ def _first_wrong(path: Path, encoding: str) -> tuple[int, int]:
 
 def _not_text(name: str, encoding: str, at: int, line: int, reason: str) -> InputError:
     what = encoding.upper().removesuffix("-SIG")
-    return InputError(f"{name} is not {what} text: byte {at}, in line {line}, is wrong ({reason}).", "Save it as UTF-8.")
+    return InputError(
+        f"{name} is not {what} text: byte {at}, in line {line}, is wrong ({reason}).", "Save it as UTF-8."
+    )

@@ -98,6 +98,14 @@ def test_a_row_of_another_shape_is_read_by_itself_wherever_it_stands(
             "row 0 (counted from 0) lacks rejected; its columns are image, messages",
         ),
         (
+            {"image": CELL, "answer": GOOD, "rejected": BAD},
+            "row 0 (counted from 0) lacks prompt; its columns are image, answer, rejected",
+        ),
+        (
+            {"image": CELL, "chosen": GOOD, "rejected": BAD},
+            "row 0 (counted from 0) lacks prompt; its columns are image, chosen, rejected",
+        ),
+        (
             {"image": CELL, "prompt": Q, "rejected": BAD},
             "row 0 (counted from 0) lacks chosen; its columns are image, prompt, rejected",
         ),
