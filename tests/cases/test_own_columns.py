@@ -71,12 +71,14 @@ def test_an_answer_without_a_question_is_told_both_ways_out(photos: Path, tmp_pa
         assert [row["chosen"][0]["content"] for row in pairs_of(tmp_path / str(number))] == list(CAPTIONS)
 
 
-def test_all_parts_are_listed_by_help() -> None:
+def test_all_parts_are_listed_by_help_and_in_the_docs() -> None:
     from click.testing import CliRunner
 
     from mmpref.cli.main import program
     from mmpref.tables.parts import PARTS
 
+    documented = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    assert [part for part in PARTS if f"`{part}`" not in documented.partition("Parts are")[2]] == []
     for command in ("build-dataset", "train", "inspect"):
         text = " ".join(CliRunner().invoke(program, [command, "--help"]).output.split())
         assert f"What your own data call {', '.join(PARTS)}. Repeatable." in text
