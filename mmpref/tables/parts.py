@@ -57,15 +57,17 @@ def answer_column(row: Mapping[str, Any]) -> str | None:
     """The column of an answer to which a row has no question; None where it has none."""
     if any(name in row for name in (*WHOLE, *QUESTIONS)):
         return None
-    return next((name for name in (*CHOSEN, *ANSWERS) if name in row and not has_question(row[name])), None)
+    column = next((name for name in (*CHOSEN, *ANSWERS) if name in row), None)
+    return None if column in CHOSEN and has_question(row[column]) is not False else column
 
 
-def has_question(chosen: Any) -> bool:
-    """Whether a preferred answer is a whole conversation, with the prompt inside (TRL's implicit form)."""
+def has_question(chosen: Any) -> bool | None:
+    """Whether a preferred answer is a whole conversation, with the prompt inside (TRL's implicit form); None of what is
+    no answer at all, as whoever reads the row says."""
     try:
         return any(turn.message.role == "user" for turn in read_turns(chosen, "assistant", "chosen"))
     except Unusable:
-        return False  # as whoever reads the row says
+        return None
 
 
 def how_to_name(row: Mapping[str, Any], missing: Sequence[str]) -> str:
