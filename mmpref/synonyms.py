@@ -17,13 +17,14 @@ import contextlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, row_at
+from mmpref.log import warn
 from mmpref.text_files import read_text
 from mmpref.words import folded, is_unspaced
 
@@ -120,6 +121,7 @@ class Synonyms:
         node = {word: words[0] for words in lines if words[0] for word in words}
         if not node:
             raise InputError(f"{path} names no object.")
+        _warn_of_joined(path, lines)
         if not refined:
             return cls(node)
         node = {word.strip(): name.strip() for word, name in node.items()}
@@ -277,6 +279,18 @@ def _unchecked() -> Iterator[None]:
 
 
 @cache
+def _warn_of_joined(path: str, lines: Iterable[Sequence[str]]) -> None:
+    """Of words with a comma in them, which are no words: the original splits at a comma and a space."""
+    joined = [(number, word) for number, words in enumerate(lines, 1) for word in words if "," in word.strip(", ")]
+    if joined:
+        number, word = joined[0]
+        more = f", and {len(joined) - 1:,} more" if len(joined) > 1 else ""
+        warn(
+            f"{path}, line {number}: {word!r} is taken as one word{more}: words are split at a comma and a space, as the "
+            "original does. Put a space behind each comma."
+        )
+
+
 def singular(word: str) -> str:
     """A noun's singular; a word that is none, or already singular, as it is."""
     noun = _engine().singular_noun(word)

@@ -64,11 +64,11 @@ def text_of_bytes(content: bytes, name: str) -> str:
     try:
         text = content.decode(_encoding_of(content))
     except UnicodeDecodeError as error:
-        raise _not_text(name, error.encoding, error.start, error.reason) from error
+        raise _not_text(name, error.encoding, error.start, 1 + _line_ends(error), error.reason) from error
     if "\0" in text:
-        at = content.index(b"\0")
-        raise _not_text(name, "utf-8", at, "a NUL; this is UTF-16 without its byte order mark, or no text at all")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        at, line = content.index(b"\0"), 1 + _one_end(text[: text.index("\0")]).count("\n")
+        raise _not_text(name, "utf-8", at, line, "a NUL; this is UTF-16 without its byte order mark, or no text at all")
+    return _one_end(text)
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
         try:
             yield text
         except UnicodeDecodeError as error:
-            raise _not_text(str(path), encoding, _wrong_byte(path, encoding), error.reason) from error
+            raise _not_text(str(path), encoding, *_first_wrong(path, encoding), error.reason) from error
 
 
 def _open_bytes(path: Path) -> BinaryIO:
@@ -99,21 +99,33 @@ def _encoding_of(start: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), "utf-8")
 
 
-def _wrong_byte(path: Path, encoding: str) -> int:
-    """Where in the file the first bytes are that cannot be decoded: the error of a stream counts from its buffer."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    read = 0
+def _one_end(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _line_ends(error: UnicodeDecodeError) -> int:
+    """How many lines end before what cannot be decoded."""
+    return _one_end(error.object[: error.start].decode(error.encoding, "replace")).count("\n")
+
+
+def _first_wrong(path: Path, encoding: str) -> tuple[int, int]:
+    """Byte and line (from 1) in the file of what cannot be decoded first: a stream's error counts from its buffer."""
+    decoder, one_end = codecs.getincrementaldecoder(encoding)(), io.IncrementalNewlineDecoder(None, translate=True)
+    read, line = 0, 1
     with _open_bytes(path) as opened:
         while block := opened.read(1 << 16):
             waiting = len(decoder.getstate()[0])
             try:
-                decoder.decode(block)
+                text = decoder.decode(block)
             except UnicodeDecodeError as error:
-                return read - waiting + error.start
-            read += len(block)
-    return read - len(decoder.getstate()[0])
+                before = error.object[: error.start].decode(error.encoding, "replace")
+                return read - waiting + error.start, line + one_end.decode(before, final=True).count("\n")
+            read, line = read + len(block), line + one_end.decode(text).count("\n")
+    return read - len(decoder.getstate()[0]), line + one_end.decode("", final=True).count("\n")
 
 
-def _not_text(name: str, encoding: str, at: int, reason: str) -> InputError:
+def _not_text(name: str, encoding: str, at: int, line: int, reason: str) -> InputError:
     what = encoding.upper().removesuffix("-SIG")
-    return InputError(f"{name} is not {what} text: byte {at} is wrong ({reason}).", "Save it as UTF-8.")
+    return InputError(
+        f"{name} is not {what} text: byte {at}, in line {line}, is wrong ({reason}).", "Save it as UTF-8."
+    )

@@ -114,3 +114,11 @@ def test_names_without_spaces_between_words_are_told() -> None:
         listed.remarks("chair")
     both = ListedObjects(Synonyms({"dog": "dog", "犬": "dog"}), "mine.txt")
     assert (both(["犬"], 0), both.remarks("chair")) == (["dog"], ()), "captions can say it by another word"
+
+
+def test_words_without_a_space_between_them_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The original splits at a comma and a space, and other words would be found in no caption."""
+    path = tmp_path / "words.txt"
+    path.write_text("table, desk\ncup,mug, beaker\nplate,dish\n")
+    assert Synonyms.read(str(path)).node["beaker"] == "cup,mug"
+    assert "words.txt, line 2: 'cup,mug' is taken as one word, and 1 more" in caplog.text

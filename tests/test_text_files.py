@@ -33,9 +33,11 @@ def test_utf_16_of_both_byte_orders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"caf\xe9 au lait", r"table.txt is not UTF-8 text: byte 3 is wrong"),
-        ("person".encode("utf-16-le"), r"table.txt is not UTF-8 text: byte 1 is wrong \(a NUL"),
-        (b"\xff\xfep\x00e", r"table.txt is not UTF-16-LE text: byte 4 is wrong"),
+        (b"caf\xe9 au lait", r"table.txt is not UTF-8 text: byte 3, in line 1, is wrong"),
+        (b"a\r\nb\rc\ncaf\xe9 au lait", r"table.txt is not UTF-8 text: byte 10, in line 4, is wrong"),
+        ("person".encode("utf-16-le"), r"table.txt is not UTF-8 text: byte 1, in line 1, is wrong \(a NUL"),
+        (b"a\nb\0c", r"table.txt is not UTF-8 text: byte 3, in line 2, is wrong \(a NUL"),
+        (b"\xff\xfep\x00e", r"table.txt is not UTF-16-LE text: byte 4, in line 1, is wrong"),
     ],
 )
 def test_what_is_no_text_is_named_with_its_first_wrong_byte(tmp_path: Path, content: bytes, said: str) -> None:
@@ -48,7 +50,18 @@ def test_what_is_no_text_is_named_with_its_first_wrong_byte(tmp_path: Path, cont
 def test_a_stream_names_the_byte_of_the_file_not_of_its_buffer(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes("é".encode() * 100_000 + b"\xff")
-    with pytest.raises(InputError, match="byte 200000 is wrong"), open_text(file) as lines:
+    with pytest.raises(InputError, match="byte 200000, in line 1, is wrong"), open_text(file) as lines:
+        lines.read()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("first", ["", "a"])
+def test_a_stream_names_the_line_whatever_ends_one_and_wherever_a_block_does(
+    tmp_path: Path, end: str, first: str
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes((first + f"\u00e9{end}" * 60_000).encode() + b"\xff")
+    with pytest.raises(InputError, match="in line 60001, is wrong"), open_text(file) as lines:
         lines.read()
 
 

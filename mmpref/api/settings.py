@@ -194,7 +194,7 @@ def advise(command: str, error: UnknownSettingError, values: Mapping[str, Any]) 
     section, here = _section(error.where), list[str]()
     with contextlib.suppress(UsageError):  # a method that there is not is told by itself
         keys = _keys(command, values)
-        if said := advice(error.name, keys, NAMES[command], section):
+        if said := advice(error.name, keys, NAMES[command], command, section):
             return said
         here = [one.key for one in keys if section and one.key.startswith(section)]
     for other in COMMANDS:

@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Spelling = Callable[[str, "str | None"], str]
 """From a name (or a dotted key) and perhaps a value to what is written in their place."""
 
-_VALUE = r"(?:=('[^']*'|\w+=[\w./-]*\w|\[[^\]\s]*\]|[\w./#:-]*[\w/#]))?"
+_VALUE = r"(?:=('[^']*'|\w+=[\w./-]*\w(?:,\w+=[\w./-]*\w)*|\[[^\]\s]*\]|[\w./#:-]*[\w/#]))?"
 _SET = re.compile(rf"--set ([\w-]+(?:\.[\w-]+)*){_VALUE}")
 _OPTION = re.compile(rf"--([a-z][a-z-]+){_VALUE}")
 _PAIRS = ("columns",)
@@ -94,8 +94,8 @@ def in_python(function: F) -> F:
 
 
 def _pair(value: str) -> dict[str, str]:
-    name, _, of = value.strip("'").partition("=")
-    return {name: of}
+    pairs = (pair.partition("=") for pair in re.split(r",(?=\w+=)", value.strip("'")))
+    return {name: of for name, _, of in pairs}
 
 
 def _set_in_python(key: str, value: str | None) -> str:
@@ -128,8 +128,8 @@ def in_recipe(command: str) -> tuple[Spelling, Spelling]:
 
     def key(name: str, value: str | None) -> str:
         if name in _PAIRS and value and "=" in value:
-            [(first, second)] = _pair(value).items()
-            value = f"{{{first}: {second}}}"
+            pairs = ", ".join(f"{first}: {second}" for first, second in _pair(value).items())
+            value = f"{{{pairs}}}"
         return f"`{name}`" if value is None else f"`{name}: {value}`"
 
     def option(name: str, value: str | None) -> str:

@@ -23,6 +23,7 @@ from mmpref.tables.cells import (
     is_no_image,
     is_null,
     object_names,
+    own_name,
     unpacked,
 )
 from mmpref.tables.image_cells import RemoteImageError, is_embedded, path_in_cell, read_image
@@ -55,7 +56,9 @@ def value_of(row: Mapping[str, Any], column: str, where: str) -> Any:
     if is_empty(row.get(column)):
         alike = next((name for name in row if str(name).lower() == column.lower()), "COLUMN")
         hint = "" if column in row else f"If it has another name there, say so: --columns {column}={alike}"
-        raise InputError(f"{where} has no value in column {column!r}; its columns are {columns_of(row)}.", hint)
+        raise InputError(
+            f"{where} has no value in column {own_name(row, column)!r}; its columns are {columns_of(row)}.", hint
+        )
     return row[column]
 
 
@@ -68,7 +71,7 @@ def text_cell(row: Mapping[str, Any], column: str, where: str) -> str:
     value = value_of(row, column, where)
     content = str(value) if isinstance(value, bool) else as_text(value)
     if content is None:
-        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not text.")
+        raise InputError(f"{where}, column {own_name(row, column)} is a {type(value).__name__}, not text.")
     return content
 
 
@@ -105,7 +108,9 @@ def choice_cell(
     said = known.get(value, value)
     if said not in allowed:
         raise InputError(
-            f"{where}, column {column} is {value[:80]!r}, none of {', '.join((*allowed, *(meaning or ())))}.", hint
+            f"{where}, column {own_name(row, column)} is {value[:80]!r}, none of "
+            f"{', '.join((*allowed, *(meaning or ())))}.",
+            hint,
         )
     return said
 
@@ -118,7 +123,7 @@ def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
     """
     value = unpacked(value_of(row, column, where))
     if not isinstance(value, list):
-        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not a list of strings.")
+        raise InputError(f"{where}, column {own_name(row, column)} is a {type(value).__name__}, not a list of strings.")
     wrong = next((position for position, item in enumerate(value) if not isinstance(item, str) or is_empty(item)), None)
     if wrong is not None:
         what = "empty" if is_empty(value[wrong]) else f"a {type(value[wrong]).__name__}"

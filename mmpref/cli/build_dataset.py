@@ -11,6 +11,7 @@ import click
 
 from mmpref.cli import common
 from mmpref.errors import UsageError
+from mmpref.tables.parts import PARTS
 
 
 def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -66,7 +67,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     metavar="DIR|ZIP",
     help="Folder or .zip file that image paths are relative to. Repeatable.",
 )
-@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.columns_option(", ".join(PARTS))
 @common.default_prompt_option
 @click.option("--split", help="Split of the source. [default: train]")
 @click.option("--skip", type=click.IntRange(min=0), metavar="N", help="Pass over the first rows.")

@@ -12,6 +12,7 @@ from mmpref.cli import common
 from mmpref.cli.format import print_table
 from mmpref.errors import UsageError
 from mmpref.log import counted
+from mmpref.tables.parts import PARTS
 
 if TYPE_CHECKING:
     from mmpref.api.results import Inspection
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder that image paths are relative to. Repeatable. [default: the dataset's]",
 )
-@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.columns_option(", ".join(PARTS))
 @click.option(
     "--html",
     type=common.UserPath(path_type=Path, dir_okay=False),

@@ -11,6 +11,7 @@ import click
 from mmpref.align.report_to import TRACKERS
 from mmpref.cli import common
 from mmpref.recipes.resolve import scalar
+from mmpref.tables.parts import PARTS
 
 
 class _Positive(click.ParamType):
@@ -41,7 +42,7 @@ _POSITIVE = _Positive()
     metavar="DIR|ZIP",
     help="Folder or ZIP that the dataset's image paths are relative to. Repeatable. [default: the dataset's]",
 )
-@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.columns_option(", ".join(PARTS))
 @common.default_prompt_option
 @click.option(
     "--annotator",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import HubError
-from mmpref.hub.recipe_paths import told_paths
+from mmpref.hub.recipe_paths import NAMING, told_paths
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.registry import resolve_path
 
@@ -67,7 +67,7 @@ def public(document: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str,
     local: set[str] = set()
     for name, is_local in (origin for source in (document, *others) for origin in _origins(source)):
         (local if is_local else from_hub).add(name)
-    cleaned = _cleaned(told_paths(document, from_hub), from_hub, local - from_hub, False)
+    cleaned = _cleaned(told_paths(document, from_hub), from_hub, local - from_hub)
     assert isinstance(cleaned, dict)
     return cleaned
 
@@ -104,25 +104,42 @@ def _is_local(name: str, facts: Mapping[str, Any], revision: str = "revision") -
     return not (is_commit(facts.get(revision)) or registered or name.startswith(_NO_PATHS))
 
 
-def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -> Any:
+def _cleaned(value: Any, from_hub: set[str], local: set[str], within: tuple[str, ...] = ()) -> Any:
+    """`within` has the keys that lead to the value."""
+    in_recipe = "recipe" in within
     if isinstance(value, Mapping):
         cleaned: dict[str, Any] = {}
         for key, item in value.items():
             if in_recipe or key != "detail":
-                name = _cleaned_key(key, from_hub, local, cleaned)
-                cleaned[name] = _cleaned(item, from_hub, local, in_recipe or key == "recipe")
+                name = _cleaned_key(key, from_hub, _meant(local, within[-1:] == ("held_out",)), cleaned)
+                cleaned[name] = _cleaned(item, from_hub, local, (*within, key))
         return cleaned
     if isinstance(value, (list, tuple)):
-        return [_cleaned(item, from_hub, local, in_recipe) for item in value]
+        return [_cleaned(item, from_hub, local, within) for item in value]
     if not isinstance(value, str) or _TRACKED.fullmatch(value):
         return value
     if folder := _served_folder(value):
         return value.removesuffix(folder) + placeholder(folder)
     if value in from_hub:
         return value
-    if value in local or _has_form_of_path(value) or (in_recipe and _is_on_disk(value)):
+    is_local = value in _meant(local, _is_place_of_names(within))
+    if is_local or _has_form_of_path(value) or (in_recipe and _is_on_disk(value)):
         return placeholder(value)
     return LEFT_OUT if _PATH_INSIDE.search(value) else value
+
+
+def _is_place_of_names(within: tuple[str, ...]) -> bool:
+    """Whether what these keys lead to names a model, an adapter, a table or a folder of images."""
+    key = within[-1] if within else ""
+    if key in ("id", "image_root") or ("recipe" in within and key in NAMING):
+        return True
+    return within[-2:-1] == ("ref",) and key in ("model", "adapter")
+
+
+def _meant(local: set[str], is_place_of_names: bool) -> set[str]:
+    """Those names that are meant where they stand: a bare one (``model``, ``train``) may be any word outside of the
+    places of names."""
+    return local if is_place_of_names else {name for name in local if "/" in name or "\\" in name}
 
 
 def _cleaned_key(key: str, from_hub: set[str], local: set[str], taken: Collection[str]) -> str:

@@ -100,12 +100,13 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return NEEDED if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], section: str = "") -> str:
+def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], command: str, section: str = "") -> str:
     """A 'did you mean' for a key that there is not: the settings of that name wherever they stand, else near ones.
 
     Args:
         name: the unknown key, without its section.
         aliases: what options call settings: ``{"epochs": "trainer.num_train_epochs"}``.
+        command: whose settings they are.
         section: where the key was looked for, with its dot; of equally near keys its own come first.
 
     Returns:
@@ -120,15 +121,20 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], sect
     if not same and name in aliases:
         same = [aliases[name]]
     if not same:
-        named = [*((last, key) for key, last in by_key.items()), *aliases.items()]
-        meant = [key for habit in called_here(name) for last, key in named if last == habit]
+        called = [*((last, key) for key, last in by_key.items()), *aliases.items()]
+        meant = [key for habit in called_here(name) for last, key in called if last == habit]
         same = sorted(meant, key=lambda key: not key.startswith(section))[:1]
-    return _did_you_mean(
-        same
-        or _nearest(
-            name, [*by_key.items(), *_blocks(by_key), *((key, alias) for alias, key in aliases.items())], section
-        )
-    )
+    named = [*by_key.items(), *_blocks(by_key), *((key, alias) for alias, key in aliases.items())]
+    same = same or _nearest(name, named, section)
+    if section and name in same:
+        return _outside(name, [key for key in same if key != name], command, section)
+    return _did_you_mean(same)
+
+
+def _outside(name: str, others: Sequence[str], command: str, section: str) -> str:
+    """Of a key that was looked for in a section, and stands in none."""
+    further = f"; or {' or '.join(map(repr, others))}" if others else ""
+    return f"It is a key of {command} itself, not of {section.rstrip('.')}: --set {name}=VALUE{further}"
 
 
 def _blocks(keys: Iterable[str]) -> list[tuple[str, str]]:

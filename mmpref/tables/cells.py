@@ -156,9 +156,37 @@ def records(value: Any) -> Any:
     return [dict(zip(columns, items, strict=True)) for items in zip(*columns.values(), strict=True)]
 
 
+class NamedRow(dict[str, Any]):
+    """A row whose columns are called what their reader calls them, and that knows how its owner wrote them.
+
+    Args:
+        cells: by the reader's names.
+        called: the reader's name of a column -> that of `before`, where they differ.
+        before: the row that it was made of, with all its columns.
+    """
+
+    def __init__(self, cells: Mapping[str, Any], called: Mapping[str, str], before: Mapping[str, Any]) -> None:
+        super().__init__(cells)
+        self.own = {name: own_name(before, called.get(name, name)) for name in cells}
+        self.columns: tuple[str, ...] = before.columns if isinstance(before, NamedRow) else tuple(map(str, before))
+
+
+def own_name(row: Mapping[str, Any], column: str) -> str:
+    """What the owner of a row calls this column of it."""
+    return row.own.get(column, column) if isinstance(row, NamedRow) else column
+
+
 def columns_of(row: Mapping[str, Any]) -> str:
-    """The row's columns, for messages."""
-    return brief(", ".join(brief(str(name), 60) for name in list(row)[:60]), 600) or "none"
+    """The row's columns, for messages: as its owner wrote them, each with the name that it is read by, where that is
+    none of its own in other letters."""
+    if not isinstance(row, NamedRow):
+        return brief(", ".join(brief(str(name), 60) for name in list(row)[:60]), 600) or "none"
+    return brief(", ".join(_told(row, column) for column in row.columns[:60]), 600) or "none"
+
+
+def _told(row: NamedRow, column: str) -> str:
+    read_as = [name for name, own in row.own.items() if own == column and name != "_".join(own.lower().split())]
+    return brief(column, 60) + (f" (called {' and '.join(read_as)})" if read_as else "")
 
 
 def image_cells(row: Mapping[str, Any]) -> list[Any]:

@@ -10,43 +10,12 @@ from typing import Any
 
 from mmpref.errors import InputError, MmprefError, UsageError
 from mmpref.registry import did_you_mean, suggest
-from mmpref.tables.cells import IMAGES, columns_of, is_empty
-from mmpref.tables.messages import (
-    ANSWERS,
-    CAPTIONS,
-    CHOSEN,
-    QUESTIONS,
-    REJECTED,
-    WHOLE,
-    Unusable,
-    known_name,
-    read_turns,
-    unfolded,
-)
+from mmpref.tables.cells import NamedRow, columns_of, is_empty
+from mmpref.tables.messages import CHOSEN, QUESTIONS, WHOLE, known_name, unfolded
+from mmpref.tables.parts import PARTS, has_question
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import LOOKED_THROUGH, Row, Table
 
-_CONVERSATION = (*WHOLE, *QUESTIONS)
-_ANSWER = (*ANSWERS, *CAPTIONS, *WHOLE)
-PARTS: dict[str, tuple[str, ...]] = {
-    "prompt": _CONVERSATION,
-    "question": _CONVERSATION,
-    "answer": (*_ANSWER, *CHOSEN),
-    "caption": (*_ANSWER, *CHOSEN),
-    "chosen": CHOSEN,
-    "rejected": REJECTED,
-    "rejected_policy": ("rejected_policy",),
-    "messages": (*_CONVERSATION, *_ANSWER),
-    "image": IMAGES,
-    "images": IMAGES,
-    "system": ("system",),
-    "id": ("id",),
-    "severity": ("severity",),
-    "hardness": ("hardness",),
-    "chosen_weights": ("chosen_weights",),
-    "rejected_weights": ("rejected_weights",),
-}
-"""What of a preference row can be named -> the columns that are not read beside it: what is named is meant."""
 _BESIDE = ("id", "severity", "hardness", "chosen_weights", "rejected_weights")
 """What some commands and methods read of a row beside its conversation and images."""
 FIRST_ROWS = 64
@@ -96,7 +65,8 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[
     columns = {part: column if column in row else known_name(column) for part, column in columns.items()}
     named = {part: row[column] for part, column in columns.items() if column in row}
     gone = {columns[part] for part in named}.union(*(parts.get(part, ()) for part in named))
-    return {**{name: cell for name, cell in row.items() if name not in gone}, **named}
+    cells = {**{name: cell for name, cell in row.items() if name not in gone}, **named}
+    return NamedRow(cells, {part: columns[part] for part in named}, row)
 
 
 def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
@@ -210,14 +180,7 @@ def with_prompt(table: Table, prompt: str) -> Table:
 
 def _prompted(row: Mapping[str, Any], prompt: str) -> Row:
     asked = any(not is_empty(row.get(name)) for name in (*WHOLE, *QUESTIONS))
-    if asked or any(_has_question(row.get(name)) for name in CHOSEN):
-        return dict(row)
-    return {**{name: cell for name, cell in row.items() if name not in (*WHOLE, *QUESTIONS)}, "prompt": prompt}
-
-
-def _has_question(chosen: Any) -> bool:
-    """Whether a preferred answer is a whole conversation, with the prompt inside (TRL's implicit form)."""
-    try:
-        return any(turn.message.role == "user" for turn in read_turns(chosen, "assistant", "chosen"))
-    except Unusable:
-        return False  # as whoever reads the row says
+    if asked or any(has_question(row.get(name)) for name in CHOSEN):
+        return row if isinstance(row, dict) else dict(row)
+    cells = {name: cell for name, cell in row.items() if name not in (*WHOLE, *QUESTIONS)}
+    return NamedRow({**cells, "prompt": prompt}, {}, row)

@@ -21,6 +21,7 @@ from mmpref.errors import InputError, brief
 from mmpref.tables._tar import IMAGE_ENDINGS, KEY
 from mmpref.tables.cells import (
     IMAGES,
+    NamedRow,
     as_text,
     columns_of,
     image_cells,
@@ -51,14 +52,6 @@ MEDIA = (
     *("mp4", "webm", "mp3", "wav", "flac"),
 )
 """What the model would have to see or hear beside images."""
-HINT = (
-    "Name its columns with --columns, such as prompt=COLUMN,answer=COLUMN,image=COLUMN. Shapes that need none: "
-    "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
-    "question + answer columns, or a caption, with images or image; of preferences, also chosen + rejected, or "
-    "rejected_response or rejected_messages (ms-swift). Published sets of other shapes are built by the method of "
-    "their name, such as build-dataset --method vlfeedback."
-)
-
 
 _LOOKS_REJECTED = re.compile(r"reject|dispreferred|(^|_)(loser|losing|worse|negative|y_l)(_|$)", re.IGNORECASE)
 _ABOUT_ANSWERS = re.compile(
@@ -125,7 +118,7 @@ def shape_of(row: Mapping[str, Any], where: str) -> Shape:
     caption = _first(CAPTIONS, row)
     if caption and (caption != "text" or _is_caption(row)):
         return ("", caption)
-    raise InputError(f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", HINT)
+    raise InputError(f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.")
 
 
 def _is_caption(row: Mapping[str, Any]) -> bool:
@@ -198,7 +191,8 @@ def _by_known_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
     names = [known_name(name) for name in row]
     if names == list(row):
         return row
-    return {known if names.count(known) == 1 else name: row[name] for name, known in zip(row, names, strict=True)}
+    called = {known if names.count(known) == 1 else name: name for name, known in zip(row, names, strict=True)}
+    return NamedRow({known: row[name] for known, name in called.items()}, called, row)
 
 
 def _unpacked_row(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ from mmpref.types import Message
 
 NO_IMAGE = "no-image"
 """Reason of a row of text only."""
-NAME_IMAGES = "Name the column that has the images with --columns image=COLUMN."
+NAME_IMAGES = "Name the column that has the images with --columns=image=COLUMN."
 """What to do where it is every row's."""
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
@@ -150,7 +150,7 @@ class _RowReader:
     """One row in the course of being read."""
 
     def __init__(self, row: Mapping[str, Any], shape: Shape) -> None:
-        self.row, self.shape = row, shape
+        self.row, self.given, self.shape = row, row, shape
         self.prompt_column = shape[0] or "prompt"
         self.unread = unread_answers(row)
         self.faults: list[Fault] = []
@@ -320,7 +320,7 @@ class _RowReader:
             detail = (
                 f"{', '.join(columns[:6])} is not read as an image"
                 if columns
-                else f"{mark}no image in the columns {columns_of(self.row)}"
+                else f"{mark}no image in the columns {columns_of(self.given)}"
             )
             self._add(NO_IMAGE, detail, "images", columns[0] if columns else "images")
         elif others:

@@ -19,8 +19,9 @@ from mmpref.errors import InputError, brief, row_at
 from mmpref.local_paths import path_hint
 from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
-from mmpref.tables.cells import columns_of
-from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, HINT, known_name, rejected_column, unfolded
+from mmpref.tables.cells import columns_of, own_name
+from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, rejected_column, unfolded
+from mmpref.tables.parts import HINT, PUBLISHED, answer_column, how_to_name
 from mmpref.tables.rows import FIRST_CAPTION, LAST_ANSWER, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
 Row = dict[str, Any]
@@ -162,19 +163,21 @@ class TableReader:
         if self._any_has_them or not self._rows:
             return
         row, number = self._first
-        where = f"{self.where}, {row_at(number)}"
-        read = read_row(row, where)
+        where, columns = f"{self.where}, {row_at(number)}", columns_of(unfolded(row))
+        read = self.read_again(row, number)
+        if not read.shape and answer_column(unfolded(row)) is None:
+            raise InputError(f"{where} has the columns {columns}: no shape that mmpref reads.", HINT)
         missing = _lacking(row, read, self._needs)
-        columns = columns_of(unfolded(row))
         unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
         if missing == [REJECTED_POLICY]:
             hint = "build-dataset with --set keep_rejected=true writes two rejected answers."
         elif "rejected" in self._needs:
-            hint = "Preference data has prompt, chosen, rejected and images."
+            hint = f"Preference data has prompt, chosen, rejected and images. {how_to_name(unfolded(row), missing)}"
             if missing == ["rejected"]:
                 hint += " `mmpref build-dataset --source` makes pairs of rows with one answer."
         else:
-            hint = HINT
+            missing = ["answer" if name == "chosen" else name for name in missing]
+            hint = how_to_name(unfolded(row), missing) + (f" {PUBLISHED}" if "answer" in missing else "")
         raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns}.{unread}", hint)
 
     def warn_of_unread(self) -> None:
@@ -206,8 +209,7 @@ class TableReader:
             )
 
     def _warn_of_captions(self, column: str, rows: int) -> None:
-        first: Row = next(iter(self._table), {})
-        column = next((str(name) for name in first if known_name(name) == column), column)
+        column = own_name(unfolded(next(iter(self._table), {})), column)
         logger.warning(
             "%s: %s a question or an answer, and text in the column %s, which is not read beside these columns. To "
             "read it as the answer of every row: --columns=%s --default-prompt=%s",
@@ -230,15 +232,16 @@ def _caption_aside(row: Mapping[str, Any], read: PreferenceRow) -> str | None:
 
 
 def _lacking(row: Mapping[str, Any], read: PreferenceRow, needs: Sequence[str]) -> list[str]:
-    """The answers of which a row has no column; where it is of no known shape, that too."""
-    if not read.shape:
-        return ["prompt", *needs]
+    """The prompt and the answers of which a row has no column."""
+    given = unfolded(row)
+    without_prompt = answer_column(given) if len(read.shape) < 2 else None
     present = {
-        "chosen": bool(read.shape[-1]),
-        "rejected": rejected_column(unfolded(row)) is not None,
+        "prompt": bool(read.shape) and without_prompt is None,
+        "chosen": bool(read.shape and read.shape[-1]) or without_prompt is not None,
+        "rejected": rejected_column(given) is not None,
         REJECTED_POLICY: REJECTED_POLICY in row,
     }
-    return [name for name in needs if not present[name]]
+    return [name for name in ("prompt", *needs) if not present[name]]
 
 
 def tables_hint(spec: str) -> str:

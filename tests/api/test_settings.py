@@ -94,6 +94,15 @@ def test_the_names_of_options_are_of_keys_that_there_are() -> None:
         ("build-dataset", "lora", "It is a part of train."),
         ("evaluate", "suffix", "Did you mean 'benchmark.pope.suffix'?"),
         ("evaluate", "benchmark.pope.sufix", "Did you mean 'benchmark.pope.suffix'?"),
+        (
+            "evaluate",
+            "benchmark.pope.limit",
+            "It is a key of evaluate itself, not of benchmark.pope: --set limit=VALUE",
+        ),
+        ("train", "lora.seed", "It is a key of train itself, not of lora: --set seed=VALUE"),
+        ("train", "trainer.limit", "It is a key of train itself, not of trainer: --set limit=VALUE; or 'watch.limit'"),
+        ("train", "loss.lora", "It is a key of train itself, not of loss: --set lora=VALUE"),
+        ("build-dataset", "builder.limit", "It is a key of build-dataset itself, not of builder: --set limit=VALUE"),
         ("evaluate", "xyzzy", "`mmpref list settings evaluate` names all."),
     ],
 )

@@ -16,7 +16,7 @@ from mmpref.bench.cells import choice_cell, decoded_image, image_key, list_cell,
 from mmpref.bench.plan import load_plan
 from mmpref.errors import ImageError, InputError
 from mmpref.recipes.schema import build
-from mmpref.tables.cells import is_empty
+from mmpref.tables.cells import NamedRow, is_empty
 from mmpref.tables.open import open_table
 
 from .benchmarks.conftest import run, values, write_parquet
@@ -337,3 +337,11 @@ def test_whatever_a_plugin_stumbles_over_is_told_with_its_row(
     with pytest.raises(InputError) as raised:
         load_plan("mine", "mine", {"data": str(file)}, None)
     assert str(raised.value) == f"The benchmark mine cannot read {file} (test), {says}."
+
+
+def test_columns_are_named_as_their_owner_wrote_them() -> None:
+    row = NamedRow({"answer": "ja", "question": ""}, {"answer": "Antwort"}, {"Antwort": "ja", "question": ""})
+    with pytest.raises(InputError, match="row 0, column Antwort is 'ja', none of yes, no"):
+        choice_cell(row, "answer", "row 0", ("yes", "no"))
+    with pytest.raises(InputError, match=r"no value in column 'question'; its columns are Antwort .called answer."):
+        text_cell(row, "question", "row 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def test_other_column_names_are_named(photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     said = refused("build-dataset", "--method", "mismatched", "--source", table, "--output", run)
     assert "row 0 (counted from 0) has the columns bild, frage, antwort, text: no shape that mmpref reads" in said
-    assert "Name its columns with --columns, such as prompt=COLUMN,answer=COLUMN,image=COLUMN" in said
+    assert "Name its columns with --columns=prompt=COLUMN,answer=COLUMN,image=COLUMN" in said
     said = refused(
         "build-dataset", "--method", "mismatched", "--source", table, "--columns", "prompt=fragen", "--output", run
     )
@@ -54,6 +55,33 @@ def test_other_column_names_are_named(photos: Path, tmp_path: Path) -> None:
     assert found["counts"] == {"rows": 4, "skipped": {}}
     assert found["recipe"]["columns"] == {"prompt": "frage", "answer": "antwort", "image": "bild"}
     assert [row["prompt"][0]["content"] for row in pairs_of(run)] == list(QUESTIONS)
+
+
+def test_an_answer_without_a_question_is_told_both_ways_out(photos: Path, tmp_path: Path) -> None:
+    """Columns stand in messages as the file has them, and what is written there can be typed."""
+    table = write_csv(photos / "captions.csv", {"Datei": NAMES, "Kurze Beschreibung": CAPTIONS})
+    build = ["build-dataset", "--method", "mismatched", "--source", table]
+    named = "image=Datei,answer=Kurze Beschreibung"
+    said = refused(*build, "--columns", named, "--output", tmp_path / "run")
+    assert "lacks prompt; its columns are Datei (called image), Kurze Beschreibung (called answer)." in said
+    caption, prompt = (shlex.split(way)[0] for way in re.findall(r"--[\w-]+='[^']*'", said))
+    for number, options in enumerate((["--columns=image=Datei", caption], ["--columns", named, prompt])):
+        built = done(*build, *options, "--output", tmp_path / str(number))
+        assert built["counts"]["skipped"] == {}
+        assert [row["chosen"][0]["content"] for row in pairs_of(tmp_path / str(number))] == list(CAPTIONS)
+
+
+def test_all_parts_are_listed_by_help_and_in_the_docs() -> None:
+    from click.testing import CliRunner
+
+    from mmpref.cli.main import program
+    from mmpref.tables.parts import PARTS
+
+    documented = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    assert [part for part in PARTS if f"`{part}`" not in documented.partition("Parts are")[2]] == []
+    for command in ("build-dataset", "train", "inspect"):
+        text = " ".join(CliRunner().invoke(program, [command, "--help"]).output.split())
+        assert f"What your own data call {', '.join(PARTS)}. Repeatable." in text
 
 
 @pytest.mark.parametrize(("words", "part"), [("prompt", "not of the form PART=COLUMN"), ("promt=frage", "prompt")])

@@ -173,6 +173,25 @@ def test_what_is_no_path_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert public({"source": registered, "recipe": {"source": "testbed"}})["source"]["id"] == "testbed"
 
 
+def test_folders_that_are_called_like_the_words_of_a_manifest_change_none_of_them() -> None:
+    """Such as ``model`` and ``train``: they are names where names stand, and nowhere else."""
+    manifest = adapter_manifest(model={"id": "model", "revision": None, "licence": None})
+    manifest["datasets"] = [{"id": name, "revision": None, "rows": 10} for name in ("train", "dpo", "auto")]
+    manifest["recipe"] |= {"model": "model", "dataset": ["train", "dpo", "auto"]}
+    manifest["held_out"] = {"loss": {"id": "loss", "revision": None, "accuracy": 0.5}}
+    told = public(manifest)
+    assert told["model"]["id"] == told["recipe"]["model"] == "/path/to/model"
+    assert [one["id"] for one in told["datasets"]] == ["/path/to/train", "/path/to/dpo", "/path/to/auto"]
+    assert told["recipe"]["dataset"] == ["/path/to/train", "/path/to/dpo", "/path/to/auto"]
+    assert [*told["held_out"]] == ["/path/to/loss"]
+    assert told.keys() == manifest.keys()
+    assert told["command"] == "train"
+    for kept in ("method", "split", "dtype", "loss"):
+        assert told["recipe"][kept] == manifest["recipe"][kept]
+    del manifest["held_out"]
+    assert "/path/to/model" in model_card(manifest)
+
+
 def test_a_local_card_names_no_folder_either(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"model": {"id": "models/alice/vlm", "revision": None}}
     shown = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", **changes))

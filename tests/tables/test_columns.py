@@ -13,9 +13,12 @@ from PIL import Image
 
 from mmpref.errors import InputError, UsageError
 from mmpref.tables._tar import KEY
-from mmpref.tables.columns import PARTS, own_columns, with_columns
+from mmpref.tables.cells import columns_of, own_name
+from mmpref.tables.columns import own_columns, with_columns
 from mmpref.tables.image_lookup import EMBEDDED, LOOKED_FOR, look_for_images
 from mmpref.tables.in_memory import open_memory, spec_of
+from mmpref.tables.messages import unfolded
+from mmpref.tables.parts import PARTS
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
 
@@ -45,6 +48,17 @@ def test_a_heading_is_named_as_it_is_written() -> None:
     rows = table({"Bild": "a.png", "Question": "What?", "Answer": "A dog.", "Text": "Nothing."})
     [row] = with_columns(rows, {"image": "Bild", "prompt": "Question", "answer": "Text"}, PARTS)
     assert row == {"image": "a.png", "prompt": "What?", "answer": "Nothing."}
+
+
+def test_messages_show_columns_as_their_owner_wrote_them() -> None:
+    rows = table({"Datei": "a.png", "Question": "", "Titel": "A dog.", "caption": "A cat."})
+    named = {"image": "Datei", "id": "Datei", "answer": "Titel"}
+    [row] = own_columns([rows], named, "Name it.", read=lambda row: dict(row))
+    [row] = map(unfolded, row)
+    assert row == {"image": "a.png", "id": "a.png", "answer": "A dog.", "prompt": "Name it."}
+    assert columns_of(row) == "Datei (called image and id), Question, Titel (called answer), caption"
+    assert [own_name(row, part) for part in ("image", "answer", "prompt")] == ["Datei", "Titel", "prompt"]
+    assert columns_of(unfolded({"Image Path": "a.png", "Question": "What?"})) == "Image Path, Question"
 
 
 def test_two_parts_may_be_one_column() -> None:

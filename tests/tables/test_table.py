@@ -53,6 +53,11 @@ def test_rows_with_one_answer_are_told_what_makes_pairs_of_them(tmp_path: Path) 
     assert "`mmpref build-dataset --source` makes pairs of rows with one answer" in told.value.hint
 
 
+def test_a_conversation_holds_its_prompt_whatever_stands_beside_it() -> None:
+    whole = {"chosen": [USER, ASSISTANT], "rejected": [USER, {**ASSISTANT, "content": BAD}], "answer": GOOD}
+    assert inspect(table({"image": CELL, **whole}))["usable"] == 1
+
+
 def test_a_table_without_rows_is_refused_by_all_in_the_same_words(tmp_path: Path) -> None:
     assert _refusal(table(), tmp_path) == "me/rows (train) has no rows."
     with pytest.raises(InputError, match=r"^me/rows \(train\) has no rows"):
@@ -96,6 +101,14 @@ def test_a_row_of_another_shape_is_read_by_itself_wherever_it_stands(
         (
             {"image": CELL, "messages": [USER, ASSISTANT]},
             "row 0 (counted from 0) lacks rejected; its columns are image, messages",
+        ),
+        (
+            {"image": CELL, "answer": GOOD, "rejected": BAD},
+            "row 0 (counted from 0) lacks prompt; its columns are image, answer, rejected",
+        ),
+        (
+            {"image": CELL, "chosen": GOOD, "rejected": BAD},
+            "row 0 (counted from 0) lacks prompt; its columns are image, chosen, rejected",
         ),
         (
             {"image": CELL, "prompt": Q, "rejected": BAD},
