@@ -26,7 +26,7 @@ _PANELS = (
     ),
 )
 _COLUMNS = 3
-_LINES = "faint: each row of the log; lines: means over as much of it as the numbers of the training's end are of"
+_LINES = "faint: as logged; lines: running means, in which every pair weighs the same"
 
 
 def plot(
@@ -56,12 +56,10 @@ def plot(
     height = max(1, math.ceil((len(panels) + len(watched)) / _COLUMNS))
     figure = Figure(figsize=(13, 3.25 * height), dpi=110)
     # Margins as they are: a layout that is found by drawing takes longer than the drawing, and the end of a short run.
-    figure.subplots_adjust(0.05, 0.5 / (3.25 * height), 0.985, 1 - 0.35 / (3.25 * height), wspace=0.22, hspace=0.35)
-    if reward:
-        figure.text(0.985, 0.01, f"rewards: {reward}", fontsize=8, ha="right", va="bottom", color="0.3")
+    figure.subplots_adjust(0.05, 0.75 / (3.25 * height), 0.985, 1 - 0.35 / (3.25 * height), wspace=0.22, hspace=0.35)
+    said = "\n".join([*([_LINES] if panels else []), *([f"rewards: {reward}"] if reward else [])])
+    figure.text(0.985, 0.03 / figure.get_figheight(), said, fontsize=8, ha="right", va="bottom", color="0.3")
     canvas = FigureCanvasAgg(figure)
-    if panels:
-        figure.text(0.05, 0.01, _LINES, fontsize=8, va="bottom", color="0.3")
     places = [figure.add_subplot(height, _COLUMNS, number + 1) for number in range(len(panels) + len(watched))]
     for axes, metric in zip(places[len(panels) :], watched, strict=False):
         _plot_watched(axes, metric, evaluations, best, before, product)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import HubError
-from mmpref.hub.recipe_paths import told_paths
+from mmpref.hub.recipe_paths import NAMING, told_paths
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.registry import resolve_path
 
@@ -28,6 +28,8 @@ _JUDGED = re.compile(r"[\w-]+@(.+)/[0-9a-f]{8}/t[\w.+-]+/[\w-]+")
 """The name of a judged metric, which holds its judge's (`mmpref.run.results.JUDGED_BY`)."""
 _TRACKED = re.compile(r"https?://[^#\s]*/#/experiments/\w+/runs/\w+")
 """The page of a run at an MLflow server."""
+_NAMING = (*NAMING, "id", "image_root", "held_out")
+"""Keys of documents under which models, adapters, tables and folders are named."""
 LEFT_OUT = "(left out: it names a folder of the machine)"
 _PATH_START = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
 _PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
@@ -67,7 +69,7 @@ def public(document: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str,
     local: set[str] = set()
     for name, is_local in (origin for source in (document, *others) for origin in _origins(source)):
         (local if is_local else from_hub).add(name)
-    cleaned = _cleaned(told_paths(document, from_hub), from_hub, local - from_hub, False)
+    cleaned = _cleaned(told_paths(document, from_hub), from_hub, local - from_hub)
     assert isinstance(cleaned, dict)
     return cleaned
 
@@ -104,31 +106,41 @@ def _is_local(name: str, facts: Mapping[str, Any], revision: str = "revision") -
     return not (is_commit(facts.get(revision)) or registered or name.startswith(_NO_PATHS))
 
 
-def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -> Any:
+def _cleaned(value: Any, from_hub: set[str], local: set[str], at: str = "", in_recipe: bool = False) -> Any:
+    """A value of a document without folders of this machine.
+
+    Args:
+        local: names that are folders here.
+        at: the nearest key that it stands under.
+    """
     if isinstance(value, Mapping):
         cleaned: dict[str, Any] = {}
         for key, item in value.items():
             if in_recipe or key != "detail":
-                name = _cleaned_key(key, from_hub, local, cleaned)
-                cleaned[name] = _cleaned(item, from_hub, local, in_recipe or key == "recipe")
+                name = key if key in from_hub or not _is_folder(key, local, at) else _placeholder_key(key, cleaned)
+                cleaned[name] = _cleaned(item, from_hub, local, key, in_recipe or key == "recipe")
         return cleaned
     if isinstance(value, (list, tuple)):
-        return [_cleaned(item, from_hub, local, in_recipe) for item in value]
+        return [_cleaned(item, from_hub, local, at, in_recipe) for item in value]
     if not isinstance(value, str) or _TRACKED.fullmatch(value):
         return value
     if folder := _served_folder(value):
         return value.removesuffix(folder) + placeholder(folder)
     if value in from_hub:
         return value
-    if value in local or _has_form_of_path(value) or (in_recipe and _is_on_disk(value)):
+    if _is_folder(value, local, at) or (in_recipe and _is_on_disk(value)):
         return placeholder(value)
     return LEFT_OUT if _PATH_INSIDE.search(value) else value
 
 
-def _cleaned_key(key: str, from_hub: set[str], local: set[str], taken: Collection[str]) -> str:
-    """A key, such as the name of a held-out set; of two folders of one name the second has a number."""
-    if key in from_hub or not (key in local or _has_form_of_path(key)):
-        return key
+def _is_folder(name: str, local: set[str], at: str) -> bool:
+    """Whether a key or a value is the name of a folder here; a single word is that only where something is named."""
+    return _has_form_of_path(name) or (name in local and (at in _NAMING or "/" in name or "\\" in name))
+
+
+def _placeholder_key(key: str, taken: Collection[str]) -> str:
+    """The placeholder of a key, such as the name of a held-out set; of two folders of one name the second has a
+    number."""
     name, number = placeholder(key), 2
     while name in taken:
         name, number = f"{placeholder(key)} ({number})", number + 1

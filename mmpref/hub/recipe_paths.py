@@ -20,7 +20,7 @@ _BUILDERS: Registry[Any] = Registry("dataset method", "mmpref.builders", "BUILDE
 _METHODS: Registry[Any] = Registry("training method", "mmpref.methods", "METHOD")
 _TABLES: Registry[Any] = Registry("table", "mmpref.tables", "rows")
 _JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
-_NAMING = ("model", "adapter", "source", "dataset", "exclude_images_of", "annotator", "judge")
+NAMING = ("model", "adapter", "source", "dataset", "exclude_images_of", "annotator", "judge")
 """Keys of recipes themselves whose values may be paths."""
 _NO_FORM = ("pkg:", "/", "~", ".", "file:")
 
@@ -51,7 +51,7 @@ def told_paths(document: Mapping[str, Any], from_hub: Collection[str] = ()) -> d
 
 def _recipe(command: str, recipe: Mapping[str, Any], is_there: Test) -> dict[str, Any]:
     told = {**recipe, **_benchmarks(recipe, is_there)}
-    told |= {key: _begun(told[key], is_there) for key in _NAMING if key in told}
+    told |= {key: _begun(told[key], is_there) for key in NAMING if key in told}
     if isinstance(watch := recipe.get("watch"), Mapping):
         told["watch"] = {**watch, **_benchmarks(watch, is_there)}
     if command == "build-dataset" and isinstance(recipe.get("builder"), Mapping):
