@@ -278,7 +278,6 @@ def _unchecked() -> Iterator[None]:
         typeguard.typechecked = typechecked
 
 
-@cache
 def _warn_of_joined(path: str, lines: Iterable[Sequence[str]]) -> None:
     """Of words with a comma in them, which are no words: the original splits at a comma and a space."""
     joined = [(number, word) for number, words in enumerate(lines, 1) for word in words if "," in word.strip(", ")]
@@ -286,11 +285,12 @@ def _warn_of_joined(path: str, lines: Iterable[Sequence[str]]) -> None:
         number, word = joined[0]
         more = f", and {len(joined) - 1:,} more" if len(joined) > 1 else ""
         warn(
-            f"{path}, line {number}: {word!r} is taken as one word{more}: words are split at a comma and a space, as the "
-            "original does. Put a space behind each comma."
+            f"{path}, line {number}: {word!r} is taken as one word{more}: words are split at a comma and a space, as "
+            "the original does. Put a space behind each comma."
         )
 
 
+@cache
 def singular(word: str) -> str:
     """A noun's singular; a word that is none, or already singular, as it is."""
     noun = _engine().singular_noun(word)

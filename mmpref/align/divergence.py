@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmpref.align.log_means import first_mean
 from mmpref.errors import RunError
 
 if TYPE_CHECKING:
@@ -43,13 +44,11 @@ def first_loss(rows: Sequence[Mapping[str, Any]]) -> float | None:
     """The loss that a training began with; None where none was logged.
 
     Where log-ratios to the policy at the beginning are logged, they are 0 in the first row for whatever pairs, and it
-    stands for all; else batches differ, and it is the mean over the first tenth of the rows.
+    stands for all; else batches differ, and it is the mean over the pairs of the first tenth of the rows.
     """
-    if not rows:
-        return None
-    first = rows[:1] if "logratios/chosen" in rows[0] else rows[: max(1, len(rows) // 10)]
-    losses = [row["loss"] for row in first if "loss" in row]
-    return sum(losses) / len(losses) if losses else None
+    if rows and "logratios/chosen" in rows[0]:
+        return rows[0].get("loss")
+    return first_mean(rows, "loss")
 
 
 def divergence_remark(first: float | None, final: float | None) -> str | None:
@@ -57,7 +56,7 @@ def divergence_remark(first: float | None, final: float | None) -> str | None:
 
     Args:
         first: as `first_loss` finds it.
-        final: the mean over the last tenth of the rows.
+        final: the mean over the end (`mmpref.align.log_means`).
     """
     if first is None or final is None or first < _LEAST_FIRST or final <= _RISEN * first:
         return None

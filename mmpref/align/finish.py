@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.divergence import first_loss
+from mmpref.align.log_means import final_metrics, final_over, log_until
 from mmpref.align.plot import plot
-from mmpref.align.summary import final_metrics, final_steps, log_until, remarks_on
+from mmpref.align.summary import remarks_on
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
 from mmpref.run.manifest import product_of
@@ -74,7 +75,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "seeds": {"run": run.recipe["seed"]},
         **trained.facts,
         "final": final,
-        "final_over": final_steps(rows),
+        "final_over": final_over(rows),
         "remarks": remarks_on(final, kl, moving, reference, start, product, first_loss(rows)),
         "probe": verification,
     }

@@ -1,4 +1,5 @@
-"""Training steps over micro-batches of different sizes: one step, one loss and one log row, as of one large batch.
+"""Training steps over micro-batches of different sizes: one step and one loss as of one large batch, and log rows in
+which every pair weighs the same.
 
 Every pair of an optimizer's step weighs the same, however the step is divided among micro-batches and processes.
 Trainer takes a step's micro-batches for equally large, and so do its mean and TRL's of what is logged. They are not
@@ -123,11 +124,20 @@ def loss_shares(own: Sequence[BatchCounts]) -> list[LossShare]:
     return [LossShare(column, step, number == len(columns)) for number, column in enumerate(columns, 1)]
 
 
-class StepMeans:
-    """What is logged of a step: means over its pairs, or over their tokens, of what was logged of its micro-batches."""
+class RowMeans:
+    """What is logged in a row: means over the pairs of its steps, or over their tokens, of what was logged of
+    micro-batches; and its loss, which is the mean over all pairs as each step's is over its own.
+
+    Attributes:
+        pairs: of the steps so far, in all processes.
+        loss: the mean over them of this process's losses, whose mean over processes is the row's.
+    """
 
     def __init__(self) -> None:
         self._means: dict[tuple[str, int], tuple[float, int]] = {}
+        self._of_step: torch.Tensor | float = 0.0
+        self.loss: torch.Tensor | float = 0.0
+        self.pairs = 0
 
     def add(self, logged: Mapping[str, Sequence[float]], counts: BatchCounts) -> None:
         """Add what was logged of a micro-batch.
@@ -139,13 +149,33 @@ class StepMeans:
             for place, value in enumerate(values):
                 if more := counts.weight(name, place):
                     mean, weight = self._means.get((name, place), (value, 0))
-                    # A running mean: of a step that is one micro-batch it is the value itself, to the last bit.
+                    # A running mean: of a row that is one micro-batch it is the value itself, to the last bit.
                     self._means[name, place] = (mean + (value - mean) * more / (weight + more), weight + more)
 
-    def pop(self) -> list[tuple[str, float]]:
-        """The step's values by their names, after which the next one begins."""
-        means, self._means = self._means, {}
-        return [(name, mean) for (name, _), (mean, _) in means.items()]
+    def add_loss(self, loss: torch.Tensor, share: LossShare) -> None:
+        """Add the loss of a micro-batch; those of a step sum up to the step's."""
+        self._of_step = self._of_step + loss.float()
+        if share.is_last:
+            self.pairs += share.step.pairs
+            self.loss = self.loss + (self._of_step - self.loss) * (share.step.pairs / self.pairs)
+            self._of_step = 0.0
+
+    def values(self) -> list[tuple[str, float]]:
+        """The row's values by their names."""
+        return [(name, mean) for (name, _), (mean, _) in self._means.items()]
+
+    def state(self) -> dict[str, Any]:
+        """All of it between two steps, as plain values."""
+        means = [[name, place, mean, weight] for (name, place), (mean, weight) in self._means.items()]
+        return {"means": means, "loss": float(self.loss), "pairs": self.pairs}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> RowMeans:
+        """What gave that state."""
+        made = cls()
+        made._means = {(name, place): (mean, weight) for name, place, mean, weight in state["means"]}
+        made.loss, made.pairs = state["loss"], state["pairs"]
+        return made
 
 
 class GradientAccumulationMixin(ResumableTrainerMixin):
@@ -159,9 +189,8 @@ class GradientAccumulationMixin(ResumableTrainerMixin):
     def set_up(self, *args: Any) -> None:
         super().set_up(*args)
         self._share: LossShare | None = None
-        self._means = StepMeans()
+        self._row = RowMeans()
         self._is_empty_step = False
-        self._steps = self._trained_steps = 0
 
     def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The micro-batches of a step as they are trained on; an empty one where there is no pair."""
@@ -216,7 +245,6 @@ class GradientAccumulationMixin(ResumableTrainerMixin):
             return super().training_step(model, inputs, *args, **kwargs)
         if share.is_last:
             self._is_empty_step = not share.step.pairs
-            self._steps, self._trained_steps = self._steps + 1, self._trained_steps + (not self._is_empty_step)
         if not any(share.sizes):
             if share.is_last:  # accelerate's optimizer and its scaler of gradients then do nothing
                 self.accelerator.gradient_state._set_sync_gradients(False)
@@ -225,15 +253,14 @@ class GradientAccumulationMixin(ResumableTrainerMixin):
         self._share = share
         try:
             with gather_uneven(self.accelerator, share.sizes):
-                return super().training_step(model, inputs, *args, **kwargs)
+                loss = super().training_step(model, inputs, *args, **kwargs)
         finally:
             self._share = None
             metrics, self._metrics["train"] = self._metrics["train"], logged
             logged.update({name: metrics.pop(name) for name in _RUNNING_SUMS if name in metrics})
-            self._means.add(metrics, share.total)
-            if share.is_last:
-                for name, value in self._means.pop():
-                    logged[name].append(value)
+            self._row.add(metrics, share.total)
+        self._row.add_loss(loss, share)
+        return loss
 
     def _clip_grad_norm(self, model: Any) -> Any:
         return 0.0 if self._is_empty_step else super()._clip_grad_norm(model)
@@ -242,21 +269,23 @@ class GradientAccumulationMixin(ResumableTrainerMixin):
         return 0.0 if self._is_empty_step else super()._get_grad_norm(model, grad_norm=grad_norm)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As TRL's; the loss is the mean over the steps that had pairs. Where none had any there is nothing to tell
-        yet: what was counted is logged with the next ones."""
+        """As TRL's, with how many ``pairs`` the row is of; each weighs the same, and Trainer's mean is over steps.
+        Where there were none there is nothing to tell yet: what was counted is logged with the next ones."""
         if "loss" in logs:
-            steps, trained_steps = self._steps, self._trained_steps
-            self._steps = self._trained_steps = 0
-            if steps and not trained_steps:
+            if not (row := self._row).pairs:
                 return
-            logs["loss"] *= steps / max(1, trained_steps)
+            self._row = RowMeans()
+            loss = torch.as_tensor(row.loss, device=self.args.device)
+            logs |= {"loss": self.accelerator.gather(loss).mean().item(), "pairs": row.pairs}
+            for name, value in row.values():
+                self._metrics["train"][name].append(value)
             if self._is_empty_step:  # it is the last step's
                 logs.pop("grad_norm", None)
         super().log(logs, start_time)
 
     def pending_sums(self) -> dict[str, Any]:
-        return {**super().pending_sums(), "steps": self._steps, "trained_steps": self._trained_steps}
+        return {**super().pending_sums(), "row": self._row.state()}
 
     def load_pending_sums(self, pending: dict[str, Any]) -> None:
         super().load_pending_sums(pending)
-        self._steps, self._trained_steps = pending["steps"], pending["trained_steps"]
+        self._row = RowMeans.from_state(pending["row"])

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpref.align.log_means import running_means
 from mmpref.run.files import write_atomic
 
 _PANELS = (
@@ -25,6 +26,7 @@ _PANELS = (
     ),
 )
 _COLUMNS = 3
+_LINES = "faint: as logged; lines: running means, in which every pair weighs the same"
 
 
 def plot(
@@ -54,25 +56,30 @@ def plot(
     height = max(1, math.ceil((len(panels) + len(watched)) / _COLUMNS))
     figure = Figure(figsize=(13, 3.25 * height), dpi=110)
     # Margins as they are: a layout that is found by drawing takes longer than the drawing, and the end of a short run.
-    figure.subplots_adjust(0.05, 0.5 / (3.25 * height), 0.985, 1 - 0.35 / (3.25 * height), wspace=0.22, hspace=0.35)
-    if reward:
-        figure.text(0.985, 0.01, f"rewards: {reward}", fontsize=8, ha="right", va="bottom", color="0.3")
+    figure.subplots_adjust(0.05, 0.75 / (3.25 * height), 0.985, 1 - 0.35 / (3.25 * height), wspace=0.22, hspace=0.35)
+    said = "\n".join([*([_LINES] if panels else []), *([f"rewards: {reward}"] if reward else [])])
+    figure.text(0.985, 0.03 / figure.get_figheight(), said, fontsize=8, ha="right", va="bottom", color="0.3")
     canvas = FigureCanvasAgg(figure)
-    steps = [row["step"] for row in rows]
-    marker = "o" if len(rows) < 30 else ""
     places = [figure.add_subplot(height, _COLUMNS, number + 1) for number in range(len(panels) + len(watched))]
     for axes, metric in zip(places[len(panels) :], watched, strict=False):
         _plot_watched(axes, metric, evaluations, best, before, product)
     for axes, (title, known) in zip(places, panels, strict=False):
         lines = {key: label for key, label in known.items() if any(key in row for row in rows)}
-        for key, label in lines.items():
-            axes.plot(
-                steps, [row.get(key, math.nan) for row in rows], label=label, marker=marker, markersize=3, linewidth=1.4
-            )
+        _plot_logged(axes, rows, lines)
         _finish(axes, title, len(lines) > 1)
     content = io.BytesIO()
     canvas.print_png(content, metadata={"Software": None})
     write_atomic(path, content.getvalue())
+
+
+def _plot_logged(axes: Any, rows: Sequence[Mapping[str, Any]], lines: Mapping[str, str]) -> None:
+    """What steps logged, faint, and lines of the running means over their pairs: a step of few pairs says little."""
+    steps = [row["step"] for row in rows]
+    marker = "o" if len(rows) < 30 else ""
+    for number, (key, label) in enumerate(lines.items()):
+        color, logged = f"C{number}", [row.get(key, math.nan) for row in rows]
+        axes.plot(steps, logged, color=color, alpha=0.3, marker=marker, markersize=3, linewidth=0.8)
+        axes.plot(steps, running_means(rows, key), label=label, color=color, marker=marker, markersize=3, linewidth=1.4)
 
 
 def _watched(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:

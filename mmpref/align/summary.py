@@ -10,6 +10,7 @@ from mmpref.errors import ChatTemplateError
 from mmpref.log import counted, logger
 from mmpref.reasons import listed, log_skips
 from mmpref.run.asked import Asked
+from mmpref.run.final_over import final_over_text
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.results_text import rounded
 from mmpref.tables.repeated_pairs import repeated_warnings
@@ -87,42 +88,6 @@ def log_pairs(pairs: Pairs) -> None:
         logger.info("%s: %s.", counted(count, "row"), change.replace("_", " "))
     for warning in repeated_warnings(pairs.repeated, len(pairs.dataset)):
         logger.warning("Warning: %s", warning)
-
-
-def log_until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The log up to the step whose adapter is kept."""
-    return [row for row in rows if not best or row["step"] <= best["step"]] or rows[:1]
-
-
-def final_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the last tenth of the log rows."""
-    last = rows[-max(1, len(rows) // 10) :]
-    names = {
-        "loss": "loss",
-        "accuracy": "rewards/accuracies",
-        "margin": "rewards/margins",
-        "chosen_reward": "rewards/chosen",
-        "rejected_reward": "rewards/rejected",
-        "chosen_log_ratio": "logratios/chosen",
-        "rejected_log_ratio": "logratios/rejected",
-        "chosen_logp": "logps/chosen",
-        "rejected_logp": "logps/rejected",
-        "reward": "reward",
-        "kl": "kl",
-        "chosen_kl": "kl/chosen",
-        "rejected_kl": "kl/rejected",
-        "entropy": "entropy",
-    }
-    logged = {name: [row[key] for row in last if key in row] for name, key in names.items()}
-    return {name: sum(values) / len(values) for name, values in logged.items() if values}
-
-
-def final_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """The steps that `final_metrics` is the mean over: ``first``, ``last``, and how many ``rows`` of the log they
-    are."""
-    count = max(1, len(rows) // 10)
-    before = rows[-count - 1]["step"] if len(rows) > count else 0
-    return {"first": before + 1, "last": rows[-1]["step"] if rows else 0, "rows": min(count, len(rows))}
 
 
 def unmoved_reference(every: int, steps: int) -> str | None:
@@ -210,7 +175,7 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_trained_rows(manifest["modules"], manifest.get("parameters") or {}),
         *([_drawn_row(manifest["drawn"])] if "drawn" in manifest else []),
         ("steps", _steps_text(manifest)),
-        *([("means over", _means_text(manifest["final_over"]))] if manifest.get("final_over") else []),
+        *([("means over", final_over_text(manifest["final_over"]))] if manifest.get("final_over") else []),
         *([("rewards", logged)] if (logged := manifest.get("logged_reward")) else []),
         *(
             (name, f"{final[name]:.{digits}f}{_MEANING.get(name, '')}")
@@ -256,10 +221,6 @@ def _steps_text(manifest: Mapping[str, Any]) -> str:
     on = f", chosen on {Asked.from_dict(watched).which}" if watched else ""
     kept = f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {rounded(value)}{against}{on})"
     return f"{kept}; {said}" if (said := none_was_better(manifest)) else kept
-
-
-def _means_text(over: Mapping[str, int]) -> str:
-    return f"step {over['first']} to {over['last']}" if over["first"] < over["last"] else f"step {over['last']}"
 
 
 def _skipped(held: Mapping[str, Any]) -> str:

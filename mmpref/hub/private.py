@@ -131,7 +131,7 @@ def _cleaned(value: Any, from_hub: set[str], local: set[str], within: tuple[str,
 def _is_place_of_names(within: tuple[str, ...]) -> bool:
     """Whether what these keys lead to names a model, an adapter, a table or a folder of images."""
     key = within[-1] if within else ""
-    if key in ("id", "image_root") or ("recipe" in within and key in NAMING):
+    if key in ("id", "image_root") or ("recipe" in within and key in (*NAMING, "held_out")):
         return True
     return within[-2:-1] == ("ref",) and key in ("model", "adapter")
 

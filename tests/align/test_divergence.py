@@ -62,9 +62,16 @@ def test_a_training_that_diverged_won_no_margin(loss: float, accuracy: float, sa
 
 def test_where_every_pair_begins_alike_the_first_row_is_the_beginning() -> None:
     losses = [0.693, 40.0, *[2.0] * 18]
-    assert first_loss([{"loss": loss, "logratios/chosen": 0.0} for loss in losses]) == 0.693
-    assert first_loss([{"loss": loss} for loss in losses]) == pytest.approx((0.693 + 40) / 2)
+    rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
+    assert first_loss([row | {"logratios/chosen": 0.0} for row in rows]) == 0.693
+    assert first_loss(rows) == pytest.approx((0.693 + 40) / 2)
     assert first_loss([]) is None
+
+
+def test_a_beginning_of_several_steps_weighs_them_by_their_pairs() -> None:
+    rows = [{"step": step, "loss": 1.0, "pairs": 8} for step in range(1, 21)]
+    rows[1] |= {"loss": 3.0, "pairs": 2}
+    assert first_loss(rows) == pytest.approx((8 * 1.0 + 2 * 3.0) / 10)
 
 
 def test_a_loss_that_is_not_finite_is_an_error(preferences: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_training_stops_when_nothing_gets_better(
     assert "no step was better than the base by bench/score" in caplog.text
     table = dict(summary_rows(manifest))
     assert table["steps"] == "8; kept is step 4 (bench/score 0.600, base 0.900); no step was better than the base"
-    assert table["means over"] == "step 4"
+    assert table["means over"] == "4 pairs, steps 3 to 4"
 
 
 STOPPED = (0.2, 0.5, 0.6, 0.4, 0.5)
@@ -184,7 +184,8 @@ def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path
     assert f"**Kept is the adapter of step {manifest['best']['step']} of 2**" in card
     assert f"(split <code>dev</code>, 8 questions, <code>{watched['data']['fingerprint']}</code>)" in card
     assert "| while training | base (step 0) |" in card
-    assert f"At the kept step {manifest['best']['step']}:" in card
+    pairs = manifest["final_over"]["pairs"]
+    assert f"Up to the kept step {manifest['best']['step']} (a mean over {pairs} pairs, step" in card
     assert manifest["best"]["value"] == max(first["chair/recall"], second["chair/recall"])
     assert manifest["recipe"]["watch"]["benchmark"]["pope"]["data"] == "testbed-pope"
 

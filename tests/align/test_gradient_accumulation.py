@@ -189,3 +189,25 @@ def test_a_step_without_a_pair_changes_nothing_and_is_no_loss_of_zero(every: int
     assert all(0.6 < row["loss"] < 0.7 for row in rows)
     assert all("kl/chosen" in row and row["pairs/rows"] == BATCH for row in rows)
     assert trainer.sample_counts == {"rows": 4 * 2 * BATCH, "used": 5}
+    assert sum(row["pairs"] for row in rows) == 5
+
+
+def test_a_row_of_several_steps_is_the_mean_over_their_pairs(pairs: Pairs, tmp_path: Path) -> None:
+    """7 rows are steps of 4 and 3 pairs."""
+    settings: dict[str, Any] = {"rows": 7, "learning_rate": 1.0}
+    each, [both] = (
+        [
+            row
+            for row in trained(pairs, tmp_path / str(every), 4, 1, logging_steps=every, **settings).state.log_history
+            if "loss" in row
+        ]
+        for every in (1, 2)
+    )
+    assert [row["pairs"] for row in each] == [4, 3]
+    assert both["pairs"] == 7
+    for name in ("loss", "rewards/margins", "logps/chosen", "lengths/rejected"):
+        of_steps = [row[name] for row in each]
+        expected = (4 * of_steps[0] + 3 * of_steps[1]) / 7
+        assert both[name] == pytest.approx(expected, rel=1e-5), name
+        assert abs(expected - sum(of_steps) / 2) > 1e-4 * abs(expected), "the steps differ, or the test says nothing"
+    assert both["num_tokens"] == each[-1]["num_tokens"], "a sum"

@@ -12,9 +12,10 @@ import torch
 from click.testing import CliRunner
 
 from mmpref.align.adapter import kl_on_answers
+from mmpref.align.log_means import final_metrics
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.align.summary import final_metrics, remarks_on
+from mmpref.align.summary import remarks_on
 from mmpref.align.train import train
 from mmpref.align.trl_options import PAPER
 from mmpref.cli.list import command as list_command
@@ -114,6 +115,7 @@ def test_the_divergence_is_of_the_answers_tokens_alone() -> None:
 def test_falling_chosen_answers_are_told_in_words(fallen: float, told: bool) -> None:
     """By log-ratios, whatever the method's reward is: SimPO's is below 0 from the first step on."""
     row = {
+        "step": 1,
         "loss": 0.5,
         "rewards/accuracies": 1.0,
         "rewards/margins": 0.3,
@@ -124,7 +126,7 @@ def test_falling_chosen_answers_are_told_in_words(fallen: float, told: bool) -> 
         "logps/chosen": -9.0,
         "logps/rejected": -12.0,
     }
-    final = final_metrics([row] * 3)
+    final = final_metrics([row])
     assert final["chosen_log_ratio"] == pytest.approx(fallen)
     assert bool(remarks_on(final)) == told
     rewards = {name: value for name, value in row.items() if not name.startswith("log")}

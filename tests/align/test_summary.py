@@ -1,4 +1,4 @@
-"""What a training says of itself at its end: which steps a number is the mean over, and what is drawn."""
+"""What a training says of itself at its end: what is drawn."""
 
 from __future__ import annotations
 
@@ -8,29 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmpref.align.plot import _plot_watched, plot
-from mmpref.align.summary import final_metrics, final_steps, log_until
-
-
-@pytest.mark.parametrize(
-    ("steps", "over"),
-    [
-        (range(1, 41), {"first": 37, "last": 40, "rows": 4}),
-        (range(10, 310, 10), {"first": 271, "last": 300, "rows": 3}),
-        (range(1, 4), {"first": 3, "last": 3, "rows": 1}),
-        ([5], {"first": 1, "last": 5, "rows": 1}),
-    ],
-)
-def test_the_steps_of_a_mean(steps: range, over: dict[str, int]) -> None:
-    rows = [{"step": step, "loss": float(step)} for step in steps]
-    assert final_steps(rows) == over
-    last = [row["loss"] for row in rows if row["step"] >= over["first"]]
-    assert final_metrics(rows)["loss"] == sum(last) / len(last)
-
-
-def test_the_mean_ends_with_the_kept_step() -> None:
-    rows = [{"step": step, "loss": float(step)} for step in range(1, 81)]
-    assert final_steps(log_until(rows, {"step": 20})) == {"first": 19, "last": 20, "rows": 2}
+from mmpref.align.plot import _plot_logged, _plot_watched, plot
 
 
 @pytest.mark.usefixtures("pictures")
@@ -57,3 +35,16 @@ def test_a_benchmarks_panel_begins_with_step_0_and_has_a_line_at_it() -> None:
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()}
     assert lines["adapter"] == ([0, 2, 4], [0.5, 0.52, 0.54])
     assert lines["first adapter (step 0)"][1] == [0.5, 0.5]
+
+
+def test_a_partial_last_step_does_not_end_the_line() -> None:
+    """What steps logged is faint; the line is the mean over the last pairs, and ends where the summary does."""
+    axes = Figure().add_subplot()
+    rows = [{"step": step, "loss": 0.6, "pairs": 32} for step in range(1, 10)] + [{"step": 10, "loss": 0.9, "pairs": 8}]
+    _plot_logged(axes, rows, {"loss": "loss"})
+    faint, line = axes.get_lines()
+    assert list(faint.get_ydata()) == [0.6] * 9 + [0.9]
+    assert faint.get_alpha() < 0.5
+    assert faint.get_color() == line.get_color()
+    assert line.get_ydata()[-1] == pytest.approx((0.6 * 96 + 0.9 * 8) / 104)
+    assert line.get_label() == "loss"

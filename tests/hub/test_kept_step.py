@@ -39,7 +39,7 @@ def test_the_kept_step_is_said() -> None:
     ) in card
     assert "| while training | base (step 0) | **kept: step 20** | step 80 |" in card
     assert "| pope/accuracy | 0.700 | 0.810 | 0.750 |" in card
-    assert "Up to the kept step 20 (a mean over 3 steps, 18 to 20):" in card
+    assert "Up to the kept step 20 (a mean over steps 18 to 20):" in card
     assert "At the end of training" not in card
     assert "/home/someone" not in card
 
@@ -60,10 +60,20 @@ def test_that_no_step_was_better_is_said_wherever_the_kept_one_is(base: float) -
     assert ("No step was better" in kept_text(manifest)) == (base == 0.81), "less is better, and equal is not less"
 
 
-def test_a_single_step_is_no_mean() -> None:
-    over = {"first": 20, "last": 20, "rows": 1}
-    assert final_title(_manifest() | {"final_over": over}) == "At the kept step 20:"
-    assert final_title(_manifest(best=False) | {"final_over": over}) == "At the end of training (step 20):"
+@pytest.mark.parametrize(
+    ("over", "text"),
+    [
+        ({"first": 18, "last": 20, "rows": 3, "pairs": 72}, "72 pairs, steps 18 to 20"),
+        ({"first": 20, "last": 20, "rows": 1, "pairs": 1}, "1 pair, step 20"),
+        ({"first": 18, "last": 20, "rows": 3}, "steps 18 to 20"),
+        ({"first": 20, "last": 20, "rows": 1}, "step 20"),
+    ],
+)
+def test_what_numbers_are_means_over_is_told(over: dict[str, int], text: str) -> None:
+    kept, ended = (_manifest(best=best) | {"final_over": over, "seconds": 1} for best in (True, False))
+    assert final_title(kept) == f"Up to the kept step 20 (a mean over {text}):"
+    assert final_title(ended) == f"At the end of training (a mean over {text}):"
+    assert dict(summary_rows(ended))["means over"] == text
 
 
 def test_a_split_is_named_where_the_data_have_one() -> None:
@@ -80,7 +90,7 @@ def test_without_a_choice_the_last_step_is_kept() -> None:
     assert "Benchmarks while training, on <code>dev.jsonl</code>" in card
     assert "the last step is kept" in card
     assert "| while training | base (step 0) | step 80 |" in card
-    assert "At the end of training (a mean over 3 steps, 18 to 20):" in card
+    assert "At the end of training (a mean over steps 18 to 20):" in card
 
 
 def test_where_training_goes_on_step_0_is_no_base() -> None:

@@ -137,6 +137,25 @@ def test_what_a_server_calls_a_model_stays_where_it_is_no_folder() -> None:
     assert public(named) == portable(named) == named
 
 
+@pytest.mark.parametrize("name", ["train", "dpo", "loss", "rows", "pairs", "last"])
+def test_a_folder_called_as_something_else_is_not_taken_for_it(name: str) -> None:
+    """A word is the folder's name where a model or data are named, and says what it says elsewhere."""
+    over = {"first": 7, "last": 10, "rows": 4, "pairs": 104}
+    manifest = adapter_manifest(final_over=over, datasets=[{"id": name, "revision": None, "rows": 3}])
+    manifest["recipe"]["dataset"], manifest["recipe"]["loss"]["held_out"] = [name], [name]
+    manifest["held_out"] = {name: {"id": name, "revision": None, "rows": 3, "accuracy": 0.5}}
+    published, of = public(manifest), f"/path/to/{name}"
+    held_out = published.pop("held_out")
+    assert held_out == {of: {"id": of, "revision": None, "rows": 3, "accuracy": 0.5}}
+    assert published["datasets"] == [{"id": of, "revision": None, "rows": 3}]
+    assert published["recipe"]["dataset"] == published["recipe"]["loss"]["held_out"] == [of]
+    changed = {"datasets": manifest["datasets"], "recipe": manifest["recipe"]}
+    expected = {key: value for key, value in public(adapter_manifest(final_over=over)).items() if key not in changed}
+    assert {key: value for key, value in published.items() if key not in changed} == expected
+    del manifest["held_out"]
+    assert "(a mean over 104 pairs, steps 7 to 10)" in model_card(manifest)
+
+
 def test_texts_of_the_files_that_pushing_does_not_write(hub: HubAccount, tmp_path: Path) -> None:
     path = tmp_path / "alice smith" / "adapter"
     manifest = adapter_run(path, BASE, COMMIT)

@@ -1,4 +1,4 @@
-"""Which step of a training is published, what chose it, and over which steps the numbers of a card are means."""
+"""Which step of a training is published, what chose it, and what the numbers of a card are means over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.log import counted
 from mmpref.run.asked import Asked
+from mmpref.run.final_over import final_over_text
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import product_of
 from mmpref.run.results_text import rounded
@@ -17,13 +18,7 @@ def final_title(manifest: Mapping[str, Any]) -> str:
     """What stands above the numbers of a training's log."""
     best, over = manifest.get("best"), manifest.get("final_over")
     when = f"Up to the kept step {best['step']}" if best else "At the end of training"
-    if not over:
-        return f"{when} (a mean over the last tenth of the log):"
-    if over["first"] == over["last"]:
-        return f"At the kept step {best['step']}:" if best else f"At the end of training (step {over['last']}):"
-    return (
-        f"{when} (a mean over {counted(over['last'] - over['first'] + 1, 'step')}, {over['first']} to {over['last']}):"
-    )
+    return f"{when} (a mean over {final_over_text(over) if over else 'the last tenth of the log'}):"
 
 
 def kept_text(manifest: Mapping[str, Any]) -> str:
