@@ -19,6 +19,7 @@ import torch
 from mmpref.align.collator import SECOND_BATCH
 from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.distributed import gather_object, gather_uneven, process_index
+from mmpref.errors import RunError
 
 LOSS_SHARE = "share"
 """Of a batch: its `Share`."""
@@ -287,5 +288,10 @@ class GradientAccumulationMixin(ResumableTrainerMixin):
         return {**super().pending_sums(), "row": self._row.state()}
 
     def load_pending_sums(self, pending: dict[str, Any]) -> None:
+        if "row" not in pending:
+            raise RunError(
+                "This training was begun by an earlier mmpref, which summed its log otherwise.",
+                "End it with that one, or choose another --output.",
+            )
         super().load_pending_sums(pending)
         self._row = RowMeans.from_state(pending["row"])

@@ -18,6 +18,7 @@ from mmpref.align.preference_data import Pairs, collect_pairs, with_row_numbers
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.reward_trainer import RewardTrainer
 from mmpref.align.trainer import PreferenceTrainer
+from mmpref.errors import RunError
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 from mmpref.vlm.load import load_policy
@@ -211,3 +212,10 @@ def test_a_row_of_several_steps_is_the_mean_over_their_pairs(pairs: Pairs, tmp_p
         assert both[name] == pytest.approx(expected, rel=1e-5), name
         assert abs(expected - sum(of_steps) / 2) > 1e-4 * abs(expected), "the steps differ, or the test says nothing"
     assert both["num_tokens"] == each[-1]["num_tokens"], "a sum"
+
+
+def test_sums_of_an_earlier_version_are_refused(pairs: Pairs, tmp_path: Path) -> None:
+    trainer = trained(pairs, tmp_path, 4, 1)
+    sums = {name: value for name, value in trainer.pending_sums().items() if name != "row"}
+    with pytest.raises(RunError, match="begun by an earlier mmpref"):
+        trainer.load_pending_sums(sums)
