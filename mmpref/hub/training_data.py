@@ -1,4 +1,5 @@
-"""The data that an adapter was trained on, or pairs were made of, as others find them: where their run was published, and who sees that."""
+"""The data that an adapter was trained on, or pairs were made of, as others find them: where their run was published,
+and who sees that."""
 
 from __future__ import annotations
 
