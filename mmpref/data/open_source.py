@@ -12,6 +12,7 @@ from mmpref.errors import InputError, RunError
 from mmpref.licence import join_sources
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
+from mmpref.run.inputs import refuse_changed_input
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Origin, Table
 from mmpref.types import Skip
@@ -58,8 +59,11 @@ def open_tables(
         )
         table = at_revision(spec) if spec or not origin else _first_of(origin, at_revision)
         if pinned and pinned["fingerprint"] != table.fingerprint:
-            since = "earlier rounds were built on it" if earlier else f"{run.path} was begun"
-            raise RunError(f"The source {spec} has changed since {since}.", "Choose another --output.")
+            if earlier:
+                raise RunError(
+                    f"The source {spec} has changed since earlier rounds were built on it.", "Choose another --output."
+                )
+            refuse_changed_input(run.path, f"The source {spec} has changed")
         tables.append(table)
     run.pin("source", {"tables": [table.facts() for table in tables]})
     return tables
