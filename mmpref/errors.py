@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 
 def brief(text: str, limit: int = 200) -> str:
@@ -82,6 +83,18 @@ class ModelError(MmprefError):
 
 class RunError(MmprefError):
     """A run directory cannot be used: another recipe's, locked by another process, or damaged."""
+
+
+class StaleRunError(RunError):
+    """A run of another recipe, or of inputs that have changed since: it is to be made elsewhere, or anew.
+
+    Args:
+        run: its folder.
+    """
+
+    def __init__(self, message: str, run: Path) -> None:
+        super().__init__(message, f"Choose another --output, or delete {run} to make it anew.")
+        self.run = run
 
 
 class HubError(MmprefError):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, reason_of
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
 from mmpref.registry import resolve_path
@@ -27,6 +27,7 @@ PATIENCE = 2.0
 """Seconds that the Hub has to answer where the cache knows the answer too; HF_HUB_ETAG_TIMEOUT sets others."""
 _REMEMBERED = 60.0
 """Seconds that it is not asked again whether it answers."""
+OFFLINE_IS_SET = "HF_HUB_OFFLINE is set"
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC)
 _BUSY = (429, 500, 502, 503, 504)
 
@@ -45,6 +46,8 @@ _VOCABULARIES = re.compile(r"(vocab|merges)\.(json|txt)|[^/]*\.(model|tiktoken|s
 _switch = threading.Lock()
 _answers: dict[str, tuple[bool, float]] = {}
 """By endpoint: whether it answered, and when that was, on the monotonic clock."""
+_unreached = ""
+"""Why the Hub could not be reached when the libraries were told not to ask it."""
 _listed: dict[tuple[str, str], frozenset[str]] = {}
 """By repository and commit, as the Hub told them: files, none where it refused the question."""
 
@@ -79,6 +82,53 @@ def is_silence(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _BUSY
     return not isinstance(error, OfflineModeIsEnabled | HFValidationError)
+
+
+def go_offline(reason: str) -> None:
+    """Tell the libraries, before they are imported, not to ask the Hub.
+
+    Args:
+        reason: why it could not be reached, such as ``Connection refused``.
+    """
+    global _unreached
+    _unreached = reason
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def why_unasked(error: BaseException | None = None) -> str:
+    """Why the Hub could not be asked: whoever set HF_HUB_OFFLINE is told of it, and whom we set it for of the reason.
+
+    Args:
+        error: that a question to the Hub ended in.
+    """
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return f"it cannot be reached ({_unreached})" if _unreached else OFFLINE_IS_SET
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    said = re.sub(r"^\[Errno -?\d+\] ", "", reason_of(error)[:200]) if isinstance(error, Exception) else ""
+    return said.rstrip(".") or "it cannot be reached"
+
+
+def not_found_here(error: BaseException, name: str = "") -> str:
+    """What an error of the libraries says where the cache lacks what they need, and the Hub cannot be asked for it.
+    Empty where it says anything else.
+
+    Args:
+        name: of what is needed, where it may be the path of a folder.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        cause = cause.__cause__
+    if cause is None:
+        return ""
+    folder = "there is no such folder here, " if name and not Path(resolve_path(name)).exists() else ""
+    why = why_unasked(cause)
+    return f"{folder}the cache lacks files of it, and the Hub at {constants.ENDPOINT} cannot be asked: {why}"
 
 
 def unwritable(error: BaseException) -> str:

@@ -10,7 +10,7 @@ A licence is one of:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,20 @@ def join_licences(licences: Iterable[str | None]) -> str | None:
     """Several licences as one text, each once; None where none of them is stated."""
     names = list(dict.fromkeys(licence for licence in licences if licence))
     return AND.join(names)[:_MAX_CHARACTERS] or None
+
+
+def join_sources(common: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of several sources as of one.
+
+    Args:
+        common: what they have in common beside ``id`` and ``licence``.
+        sources: each with ``id`` and ``licence``.
+    """
+    # Where one of several states none, nobody states what holds for all.
+    licences = join_licences(source.get("licence") or "unknown" for source in sources)
+    named = " + ".join(source["id"] for source in sources)
+    licence = None if licences == "unknown" else licences
+    return {**common, "id": named, "licence": licence, "sources": list(sources)}
 
 
 def _empty(value: Any) -> bool:

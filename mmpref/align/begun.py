@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import UsageError
+from mmpref.run.inputs import refuse_changed_input
 from mmpref.types import ModelRef
 from mmpref.vlm.adapters import check_adapter, load_weights
 from mmpref.vlm.load import identify
@@ -37,7 +38,7 @@ def began_facts(path: Path, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> M
     refuse_other_shape(recipe.adapter, config, recipe.lora)
     facts = adapter_facts(recipe.adapter, commit)
     if before and before != facts:
-        raise RunError(f"The adapter {recipe.adapter} has changed since {path} was begun.", "Choose another --output.")
+        refuse_changed_input(path, f"The adapter {recipe.adapter} has changed")
     return facts
 
 

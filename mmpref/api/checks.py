@@ -335,13 +335,13 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
             if unknown and _is_cached(model, revision, "modules.json"):  # not every embedder has the other
                 return
             hint = f"Name another, or a folder: --set {one.key}=NAME" + (f". {WITHOUT_NETWORK}" if unknown else "")
-            raise ModelError(error.message, hint) from error
+            raise ModelError(error.message, f"{path_hint(name, '')} {hint}".strip()) from error
         if one.kind == "annotator":
             from mmpref.judges.plugins import JUDGES
 
             raise ModelError(
                 f"{name!r} is no judge or annotator of mmpref, and no model that can be found: {error.message}",
-                suggest(name, JUDGES.names()),
+                path_hint(name, suggest(name, JUDGES.names())),
             ) from error
         raise
 

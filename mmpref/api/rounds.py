@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
 from mmpref.api.wording import in_section
 from mmpref.data.recipe import BuildRecipe
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import RunError, StaleRunError, UsageError
 from mmpref.log import counted, logger
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.run.files import write_atomic
@@ -155,10 +156,23 @@ def _do(folder: Path, chain: Chain, number: int, progress: bool) -> None:
     }
     for call in calls:
         logger.info("Round %d of at most %d: %s ...", number, chain.settings.at_most, call.command)
-        with in_section(chain.name, call.command):
+        with in_section(chain.name, call.command), _whole_chain(folder):
             work[call.command](call.resolved(), here / call.command)
     if chain.settings.kl_prompts:
         _measure_kl(here, calls.evaluate.resolved(), chain)
+
+
+@contextlib.contextmanager
+def _whole_chain(folder: Path) -> Iterator[None]:
+    """A round that is stale makes its chain so: the later ones go on from it.
+
+    Raises:
+        StaleRunError: in place of the round's.
+    """
+    try:
+        yield
+    except StaleRunError as error:
+        raise StaleRunError(error.message, folder) from error
 
 
 def _measure_kl(here: Path, recipe: EvaluateRecipe, chain: Chain) -> None:

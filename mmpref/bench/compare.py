@@ -17,7 +17,7 @@ from mmpref.bench.arms import ArmEffect, arm_effects
 from mmpref.bench.finished_model import FinishedModel, first_with, read_finished
 from mmpref.bench.no_worse import ANY, AgainstMargin, against_margins
 from mmpref.bench.significance import paired_difference, with_holm
-from mmpref.run.results import Difference, Key, Value
+from mmpref.run.results import BASE, Difference, Key, Value
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Comparison:
         missing: benchmark -> how many of its samples are missing in each column; None where it was not scored.
         no_worse: of the metrics that claims are made on, what can be said against the margin; none without one.
         arms: what several runs of one arm come to.
+        has_baseline: whether the first column was named to be tested against.
     """
 
     columns: tuple[FinishedModel, ...]
@@ -42,6 +43,7 @@ class Comparison:
     missing: Mapping[str, tuple[int | None, ...]]
     no_worse: tuple[AgainstMargin, ...] = ()
     arms: tuple[ArmEffect, ...] = ()
+    has_baseline: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -52,6 +54,15 @@ class Comparison:
     def claims(self) -> int:
         """How many tests Holm's correction was over."""
         return sum(test is not None and test.p_holm is not None for tests in self.tests for test in tests)
+
+    @property
+    def untested_adapters(self) -> tuple[FinishedModel, ...]:
+        """Adapters that are tested against the one base and so not against each other; none where nobody can miss it,
+        as there is one adapter, or a baseline was asked for."""
+        adapters = self.columns[1:]
+        tested = [any(tests[place] for tests in self.tests) for place in range(1, len(self.columns))]
+        one_base = [column.model == BASE for column in self.columns] == [True, *(False for _ in adapters)]
+        return adapters if one_base and len(adapters) > 1 and all(tested) and not self.has_baseline else ()
 
     def as_dict(self) -> dict[str, Any]:
         """As ``mmpref compare --json`` prints it."""
@@ -110,6 +121,7 @@ def compare(
         missing,
         no_worse,
         effects,
+        baseline is not None,
     )
 
 

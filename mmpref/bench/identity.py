@@ -12,12 +12,12 @@ from typing import Any
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.cells import images_digest
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.errors import ModelError, RunError
+from mmpref.errors import ModelError
 from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
-from mmpref.run.inputs import warn_unchecked
+from mmpref.run.inputs import refuse_changed_input, warn_unchecked
 from mmpref.run.manifest import WEIGHTS
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef, as_dicts
@@ -91,9 +91,7 @@ def _refuse_other(run: Run, pinned: Mapping[str, Any], identity: Mapping[str, An
     of_data, data = pinned.get("data", {}), identity["data"]
     changed += [f"data of {name}" for name, facts in data.items() if _content(of_data.get(name)) != _content(facts)]
     if changed:
-        raise RunError(
-            f"The {' and the '.join(changed)} has changed since {run.path} was begun.", "Choose another --output."
-        )
+        refuse_changed_input(run.path, f"The {' and the '.join(changed)} has changed")
 
 
 def ref_of(recipe: EvaluateRecipe) -> ModelRef:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.api.checks import refuse_absent
-from mmpref.hub_cache import note, patience
+from mmpref.hub_cache import go_offline, note, patience
 
 if TYPE_CHECKING:
     from mmpref.api.planned import PlannedRun
@@ -39,7 +39,7 @@ def check(recipe: Any, made: Collection[str] = (), plan: Callable[[], PlannedRun
         if slow:
             click.echo(f"The Hub at {endpoint} is slow: models that were downloaded before are read here.", err=True)
         elif reason:
-            os.environ["HF_HUB_OFFLINE"] = "1"
+            go_offline(reason)
             click.echo(
                 f"The Hub at {endpoint} cannot be reached ({reason}): only what was downloaded before is used.",
                 err=True,

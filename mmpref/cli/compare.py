@@ -11,6 +11,7 @@ from mmpref.bench.no_worse import LEGEND, columns_and_rows, summary
 from mmpref.cli import common
 from mmpref.cli.arms import ARM_COLUMNS, arm_legend, arm_rows, over
 from mmpref.cli.format import (
+    against_each_other,
     comparison_over,
     comparison_verdict,
     difference_columns,
@@ -120,6 +121,7 @@ def _print_columns(comparison: Comparison) -> None:
     click.echo()
     print_verdict(*comparison_verdict(comparison))
     print_text(comparison_over(comparison))
+    print_text(against_each_other(comparison))
     if comparison.no_worse:
         letters = dict(zip(comparison.models, names, strict=True))
         print_table("no worse than the margin", *columns_and_rows(comparison.no_worse, letters), breaks=(0,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,16 @@ def comparison_over(comparison: Comparison) -> str:
             elif value and key.benchmark not in tested:
                 group.append(value)
     return intervals_over(*groups)
+
+
+def against_each_other(comparison: Comparison) -> str:
+    """Of adapters that are tested against their base alone: the command that tests them against the last one."""
+    runs = [str(column.run) for column in comparison.untested_adapters]
+    if not runs:
+        return ""
+    *others, last = runs
+    command = shlex.join(["mmpref", "compare", *others, "--baseline", last])
+    return f"The adapters are tested against their base, not against each other; that does: {command}"
 
 
 def remarks_of(comparison: Comparison) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,11 @@ from mmpref.api.wording import in_recipe, in_section, recipe_remarks, rewording
 from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
-from mmpref.errors import UsageError
+from mmpref.errors import StaleRunError, UsageError
 from mmpref.log import unsaid
 from mmpref.recipes import resolve
 from mmpref.registry import suggest
-from mmpref.run.manifest import MANIFEST, read_manifest
+from mmpref.run.manifest import MANIFEST, STATE, read_manifest
 from mmpref.run.results import RESULTS, Results
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
         return
     for step in steps:
         click.echo(f"{step} ...", err=True)
-        with rewording(*in_recipe(step)):
+        with rewording(*in_recipe(step)), _keeping(root, step):
             _RUN[step](recipes.get(step), name, root)
     report = root / "report.html"
     result: dict[str, Any] = {"path": str(root), "report": str(report)}
@@ -133,7 +134,7 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
 
     recipes = _recipes(name, root, steps)
     for number, (step, recipe) in enumerate(recipes.items()):
-        with in_section(name, step):
+        with in_section(name, step), _keeping(root, step):
             made, output = _MADE.get(step, ()), root / step
             check(recipe, made, partial(planned, recipe, name, output))
             if not is_finished(output):
@@ -146,6 +147,24 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     if {"build-dataset", "train"} <= recipes.keys():
         refuse_other_split(name, recipes["build-dataset"], recipes["train"])
     return recipes
+
+
+@contextmanager
+def _keeping(root: Path, step: str) -> Iterator[None]:
+    """Where the run of a step is stale, tell what to delete so that all before it stays.
+
+    Raises:
+        StaleRunError: the same error.
+    """
+    try:
+        yield
+    except StaleRunError as error:
+        # What was made of that run would be refused next.
+        old = [str(root / one) for one in STEPS[STEPS.index(step) :] if (root / one / STATE).is_dir()]
+        if error.run == root / step:
+            remove = shlex.join(["rm", "-r", *old])
+            error.hint = f"Choose another --output, or delete it, with what was made of it, first: `{remove}`"
+        raise
 
 
 def _recipes(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:

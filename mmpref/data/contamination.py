@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
-from mmpref.errors import ImageError, InputError, RunError, brief
+from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger
 from mmpref.run.directory import Run
+from mmpref.run.inputs import refuse_changed_input
 from mmpref.tables.cells import image_cells
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import coco_id
@@ -85,9 +86,7 @@ def open_excluded(run: Run, names: Sequence[str], image_root: Sequence[str] = ()
         tables.append(open_table(*with_split(name, "test")))
     facts = {"tables": [table.facts() for table in tables]}
     if (pinned := run.pinned("excluded")) and pinned != facts:
-        raise RunError(
-            f"The data of --exclude-images-of has changed since {run.path} was begun.", "Choose another --output."
-        )
+        refuse_changed_input(run.path, "The data of --exclude-images-of has changed")
     run.pin("excluded", facts)
     excluded = ExcludedImages()
     named = [_exclude(excluded, table, image_root) for table in tables]

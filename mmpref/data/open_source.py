@@ -9,9 +9,10 @@ from typing import Any
 
 from mmpref.data.sources import MISSING
 from mmpref.errors import InputError, RunError
-from mmpref.licence import join_licences
+from mmpref.licence import join_sources
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
+from mmpref.run.inputs import refuse_changed_input
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Origin, Table
 from mmpref.types import Skip
@@ -58,8 +59,11 @@ def open_tables(
         )
         table = at_revision(spec) if spec or not origin else _first_of(origin, at_revision)
         if pinned and pinned["fingerprint"] != table.fingerprint:
-            since = "earlier rounds were built on it" if earlier else f"{run.path} was begun"
-            raise RunError(f"The source {spec} has changed since {since}.", "Choose another --output.")
+            if earlier:
+                raise RunError(
+                    f"The source {spec} has changed since earlier rounds were built on it.", "Choose another --output."
+                )
+            refuse_changed_input(run.path, f"The source {spec} has changed")
         tables.append(table)
     run.pin("source", {"tables": [table.facts() for table in tables]})
     return tables
@@ -82,17 +86,9 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
     """What a manifest says of its source; of several, what they have in common and each of them."""
     if len(tables) == 1:
         return tables[0].facts()
-    each = [table.facts() for table in tables]
-    # Where one of several states none, nobody states what holds for all.
-    licences = join_licences(table.licence or "unknown" for table in tables)
     joined = hashlib.sha256("\0".join(table.fingerprint for table in tables).encode()).hexdigest()
-    return {
-        "id": " + ".join(table.name for table in tables),
-        "split": tables[0].split,
-        "fingerprint": f"sha256:{joined}",
-        "licence": None if licences == "unknown" else licences,
-        "sources": each,
-    }
+    common = {"id": "", "split": tables[0].split, "fingerprint": f"sha256:{joined}"}
+    return join_sources(common, [table.facts() for table in tables])
 
 
 def write_missing_images(run: Run, skips: Iterable[Skip]) -> None:

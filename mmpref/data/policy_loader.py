@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.run.directory import Run
+from mmpref.run.inputs import refuse_changed_input
 from mmpref.run.manifest import versions
 from mmpref.types import ModelRef
 
@@ -65,9 +65,7 @@ class PolicyLoader:
         policy = load_policy(ref, **self._options)
         weights = folder_weights(ref.model)
         if pinned.get("weights", weights) != weights:
-            raise RunError(
-                f"The model {ref.model} has changed since {self._run.path} was begun.", "Choose another --output."
-            )
+            refuse_changed_input(self._run.path, f"The model {ref.model} has changed")
         pinned_versions = pinned.get("versions") or versions()
         for name, now in versions().items():
             if pinned_versions.get(name) != now:
@@ -82,10 +80,7 @@ class PolicyLoader:
             commit = policy.ref.adapter_revision
             adapter = {"adapter_revision": commit, "adapter": adapter_facts(ref.adapter, commit)}
             if pinned.get("adapter") not in (None, adapter["adapter"]):
-                raise RunError(
-                    f"The adapter {ref.adapter} has changed since {self._run.path} was begun.",
-                    "Choose another --output.",
-                )
+                refuse_changed_input(self._run.path, f"The adapter {ref.adapter} has changed")
         facts = {
             "revision": policy.ref.revision,
             "weights": weights,

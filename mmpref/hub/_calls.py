@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from mmpref.errors import HubError
+from mmpref.hub_cache import OFFLINE_IS_SET, why_unasked
 from mmpref.log import logger, somebody_watches
 
 T = TypeVar("T")
@@ -142,7 +143,8 @@ class Calls:
         hint = "Run the same command again: what is already uploaded is not sent twice."
         reason = self._reason(error)
         if isinstance(error, OfflineModeIsEnabled):
-            reason, hint = "HF_HUB_OFFLINE is set", "Unset it to reach the Hub."
+            reason = why_unasked()
+            hint = "Unset it to reach the Hub." if reason == OFFLINE_IS_SET else hint
         elif isinstance(error, HfHubHTTPError):
             hints = {
                 401: "Log in with `hf auth login`, or set HF_TOKEN to a valid token.",

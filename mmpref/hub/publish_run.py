@@ -8,7 +8,7 @@ import fnmatch
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from mmpref.hub.published import RECORD, Published, entries_of
 from mmpref.hub.staging import show_results, stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.hub.target import find_target
 from mmpref.hub.training_data import as_published, warn_of_private
-from mmpref.licence import with_licence
+from mmpref.licence import licence_of_card, with_licence
 from mmpref.log import logger
 from mmpref.run.files import content_address, disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
@@ -107,7 +107,7 @@ def publish_run(
     kind = "dataset" if samples_only else kind_of(path)
     named, kept = path.resolve().name, kept_run(path)
     path, chain = kept, path if kept != path else None
-    manifest, accepted = _checked_manifest(path, license, accept_license)
+    manifest, accepted = _checked_manifest(path, license, accept_license, endpoint)
     tell_what_goes_along(merged or path, manifest)
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
@@ -115,7 +115,6 @@ def publish_run(
     is_evaluation = manifest["command"] == "evaluate" and not samples_only
     target = find_target(hub_id, kind, default_name=named, private=private, token=token, endpoint=endpoint)
     repo_id = target.repo_id
-    manifest = as_published(manifest, api.endpoint)
     if not target.private:
         warn_of_private(manifest, api)
     with scratch("publish") as stage:
@@ -141,8 +140,8 @@ def publish_run(
             token=token,
             endpoint=endpoint,
         )
-        fingerprints = _fingerprints(content) if manifest["command"] == "build-dataset" else []
-    _record(path, published, accepted, fingerprints)
+        pairs = _facts_of_pairs(content) if manifest["command"] == "build-dataset" else {}
+    _record(path, published, accepted, pairs)
     return published
 
 
@@ -170,7 +169,7 @@ def write_run(
     refuse_folder(path, folder)
     kept = kept_run(path)
     path, chain = kept, path if kept != path else None
-    manifest = as_published(_checked_manifest(path, license, accept_license)[0], constants.ENDPOINT)
+    manifest, _ = _checked_manifest(path, license, accept_license)
     tell_what_goes_along(merged or path, manifest)
     for one in filter(None, (repo_id, base_hub_id)):
         check_repo_id(one)
@@ -214,9 +213,12 @@ def _whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _checked_manifest(path: Path, license: str | None, accept_license: bool) -> tuple[dict[str, Any], list[str]]:
-    """What a run says of itself, with the licence of its data, and the licences that somebody accepted."""
-    manifest = read_manifest(path)
+def _checked_manifest(
+    path: Path, license: str | None, accept_license: bool, endpoint: str | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """What a run says of itself, with where its data were published and their licence, and the licences that somebody
+    accepted."""
+    manifest = as_published(read_manifest(path), endpoint or constants.ENDPOINT)
     if "source" in manifest:
         source = manifest["source"] = with_licence(manifest["source"], license)
     elif trained_on := manifest.get("datasets"):
@@ -248,23 +250,25 @@ def _stage(
     return stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
 
 
-def _fingerprints(pairs: Content) -> list[str]:
-    """The `mmpref.tables.table.Table.fingerprint` that the run's folder has in training, of each split."""
+def _facts_of_pairs(pairs: Content) -> dict[str, Any]:
+    """The `mmpref.tables.table.Table.fingerprint` that the run's folder has in training, of each split, and the licence
+    that their card states."""
     files = sorted(pairs.files.values(), key=lambda file: file.path)
-    return [
+    fingerprints = [
         content_address((file.path, file.sha256) for file in files if fnmatch.fnmatchcase(file.path, pattern))
         for pattern in pairs.guarded
     ]
+    licence = licence_of_card(pairs.files[CARD].text())
+    return {"fingerprints": fingerprints, **({} if licence in (None, "unknown") else {"licence": licence})}
 
 
-def _record(path: Path, published: Published, accepted_licences: Sequence[str], fingerprints: Sequence[str]) -> None:
+def _record(path: Path, published: Published, accepted_licences: Sequence[str], pairs: Mapping[str, Any]) -> None:
     """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
     file = path / STATE / RECORD
     entry = {key: getattr(published, key) for key in ("url", "commit", "tag", "pull_request_url")}
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
-    if fingerprints:
-        entry["fingerprints"] = fingerprints
+    entry |= pairs
     try:
         entries = entries_of(path)
         target = (published.url, published.pull_request_url)

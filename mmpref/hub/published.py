@@ -11,7 +11,7 @@ from mmpref.run.manifest import STATE
 
 RECORD = "published.json"
 """State: where the run was published, an entry for each repository and pull request: address, commit, tag, and of pairs
-the `Table.fingerprint` of each split."""
+the `Table.fingerprint` of each split, and the licence that their card states."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ def dataset_address(path: Path) -> str | None:
     return next((url for url in urls if "/datasets/" in url), None)
 
 
-def published_dataset(path: Path, endpoint: str, fingerprint: str) -> tuple[str, str] | None:
-    """Repository and commit of this Hub that hold these pairs, where a run went there last with them.
+def published_dataset(path: Path, endpoint: str, fingerprint: str) -> dict[str, str] | None:
+    """Where a run went to this Hub last with these pairs: the repository as ``id``, the commit as ``revision``, and the
+    ``licence`` that was stated there, if one was. None where it did not.
 
     Args:
         fingerprint: theirs; the folder may have been published with other pairs.
@@ -68,7 +69,8 @@ def published_dataset(path: Path, endpoint: str, fingerprint: str) -> tuple[str,
     prefix = f"{endpoint}/datasets/"
     for entry in _latest_first(path):
         if str(entry["url"]).startswith(prefix) and fingerprint in entry.get("fingerprints", ()):
-            return str(entry["url"]).removeprefix(prefix), str(entry["commit"])
+            stated = {"licence": str(entry["licence"])} if entry.get("licence") else {}
+            return {"id": str(entry["url"]).removeprefix(prefix), "revision": str(entry["commit"]), **stated}
     return None
 
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from mmpref.errors import HubError
 from mmpref.hub._calls import CALL_ERRORS
 from mmpref.hub.access import READ_ONLY, usual_token
-from mmpref.hub_cache import within
+from mmpref.hub_cache import why_unasked, within
 
 _WAIT = 5.0  # seconds
 
@@ -41,7 +41,7 @@ def token_facts(endpoint: str | None = None) -> TokenFacts:
     except HubError as error:
         return TokenFacts(problem=str(error))
     if constants.is_offline_mode():
-        return TokenFacts(problem="There is one. HF_HUB_OFFLINE is set: nobody is asked what it may do.")
+        return TokenFacts(problem=f"There is one. {where} is not asked what it may do: {why_unasked()}.")
     answers: list[dict[str, Any] | Exception] = []
 
     def ask() -> None:

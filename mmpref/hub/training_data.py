@@ -1,4 +1,5 @@
-"""The data that an adapter was trained on, as others find them: where their run was published, and who sees that."""
+"""The data that an adapter was trained on, or pairs were made of, as others find them: where their run was published,
+and who sees that."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from mmpref.hub._calls import CALL_ERRORS
 from mmpref.hub.published import published_dataset
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.licence import join_sources
 from mmpref.log import logger
 
 
@@ -22,26 +24,31 @@ def trained_on(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
-    """The manifest of a training, where a folder of pairs that was published is its repository at that commit: of the
-    same pairs, whatever became of the folder before or after the training.
+    """The manifest of a training or build, where a folder of pairs that was published is its repository at that commit,
+    under the licence that was stated there: of the same pairs, whatever became of the folder before or after they were
+    read.
 
     Args:
         endpoint: of the Hub.
     """
-    known: dict[str, tuple[str, str]] = {}
-    for entry in manifest.get("datasets", ()):
+    source = manifest.get("source")
+    read = manifest.get("datasets", ()) if source is None else source.get("sources", [source])
+    known: dict[str, dict[str, str]] = {}
+    for entry in read:
         if is_commit(entry.get("revision")):
             continue
         if found := published_dataset(Path(entry["id"]), endpoint, str(entry.get("fingerprint"))):
             known[entry["id"]] = found
     if not known:
         return dict(manifest)
-    entries = [
-        {**entry, **dict(zip(("id", "revision"), known[entry["id"]], strict=True))} if entry["id"] in known else entry
-        for entry in manifest["datasets"]
-    ]
-    names = [known[name][0] if name in known else name for name in manifest["recipe"].get("dataset") or ()]
-    return {**manifest, "datasets": entries, "recipe": {**manifest["recipe"], "dataset": names}}
+    entries = [{**entry, **known.get(entry["id"], {})} for entry in read]
+    key = "dataset" if source is None else "source"
+    names = manifest["recipe"].get(key) or ()
+    named = [known[name]["id"] if name in known else name for name in ([names] if isinstance(names, str) else names)]
+    recipe = {**manifest["recipe"], key: named}
+    if source is None:
+        return {**manifest, "datasets": entries, "recipe": recipe}
+    return {**manifest, "source": entries[0] if len(entries) == 1 else join_sources(source, entries), "recipe": recipe}
 
 
 def warn_of_private(manifest: Mapping[str, Any], api: HfApi) -> None:

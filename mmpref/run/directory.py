@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mmpref.errors import RunError
+from mmpref.errors import RunError, StaleRunError
 from mmpref.recipes.schema import as_plain, fingerprint
 from mmpref.run.files import disk_errors, remove_unfinished, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
@@ -326,7 +326,7 @@ def _refuse_other(run: Run, marker: Mapping[str, Any]) -> None:
         if old.get(key) != new.get(key)
     ]
     shown = "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
-    raise RunError(f"{run.path} belongs to another recipe ({shown}).", "Choose another --output.")
+    raise StaleRunError(f"{run.path} belongs to another recipe ({shown}).", run.path)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

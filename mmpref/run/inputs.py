@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from mmpref.errors import RunError
+from mmpref.errors import StaleRunError
 from mmpref.log import warn
 from mmpref.run.manifest import MANIFEST
 
@@ -18,12 +18,9 @@ def refuse_changed_input(run: Path, what: str) -> NoReturn:
         what: has happened, such as ``The source rows.csv has changed``.
 
     Raises:
-        RunError: always.
+        StaleRunError: always.
     """
-    raise RunError(
-        f"{what} since {run} was {'made' if (run / MANIFEST).is_file() else 'begun'}.",
-        f"Choose another --output, or delete {run} to make it anew.",
-    )
+    raise StaleRunError(f"{what} since {run} was {'made' if (run / MANIFEST).is_file() else 'begun'}.", run)
 
 
 def warn_unchecked(run: Path, what: str, reason: str) -> None:

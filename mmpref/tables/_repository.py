@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.errors import HubError, InputError, MmprefError
-from mmpref.hub_cache import http_error, is_silence, note, was_silent
+from mmpref.hub_cache import http_error, is_silence, note, was_silent, why_unasked
 from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
@@ -78,11 +78,10 @@ def repository(spec: str, revision: str | None) -> Repository:
         return answer
     if is_silence(cause):
         note(endpoint, False)
-    reason = " ".join(str(cause).split())[:200].rstrip(".")
     if known is None:
         raise HubError(
-            f"There is no table, file or folder {spec!r}, and the Hub at {endpoint} cannot be asked for a "
-            f"dataset of that name: {reason}.",
+            f"There is no table, file or folder {spec!r} here, and the Hub at {endpoint} cannot be asked for a "
+            f"dataset of that name: {why_unasked(cause)}.",
             tables_hint(spec),
         ) from cause
     _log_cached(endpoint, spec, known)

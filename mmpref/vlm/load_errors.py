@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mmpref.errors import MmprefError, ModelError, is_out_of_memory, reason_of
-from mmpref.hub_cache import unwritable
+from mmpref.hub_cache import not_found_here, unwritable
 from mmpref.local_paths import path_hint
 
 _EXTRAS = {"torchvision": "vision", "num2words": "vision", "bitsandbytes": "quantization"}
@@ -35,7 +35,7 @@ def load_errors(what: str, base: str = "", name: str = "") -> Iterator[None]:
     except Exception as error:  # files of other people, read by other libraries: anything may come
         if is_out_of_memory(error):
             raise
-        reason = _reason(error)
+        reason = not_found_here(error, name) or _reason(error)
         excerpt = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
         raise ModelError(
             f"Cannot load the {what}: {excerpt}", f"{path_hint(name, '')} {_hint(error, reason, what, base)}".strip()

@@ -91,7 +91,9 @@ def test_what_has_changed_is_told_and_refused(
         (run / "run.json").unlink()
     before = (run / "results.json").read_bytes()
     change(world, make_adapter)
-    with pytest.raises(RunError, match=rf"^The {what} .*has changed since .*Choose another --output\.$") as told:
+    with pytest.raises(
+        RunError, match=rf"^The {what} .*has changed since .*Choose another --output, or delete .*"
+    ) as told:
         evaluate(_recipe(world), run)
     assert "\n" not in str(told.value)
     assert (run / "results.json").read_bytes() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -130,6 +131,25 @@ def test_text_of_models_and_data_is_escaped(run: Path, tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_adapters_of_one_base_are_told_how_they_are_tested_against_each_other(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("an idea", "control", "third")]
+    for path in runs:
+        right = {"base": np.ones(40), "adapter": np.arange(40) % 2.0}
+        finished_run(path, right, weights=path.name)
+
+    def shown(*words: object) -> str:
+        done = CliRunner().invoke(program, ["compare", *map(str, words), "--html", str(tmp_path / "page.html")])
+        assert done.exit_code == 0, done.output
+        page = html.unescape((tmp_path / "page.html").read_text())
+        lines = [line for line in done.stdout.splitlines() if "not against each other" in line]
+        assert lines == re.findall(r"<p>(.*not against each other.*)</p>", page)
+        return "".join(lines)
+
+    command = shlex.split(shown(*runs).partition(": mmpref compare ")[2])
+    assert command == [*map(str, runs[:2]), "--baseline", str(runs[2])]
+    assert shown(*command) == shown(runs[0]) == shown(*runs, "--baseline", f"{runs[0]}#base") == ""
 
 
 def test_an_arm_is_named_once() -> None:

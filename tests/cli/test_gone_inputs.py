@@ -88,7 +88,7 @@ def test_what_else_has_changed_is_told_where_the_data_are_gone(folder: Path) -> 
     (folder / "asked.csv").unlink()
     config = folder / "vlm/config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "other": 1}))
-    assert "The model has changed since run was begun" in refused(*words)
+    assert "The model has changed since run was made" in refused(*words)
 
 
 def test_a_training_whose_own_pairs_are_gone_builds_none(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

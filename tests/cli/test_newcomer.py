@@ -146,14 +146,22 @@ def test_tall_images_stay_inside_the_gallery(pairs: Path, tmp_path: Path) -> Non
         ["evaluate", "--adapter", "nothere", "--recipe", "testbed"],
         ["build-dataset", "--model", "nobody/nothing", "--source", "testbed", "--limit", "2"],
         ["build-dataset", "--similarity-model", "foo/bar", "--limit", "2"],
+        ["train", "--model", "pkg:mmpref.testbed/model", "--dataset", "out/pars"],
+        ["train", "--recipe", "testbed", "--method", "online-dpo", "--annotator", "out/modl"],
+        ["evaluate", "--model", "out/modl", "--benchmark", "pope", "--set", "benchmark.pope.data=testbed-pope"],
+        ["evaluate", "--recipe", "testbed", "--set", "benchmark.pope.data=out/pars"],
     ],
 )
 def test_a_hub_that_does_not_answer_is_said_in_two_lines(command: list[str], tmp_path: Path) -> None:
+    """Nobody is told of a variable that they have not set."""
     done = mmpref(*command, cwd=tmp_path, env={**UNREACHABLE, "HF_HOME": str(tmp_path / "home")})
     assert done.returncode == 1
     _, talk, error = done.stderr.splitlines()
     assert talk.startswith("The Hub at http://127.0.0.1:9 cannot be reached (Connection refused)")
     assert error.startswith("Error: ")
+    assert "cannot be asked" in error
+    assert "it cannot be reached (Connection refused)" in error
+    assert not re.search("HF_HUB_OFFLINE|offline|internet", error, re.IGNORECASE)
 
 
 @pytest.mark.long

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from PIL import Image
 
 from mmpref.cli.main import program
 from mmpref.cli.reproduce import _print
-from mmpref.errors import MmprefError
+from mmpref.errors import MmprefError, StaleRunError
 from mmpref.log import each_once, warn
 from mmpref.recipes.resolve import merge
 from tests.hub.runs import evaluation_run
@@ -175,6 +178,32 @@ def test_a_finished_step_whose_source_has_changed_is_told_before_any_other(tmp_p
         result = CliRunner().invoke(program, [*words, *more])
         assert re.search(r"The source .*mine\.csv has changed since .*build-dataset was made", str(result.exception))
         assert "..." not in result.output, "no step is begun"
+
+
+def test_a_step_of_another_recipe_is_told_with_what_to_delete_so_that_those_before_it_stay(tmp_path: Path) -> None:
+    file, output = tmp_path / "my.yaml", tmp_path / "my run"
+    words = ["reproduce", str(file), "--output", str(output), "--only", "build-dataset", "--only", "train"]
+
+    def done(*more: str, **trainer: Any) -> Any:
+        changes = {"train": {"trainer": trainer}}
+        file.write_text(yaml.safe_dump(merge(copy.deepcopy(RECIPE), changes)), encoding="utf-8")
+        return CliRunner().invoke(program, [*words, *more])
+
+    assert done().exit_code == 0
+    (output / "evaluate/.mmpref").mkdir(parents=True)
+    (output / "report.html").touch()
+    built = (output / "build-dataset/run.json").stat().st_mtime_ns
+    for more in (["--dry-run"], []):
+        error = done(*more, learning_rate=1e-5).exception
+        assert isinstance(error, StaleRunError)
+        assert "train belongs to another recipe (trainer.learning_rate: 1e-06 there, 1e-05 now)" in str(error)
+    for folder in shlex.split(error.hint.split("`")[1].removeprefix("rm -r ")):
+        shutil.rmtree(folder)
+    assert sorted(path.name for path in output.iterdir()) == ["build-dataset", "report.html"]
+    again = done(learning_rate=1e-5)
+    assert again.exit_code == 0, again.output
+    assert (output / "build-dataset/run.json").stat().st_mtime_ns == built
+    assert json.loads((output / "train/run.json").read_text())["recipe"]["trainer"]["learning_rate"] == 1e-5
 
 
 def test_results_do_not_say_again_what_a_recipes_check_has_warned_of(

@@ -18,8 +18,11 @@ from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.metadata import licence_fields
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.publish_run import publish_run
-from mmpref.licence import UNREADABLE
+from mmpref.licence import UNREADABLE, join_sources
+from mmpref.run.manifest import read_manifest
+from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
+from tests.hub.pushed import pairs_run
 from tests.hub.runs import COMMIT, adapter_run, dataset_run
 from tests.hub_fixtures import HubAccount
 
@@ -163,6 +166,39 @@ def test_an_adapter_is_published_by_the_rule_of_its_data(
         publish_run(path, f"{hub.name}/dpo", **where)
     publish_run(path, f"{hub.name}/dpo", accept_license=True, **where)
     assert json.loads((path / ".mmpref/published.json").read_text())[0]["accepted_licences"]
+
+
+def test_what_is_made_of_published_pairs_has_the_licence_that_was_stated_with_them(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of an adapter, and of pairs that were made of these. The pairs' folder, which was read, still states none."""
+    pairs, where = pairs_run(tmp_path), {"token": hub.token, "endpoint": hub.endpoint}
+    done = publish_run(pairs, f"{hub.name}/stated", license="cc-by-4.0", **where)
+    facts = open_table(str(pairs), "train").facts()
+    adapter, mixed, union = tmp_path / "dpo", tmp_path / "mixed", tmp_path / "union"
+    manifest = adapter_run(adapter, "me/vlm", COMMIT) | {"datasets": [facts]}
+    (adapter / "run.json").write_text(json.dumps(manifest))
+    recipe = dataset_run(mixed, source=facts, method="mix", model=None)["recipe"] | {"source": str(pairs)}
+    (mixed / "run.json").write_text(json.dumps(read_manifest(mixed) | {"recipe": recipe}))
+    other = {"id": "me/other", "split": "train", "revision": COMMIT, "fingerprint": COMMIT, "licence": "mit"}
+    both = join_sources({"split": "train", "fingerprint": "sha256:2"}, [facts, other])
+    dataset_run(union, source=both, method="mix", model=None)
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        for run in (adapter, mixed):
+            publish_run(run, f"{hub.name}/{run.name}", **where)
+    assert "licence" not in caplog.text
+    publish_run(union, f"{hub.name}/union", accept_license=True, **where)
+    cards = {
+        name: hub.hub.read("model" if name == "dpo" else "dataset", f"{hub.name}/{name}", "README.md").decode()
+        for name in ("dpo", "mixed", "union")
+    }
+    row = f"| <code>{hub.name}/stated</code> | <code>{done.commit}</code> | "
+    assert f"{row}– | – | <code>cc-by-4.0</code> |\n" in cards["dpo"]
+    assert "license: cc-by-4.0\n" in cards["mixed"]
+    assert f"| source | <code>{hub.name}/stated</code>, split" in cards["mixed"]
+    assert f"--source {hub.name}/stated \\\n  --source-revision {done.commit} \\\n" in cards["mixed"]
+    assert f"{row}<code>cc-by-4.0</code> |\n" in cards["union"]
+    assert "license_name: cc-by-4.0-and-mit\n" in cards["union"]
 
 
 def test_a_build_that_is_to_be_pushed_is_refused_before_any_work(tmp_path: Path) -> None:

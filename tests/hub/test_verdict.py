@@ -95,6 +95,13 @@ def test_where_it_is_worse_the_limits_say_so() -> None:
     assert "cannot tell it from its base" in limits(lines_of(_results(0.87)))
 
 
+@pytest.mark.parametrize("accuracy", [0.8, 0.87, 0.891])
+def test_the_limits_say_that_one_training_is_one_seed(accuracy: float) -> None:
+    said = "one training run of one seed"
+    assert said in limits(lines_of(_results(accuracy)))
+    assert said not in limits([])
+
+
 def test_a_card_says_what_the_terminal_says() -> None:
     for adapter, p_holm in ((0.891, 0.01), (0.891, 0.2), (0.8, 0.01), (0.8, 0.2), (0.87, 0.01)):
         results = _results(adapter, p_holm=p_holm, higher_is_better=True)

@@ -87,6 +87,8 @@ def test_a_hub_that_does_not_answer_is_named(hub_env: dict[str, str]) -> None:
         assert env["HF_ENDPOINT"] in message
         assert "\n" not in message
         assert "mmpref's own tables are: testbed" in message
+        said = "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in changes else "Connection refused"
+        assert f"a dataset of that name: {said}." in message
 
 
 OFFLINE = """

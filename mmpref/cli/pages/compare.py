@@ -12,6 +12,7 @@ from mmpref.bench.finished_model import FinishedModel, first_with, headlines
 from mmpref.bench.no_worse import LEGEND, columns_and_rows, summary
 from mmpref.cli.arms import ARM_COLUMNS, arm_legend, arm_rows, over
 from mmpref.cli.format import (
+    against_each_other,
     comparison_over,
     comparison_verdict,
     difference_columns,
@@ -43,6 +44,7 @@ def page(comparison: Comparison, title: str = "Evaluation runs side by side") ->
         remarks=remarks_of(comparison),
         verdict=verdict_facts(*comparison_verdict(comparison)),
         over=comparison_over(comparison),
+        against_each_other=against_each_other(comparison),
         margins=columns_and_rows(comparison.no_worse, dict(zip(comparison.models, names, strict=True))),
         margins_summary=f"{summary(comparison.no_worse)} {LEGEND}",
         arm_columns=ARM_COLUMNS,

@@ -141,7 +141,7 @@ def card_and_pictures(
         title=text(data.pretty_name),
         pairs=counted(facts.rows, "preference pair"),
         pairs_here=counted(facts.rows, "pair that is", "pairs that are"),
-        images=f"{counted(facts.images, 'image')}, counted for each pair",
+        images=f"{counted(facts.images, 'image')}, repeats counted",
         split=code(recipe["split"]),
         splits=" and ".join(f"{code(name)} ({rows:,})" for name, (rows, _) in facts.splits.items())
         if len(splits) > 1

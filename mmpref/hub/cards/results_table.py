@@ -245,7 +245,7 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
         )
         for title, of in asked.items()
     ]
-    columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
+    columns = ("measured on", "data", "questions", "images", "split", "commit or hash of files", "settings that differ")
     parts = [table(columns, rows, texts=(1, 4, 5, 6))] if rows else []
     if remarks := dict.fromkeys(f"* {remark(said)}" for of in asked.values() for said in of.remarks):
         parts.append("\n".join(remarks))

@@ -148,6 +148,8 @@ def limits(lines: Sequence[Line], while_training: bool = False) -> str:
         points.append("No evaluation of it stands here: evaluate it before you use it.")
     if "worse" in found:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
+    if found:
+        points.append("It is one training run of one seed; no interval here contains the chance of another.")
     if unsure := [line for said, of in found.items() if said not in ("better", "worse", _SEEN) for line in of]:
         points.append(f"The data cannot tell it from its base on {_names(unsure)}.")
     if trained := [line for line in lines if line.is_trained_on and line.headline]:
