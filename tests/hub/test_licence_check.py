@@ -205,7 +205,7 @@ def test_a_public_card_of_pairs_that_were_made_of_private_ones_is_warned_of(
     hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The folder, which was read, has a name on the Hub since it was published."""
-    where = {"token": hub.token, "endpoint": hub.endpoint}
+    where: dict[str, Any] = {"token": hub.token, "endpoint": hub.endpoint}
     dataset_run(tmp_path / "pairs")
     done = publish_run(tmp_path / "pairs", f"{hub.name}/bdhs", private=True, **where)
     facts = open_table(str(tmp_path / "pairs"), "train").facts()
