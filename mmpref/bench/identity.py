@@ -69,7 +69,12 @@ def refuse_other_identity(
         RunError: something has changed.
     """
     identity: dict[str, Any] = {"data": data}
+    pinned = run.pinned(_BEGAN)
     for name, look, where in (("model", _model, ref.model), ("adapter", _adapter, ref.adapter)):
+        if where and _was_folder(pinned.get(name)) and not Path(resolve_path(where)).exists():
+            # A name that is a folder's no more is not asked for on the Hub.
+            warn_unchecked(run.path, f"the {name} {where}", "it is not there")
+            continue
         try:
             found = look(ref)
         except ModelError as error:
@@ -77,7 +82,12 @@ def refuse_other_identity(
         else:
             identity[name] = found[0] if isinstance(found, tuple) else found
     identity["judge"] = annotator_commit(judge) if judge else None
-    _refuse_other(run, run.pinned(_BEGAN), identity)
+    _refuse_other(run, pinned, identity)
+
+
+def _was_folder(facts: Mapping[str, Any] | None) -> bool:
+    """Whether what a run pinned of a model (``files``) or an adapter (``weights``) was read from a folder."""
+    return bool(facts and (facts.get("files") or (facts.get("weights") and not facts.get("revision"))))
 
 
 def _refuse_other(run: Run, pinned: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

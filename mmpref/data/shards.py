@@ -6,6 +6,7 @@ file depends on nothing but its rows and the recipe, so any history of kills and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -167,9 +168,14 @@ class Blocks:
         return described
 
     def named_images(self) -> list[dict[str, str]]:
-        """Of each table, the images that the finished blocks were made of."""
+        """Of each table, the images that the finished blocks were made of. Another shard that merges meanwhile takes
+        them away: of those that are gone nothing is known here."""
         numbers = sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
-        return joined(self.describe(number).get("named", []) for number in numbers)
+        found = []
+        for number in numbers:
+            with contextlib.suppress(FileNotFoundError):
+                found.append(self.describe(number).get("named", []))
+        return joined(found)
 
     def tables(self, count: int, arrow_schema: pa.Schema, wanted: Sequence[bool] | None = None) -> Iterator[pa.Table]:
         """The rows of the first ``count`` blocks in columns of the schema; one that a block lacks is null there.

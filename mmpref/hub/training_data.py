@@ -3,7 +3,7 @@ and who sees that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,21 @@ from mmpref.log import logger
 
 def trained_on(manifest: Mapping[str, Any]) -> list[str]:
     """The Hub's datasets that a training read, each once."""
-    entries = [entry for entry in manifest.get("datasets", ()) if is_commit(entry.get("revision"))]
-    return list(dict.fromkeys(entry["id"] for entry in entries if is_hub_id(entry["id"])))
+    return _of_hub(manifest.get("datasets", ()))
+
+
+def _of_hub(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    at_commit = [entry["id"] for entry in entries if is_commit(entry.get("revision"))]
+    return list(dict.fromkeys(name for name in at_commit if is_hub_id(name)))
+
+
+def _read_by(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The facts of each table that a training or build read."""
+    source = manifest.get("source")
+    entries: Sequence[Mapping[str, Any]] = (
+        manifest.get("datasets", ()) if source is None else source.get("sources", [source])
+    )
+    return entries
 
 
 def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
@@ -31,8 +44,7 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     Args:
         endpoint: of the Hub.
     """
-    source = manifest.get("source")
-    read = manifest.get("datasets", ()) if source is None else source.get("sources", [source])
+    source, read = manifest.get("source"), _read_by(manifest)
     known: dict[str, dict[str, str]] = {}
     for entry in read:
         if is_commit(entry.get("revision")):
@@ -52,15 +64,18 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
 
 
 def warn_of_private(manifest: Mapping[str, Any], api: HfApi) -> None:
-    """Say which training data the card of a public model names that others cannot see."""
-    for name in trained_on(manifest):
+    """Say which data the card of a public model or dataset names that others cannot see."""
+    use, made = ("train on it", "model") if manifest.get("source") is None else ("read it", "dataset")
+    for name in _of_hub(_read_by(manifest)):
         try:
             api.dataset_info(name, token=False)
         except RepositoryNotFoundError:
             logger.warning(
                 "Warning: the card names the dataset %s, which is private or gone: others read its name, and cannot "
-                "train on it. Make it public, or the model private.",
+                "%s. Make it public, or the %s private.",
                 name,
+                use,
+                made,
             )
         except CALL_ERRORS:
             return

@@ -167,7 +167,10 @@ class ImageRoots:
         if not (match := _COCO.search(name)) or not (place := self._coco.get(int(match[1]))):
             return None
         root, path = place
-        return root.read(path)
+        try:
+            return root.read(path)
+        except _UNREADABLE as error:
+            raise ImageError(f"image path {brief(path)!r} cannot be read: {_reason(error)}.") from error
 
 
 _TOLD = "Warning: the image %r is found as %r in %s; it is not told again of others."

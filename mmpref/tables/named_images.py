@@ -45,7 +45,11 @@ class RecordingRoots(ImageRoots):
         return image
 
     def of_coco(self, name: str) -> ImageData | None:
-        image = super().of_coco(name)
+        try:
+            image = super().of_coco(name)
+        except ImageError:
+            self._keep(name, None)
+            raise
         if coco_id(name) is not None:
             self._keep(name, image)
         return image
@@ -110,11 +114,12 @@ def refuse_other_images(run: Path, before: Digests, now: Digests) -> None:
     """The same of images that were read already.
 
     Args:
-        now: has the names of ``before``.
+        now: has the names of ``before``; of one that it lacks nothing could be read.
 
     Raises:
         RunError: as `refuse_changed_images`.
     """
+    now = {name: now.get(name, "") for name in before}
     changed = [name for name, digest in before.items() if digest and now[name] not in ("", digest)]
     if changed:
         more = f", and {len(changed) - 1:,} more," if len(changed) > 1 else ""

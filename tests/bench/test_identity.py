@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -140,6 +141,29 @@ def test_a_finished_run_is_shown_where_the_hub_cannot_be_asked(
     (world / "run/run.json").unlink()
     with pytest.raises(HubError, match="away"):
         evaluate(_recipe(world), world / "run")
+
+
+def test_a_folder_that_is_gone_is_no_name_on_the_hub(
+    world: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(world)
+    for name in ("model", "adapter"):
+        (world / name).rename(world / "data" / name)
+    recipe = dataclasses.replace(_recipe(world), model="data/model", adapter="data/adapter")
+    first = evaluate(recipe, world / "run")
+    for name in ("model", "adapter"):
+        (world / "data" / name).rename(world / name)
+    asked = []
+
+    def somebody_elses(name: str, *_: Any) -> str:
+        asked.append(name)
+        return "0" * 40
+
+    monkeypatch.setattr("mmpref.vlm.revisions.commit_at", somebody_elses)
+    assert evaluate(recipe, world / "run")["results"] == first["results"]
+    assert not asked
+    for name in ("model", "adapter"):
+        assert f"whether the {name} data/{name} is still what" in caplog.text
 
 
 JUDGED_BY_ANOTHER = """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mmpref.data.blocks import BlockRunner
 from mmpref.data.builder import Builder, Context, Worker, as_worker
@@ -67,3 +70,21 @@ def test_a_plain_callable_is_a_worker(png: bytes) -> None:
     assert worker([example]) == [Pair(example, "No.", "recorded", None, 1, 0)]
     assert worker.notes() == {}
     worker.close()
+
+
+def test_blocks_that_another_shard_takes_away_meanwhile_name_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = Blocks(tmp_path / "state")
+    for number in range(3):
+        blocks.write(number, [Skip(str(number), "no-image")], named=[{f"{number}.png": "0" * 16}])
+    assert blocks.named_images() == [{f"{number}.png": "0" * 16 for number in range(3)}]
+    describe = blocks.describe
+
+    def merged_after_the_first(number: int) -> dict[str, Any]:
+        if number:
+            blocks.remove()
+        return describe(number)
+
+    monkeypatch.setattr(blocks, "describe", merged_after_the_first)
+    assert blocks.named_images() == [{"0.png": "0" * 16}]

@@ -201,6 +201,23 @@ def test_what_is_made_of_published_pairs_has_the_licence_that_was_stated_with_th
     assert "license_name: cc-by-4.0-and-mit\n" in cards["union"]
 
 
+def test_a_public_card_of_pairs_that_were_made_of_private_ones_is_warned_of(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folder, which was read, has a name on the Hub since it was published."""
+    where: dict[str, Any] = {"token": hub.token, "endpoint": hub.endpoint}
+    dataset_run(tmp_path / "pairs")
+    done = publish_run(tmp_path / "pairs", f"{hub.name}/bdhs", private=True, **where)
+    facts = open_table(str(tmp_path / "pairs"), "train").facts()
+    dataset_run(tmp_path / "mixed", source=facts, method="mix", model=None)
+    publish_run(tmp_path / "mixed", f"{hub.name}/closed", private=True, **where)
+    assert "private or gone" not in caplog.text
+    publish_run(tmp_path / "mixed", f"{hub.name}/open", **where)
+    assert done.repo_id in hub.hub.read("dataset", f"{hub.name}/open", "README.md").decode()
+    assert f"the card names the dataset {done.repo_id}, which is private or gone" in caplog.text
+    assert "Make it public, or the dataset private." in caplog.text
+
+
 def test_a_build_that_is_to_be_pushed_is_refused_before_any_work(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

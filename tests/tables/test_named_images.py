@@ -10,7 +10,8 @@ import pytest
 from mmpref.errors import ImageError, RunError
 from mmpref.tables.image_cells import find_images
 from mmpref.tables.image_roots import MAX_PATH
-from mmpref.tables.named_images import RecordingRoots, joined, refuse_changed_images
+from mmpref.tables.named_images import RecordingRoots, joined, refuse_changed_images, refuse_other_images
+from mmpref.types import ImageData
 
 COCO = "http://images.cocodataset.org/train2017/000000000139.jpg"
 
@@ -81,6 +82,25 @@ def test_another_root_before_the_first_is_noticed(root: Path, tmp_path: Path) ->
     (first / "c.png").write_bytes(b"another")
     with pytest.raises(RunError, match=r"The image \./data/c\.png has changed"):
         refuse_changed_images(tmp_path, [digests], [[first, root]])
+
+
+def test_a_coco_image_that_cannot_be_read_is_gone_whatever_lies_there(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    digests = recorded(root)
+
+    def refused(*_: object) -> ImageData:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("mmpref.tables.image_roots.read_under", refused)
+    recording = RecordingRoots([root])
+    with pytest.raises(ImageError, match="cannot be read: Permission denied"):
+        find_images([COCO], recording)
+    assert recording.take() == {COCO: ""}
+    refuse_changed_images(tmp_path, [{COCO: digests[COCO]}], [[root]])
+    assert f"whether the image {COCO} is still what" in caplog.text
+    refuse_other_images(tmp_path, {"c.png": digests["./data/c.png"]}, {})
+    assert "whether the image c.png is still what" in caplog.text
 
 
 def test_of_an_image_that_changed_under_the_run_the_first_content_counts() -> None:
