@@ -101,7 +101,7 @@ def test_the_names_of_options_are_of_keys_that_there_are() -> None:
         ),
         ("train", "lora.seed", "It is a key of train itself, not of lora: --set seed=VALUE"),
         ("train", "trainer.limit", "It is a key of train itself, not of trainer: --set limit=VALUE; or 'watch.limit'"),
-        ("train", "loss.lora", "It is a key of train itself, not of loss: --set lora=VALUE"),
+        ("train", "loss.lora", "It is a key of train itself, not of loss: --set lora.KEY=VALUE"),
         ("build-dataset", "builder.limit", "It is a key of build-dataset itself, not of builder: --set limit=VALUE"),
         ("evaluate", "xyzzy", "`mmpref list settings evaluate` names all."),
     ],
