@@ -113,6 +113,8 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], comm
         Empty where nothing is near.
     """
     by_key = {setting.key: setting.name for setting in known}
+    if "." in name and section + name in by_key:
+        return f"A part of a mapping stands inside of it: `{_nested(name)}`"
     # An option may stand for a setting that this section has with another method only.
     aliases = {
         alias: key for alias, key in aliases.items() if key in by_key or not (section and key.startswith(section))
@@ -130,6 +132,15 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], comm
         key = name if name in by_key else f"{name}.KEY"
         return _outside(key, [other for other in same if other != name], command, section)
     return _did_you_mean(same)
+
+
+def _nested(key: str) -> str:
+    """A dotted key as a recipe file has it, such as ``lora: {r: VALUE}``."""
+    *blocks, last = key.split(".")
+    inner = f"{last}: VALUE"
+    for block in reversed(blocks):
+        inner = f"{block}: {{{inner}}}"
+    return inner
 
 
 def _outside(key: str, others: Sequence[str], command: str, section: str) -> str:

@@ -112,6 +112,15 @@ def test_a_key_is_looked_for_in_every_section(command: str, key: str, says: str)
     assert raised.value.hint == says
 
 
+def test_a_dotted_key_in_a_file_is_told_as_the_mapping_that_it_means(tmp_path: Path) -> None:
+    """Messages name keys with dots, and a file has none."""
+    path = tmp_path / "my.yaml"
+    path.write_text("train: {lora.r: 8}\n")
+    with pytest.raises(UsageError) as raised:
+        recipe(str(path), "train")
+    assert raised.value.hint == "A part of a mapping stands inside of it: `lora: {r: VALUE}`"
+
+
 @pytest.mark.parametrize(
     ("command", "part", "says"),
     [
