@@ -113,6 +113,8 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], comm
         Empty where nothing is near.
     """
     by_key = {setting.key: setting.name for setting in known}
+    if "." in name and section + name in by_key:
+        return f"A part of a mapping stands inside of it: `{_nested(name)}`"
     # An option may stand for a setting that this section has with another method only.
     aliases = {
         alias: key for alias, key in aliases.items() if key in by_key or not (section and key.startswith(section))
@@ -127,14 +129,24 @@ def advice(name: str, known: Iterable[Setting], aliases: Mapping[str, str], comm
     named = [*by_key.items(), *_blocks(by_key), *((key, alias) for alias, key in aliases.items())]
     same = same or _nearest(name, named, section)
     if section and name in same:
-        return _outside(name, [key for key in same if key != name], command, section)
+        key = name if name in by_key else f"{name}.KEY"
+        return _outside(key, [other for other in same if other != name], command, section)
     return _did_you_mean(same)
 
 
-def _outside(name: str, others: Sequence[str], command: str, section: str) -> str:
-    """Of a key that was looked for in a section, and stands in none."""
+def _nested(key: str) -> str:
+    """A dotted key as a recipe file has it, such as ``lora: {r: VALUE}``."""
+    *blocks, last = key.split(".")
+    inner = f"{last}: VALUE"
+    for block in reversed(blocks):
+        inner = f"{block}: {{{inner}}}"
+    return inner
+
+
+def _outside(key: str, others: Sequence[str], command: str, section: str) -> str:
+    """Of a key that was looked for in a section, and stands in none; of a mapping, a key in it."""
     further = f"; or {' or '.join(map(repr, others))}" if others else ""
-    return f"It is a key of {command} itself, not of {section.rstrip('.')}: --set {name}=VALUE{further}"
+    return f"It is a key of {command} itself, not of {section.rstrip('.')}: --set {key}=VALUE{further}"
 
 
 def _blocks(keys: Iterable[str]) -> list[tuple[str, str]]:

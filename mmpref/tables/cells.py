@@ -185,7 +185,8 @@ def columns_of(row: Mapping[str, Any]) -> str:
 
 
 def _told(row: NamedRow, column: str) -> str:
-    read_as = [name for name, own in row.own.items() if own == column and name != "_".join(own.lower().split())]
+    as_it_is = (column, "_".join(column.lower().split()))
+    read_as = [name for name, own in row.own.items() if own == column and name not in as_it_is]
     return brief(column, 60) + (f" (called {' and '.join(read_as)})" if read_as else "")
 
 

@@ -101,7 +101,7 @@ def test_the_names_of_options_are_of_keys_that_there_are() -> None:
         ),
         ("train", "lora.seed", "It is a key of train itself, not of lora: --set seed=VALUE"),
         ("train", "trainer.limit", "It is a key of train itself, not of trainer: --set limit=VALUE; or 'watch.limit'"),
-        ("train", "loss.lora", "It is a key of train itself, not of loss: --set lora=VALUE"),
+        ("train", "loss.lora", "It is a key of train itself, not of loss: --set lora.KEY=VALUE"),
         ("build-dataset", "builder.limit", "It is a key of build-dataset itself, not of builder: --set limit=VALUE"),
         ("evaluate", "xyzzy", "`mmpref list settings evaluate` names all."),
     ],
@@ -110,6 +110,15 @@ def test_a_key_is_looked_for_in_every_section(command: str, key: str, says: str)
     with pytest.raises(UsageError) as raised:
         recipe("testbed", command, set={key: 1})
     assert raised.value.hint == says
+
+
+def test_a_dotted_key_in_a_file_is_told_as_the_mapping_that_it_means(tmp_path: Path) -> None:
+    """Messages name keys with dots, and a file has none."""
+    path = tmp_path / "my.yaml"
+    path.write_text("train: {lora.r: 8}\n")
+    with pytest.raises(UsageError) as raised:
+        recipe(str(path), "train")
+    assert raised.value.hint == "A part of a mapping stands inside of it: `lora: {r: VALUE}`"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_messages_show_columns_as_their_owner_wrote_them() -> None:
     assert columns_of(row) == "Datei (called image and id), Question, Titel (called answer), caption"
     assert [own_name(row, part) for part in ("image", "answer", "prompt")] == ["Datei", "Titel", "prompt"]
     assert columns_of(unfolded({"Image Path": "a.png", "Question": "What?"})) == "Image Path, Question"
+    assert columns_of(unfolded({"Image": "a.png", "Mein Text": "A dog."})) == "Image, Mein Text", "not read at all"
 
 
 def test_two_parts_may_be_one_column() -> None:
