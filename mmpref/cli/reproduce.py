@@ -151,7 +151,8 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def _keeping(root: Path, step: str) -> Iterator[None]:
-    """Where the run of a step is stale, tell what to delete so that all before it stays.
+    """Where the run of a step is stale, tell what to copy so that both stay, and what to delete so that all before it
+    stays.
 
     Raises:
         StaleRunError: the same error.
@@ -159,11 +160,16 @@ def _keeping(root: Path, step: str) -> Iterator[None]:
     try:
         yield
     except StaleRunError as error:
+        there = {one: str(root / one) for one in STEPS if (root / one / STATE).is_dir()}
+        before = [path for one, path in there.items() if STEPS.index(one) < STEPS.index(step)]
         # What was made of that run would be refused next.
-        old = [str(root / one) for one in STEPS[STEPS.index(step) :] if (root / one / STATE).is_dir()]
-        if error.run == root / step:
+        old = [path for one, path in there.items() if path not in before]
+        if error.run == root / step and old:
+            other = f"{root}-2"
+            copy = f"{shlex.join(['mkdir', other])} && {shlex.join(['cp', '-r', *before, other])}"
+            begun = f" that begins with what stays (`{copy}`, then --output {shlex.quote(other)})" if before else ""
             remove = shlex.join(["rm", "-r", *old])
-            error.hint = f"Choose another --output, or delete it, with what was made of it, first: `{remove}`"
+            error.hint = f"Choose another --output{begun}, or delete it, with what was made of it, first: `{remove}`"
         raise
 
 

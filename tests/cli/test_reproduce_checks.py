@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,14 @@ def test_a_step_of_another_recipe_is_told_with_what_to_delete_so_that_those_befo
         error = done(*more, learning_rate=1e-5).exception
         assert isinstance(error, StaleRunError)
         assert "train belongs to another recipe (trainer.learning_rate: 1e-06 there, 1e-05 now)" in str(error)
-    for folder in shlex.split(error.hint.split("`")[1].removeprefix("rm -r ")):
+    _, copy_there, and_then, remove, _ = error.hint.split("`")
+    subprocess.run(copy_there, shell=True, check=True)
+    assert sorted(path.name for path in Path(f"{output}-2").iterdir()) == ["build-dataset"]
+    assert f"--output {shlex.quote(f'{output}-2')})" in and_then
+    built_there = (Path(f"{output}-2") / "build-dataset/run.json").stat().st_mtime_ns
+    assert done("--output", f"{output}-2", learning_rate=1e-5).exit_code == 0
+    assert (Path(f"{output}-2") / "build-dataset/run.json").stat().st_mtime_ns == built_there
+    for folder in shlex.split(remove.removeprefix("rm -r ")):
         shutil.rmtree(folder)
     assert sorted(path.name for path in output.iterdir()) == ["build-dataset", "report.html"]
     again = done(learning_rate=1e-5)
