@@ -14,7 +14,7 @@ from typing import Any
 from mmpref.align.recipe import TrainRecipe
 from mmpref.api import trainer_checks
 from mmpref.api.planned import PlannedRun
-from mmpref.api.settings import advised
+from mmpref.api.settings import advised, option_of
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
@@ -334,7 +334,7 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         if one.kind == "embedder":
             if unknown and _is_cached(model, revision, "modules.json"):  # not every embedder has the other
                 return
-            hint = f"Name another, or a folder: --set {one.key}=NAME" + (f". {WITHOUT_NETWORK}" if unknown else "")
+            hint = f"{option_of(one.key)}=NAME-OR-FOLDER names another." + (f" {WITHOUT_NETWORK}" if unknown else "")
             raise ModelError(error.message, f"{path_hint(name, '')} {hint}".strip()) from error
         if one.kind == "annotator":
             from mmpref.judges.plugins import JUDGES
