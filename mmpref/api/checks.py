@@ -19,7 +19,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.hub_ids import refuse_page
-from mmpref.local_paths import is_path, path_hint
+from mmpref.local_paths import check_hint, is_path, path_hint
 from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
 from mmpref.registry import resolve_path, suggest
@@ -159,7 +159,7 @@ def _is_remote(one: Named, split: str | None) -> bool:
     if one.kind == "path":
         for value in one.values:
             if not Path(resolve_path(value)).expanduser().exists():
-                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", path_hint(value))
+                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", check_hint(value))
         return False
     return True in [_is_remote_model(one, value) for value in one.values]
 
@@ -214,7 +214,7 @@ def refuse_no_model(name: str, what: str = "model") -> bool:
     if Path(resolve_path(name)).exists():
         return False
     if is_path(name):
-        hint = path_hint(name, "Check the path, or name a model of the Hub.")
+        hint = check_hint(name, "Check the path, or name a model of the Hub.")
         raise ModelError(f"Cannot load the {what} {name}: there is no such folder.", hint)
     return True
 
