@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmpref.errors import InputError
 from mmpref.hub_ids import hub_page
-from mmpref.local_paths import is_data_file, is_path, check_hint
+from mmpref.local_paths import check_hint, is_data_file, is_path
 from mmpref.registry import resolve_path, suggest
 from mmpref.tables.in_memory import MEMORY, open_memory
 from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table
