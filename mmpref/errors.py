@@ -14,6 +14,15 @@ def brief(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
+def shortened(text: str, limit: int) -> str:
+    """The text, ended before the word that does not fit into ``limit`` characters, so that no address in it is cut; a
+    word that is most of the text itself is."""
+    if len(text) <= limit:
+        return text
+    whole = text[: limit + 1].rpartition(" ")[0]
+    return f"{whole if len(whole) > limit // 2 else text[:limit]} ..."
+
+
 def row_at(number: int) -> str:
     """How messages name a row of a table: by its index, as ids and the ``datasets`` library count, and so that it is
     not taken for a line of a file."""

@@ -46,9 +46,21 @@ def near_path(name: str) -> str:
     return str(near) if corrected else ""
 
 
-def path_hint(name: str, otherwise: str = "Check the path.") -> str:
-    """What to do where a path names nothing."""
+def path_hint(name: str, otherwise: str = "") -> str:
+    """What to do where a path names nothing.
+
+    Args:
+        otherwise: what to say where nothing is near it.
+    """
     return f"Did you mean {near!r}?" if (near := near_path(name)) else otherwise
+
+
+def check_hint(name: str, what: str = "Check the path.") -> str:
+    """The same of what can only be a path, with the folder that a relative one was looked for in."""
+    if not name.startswith("pkg:") and not Path(name).expanduser().is_absolute():
+        with contextlib.suppress(OSError):  # that folder may be gone
+            what += f" It was looked for from {Path.cwd()}, the folder that paths in recipe files count from too."
+    return path_hint(name, what)
 
 
 def _entries(folder: Path) -> list[str]:

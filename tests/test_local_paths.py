@@ -56,6 +56,24 @@ def test_a_dataset_that_is_not_there(name: str) -> None:
     assert str(refused.value) == f"There is no file or folder {name}. Did you mean {near!r}?"
 
 
+def test_a_relative_path_is_told_with_the_folder_that_it_counts_from(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = here / "runs/build"
+    monkeypatch.chdir(below)
+    looked = f" It was looked for from {below}, the folder that paths in recipe files count from too."
+    (here / "my.yaml").write_text("build-dataset: {source: mine.jsonl}\n")
+    with pytest.raises(InputError) as refused:
+        refuse_absent(build_recipe(recipe="../../my.yaml", model="pkg:mmpref.testbed/model"))
+    assert str(refused.value) == f"There is no file or folder mine.jsonl. Check the path.{looked}"
+    with pytest.raises(ModelError) as model:
+        refuse_absent(build_recipe(model="./nowhere", source="testbed"))
+    assert str(model.value).endswith(f"Check the path, or name a model of the Hub.{looked}")
+    with pytest.raises(InputError) as absolute:
+        open_table("/nowhere/mine.jsonl")
+    assert str(absolute.value) == "There is no file or folder /nowhere/mine.jsonl. Check the path."
+
+
 def test_models_adapters_and_embedders_that_are_not_there() -> None:
     said = {
         "model": lambda: build_recipe(model="./models/vml", source="testbed"),

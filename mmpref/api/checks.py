@@ -14,12 +14,12 @@ from typing import Any
 from mmpref.align.recipe import TrainRecipe
 from mmpref.api import trainer_checks
 from mmpref.api.planned import PlannedRun
-from mmpref.api.settings import advised
+from mmpref.api.settings import advised, option_of
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.hub_ids import refuse_page
-from mmpref.local_paths import is_path, path_hint
+from mmpref.local_paths import check_hint, is_path, path_hint
 from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
 from mmpref.registry import resolve_path, suggest
@@ -159,7 +159,7 @@ def _is_remote(one: Named, split: str | None) -> bool:
     if one.kind == "path":
         for value in one.values:
             if not Path(resolve_path(value)).expanduser().exists():
-                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", path_hint(value))
+                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", check_hint(value))
         return False
     return True in [_is_remote_model(one, value) for value in one.values]
 
@@ -214,7 +214,7 @@ def refuse_no_model(name: str, what: str = "model") -> bool:
     if Path(resolve_path(name)).exists():
         return False
     if is_path(name):
-        hint = path_hint(name, "Check the path, or name a model of the Hub.")
+        hint = check_hint(name, "Check the path, or name a model of the Hub.")
         raise ModelError(f"Cannot load the {what} {name}: there is no such folder.", hint)
     return True
 
@@ -334,7 +334,7 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         if one.kind == "embedder":
             if unknown and _is_cached(model, revision, "modules.json"):  # not every embedder has the other
                 return
-            hint = f"Name another, or a folder: --set {one.key}=NAME" + (f". {WITHOUT_NETWORK}" if unknown else "")
+            hint = f"{option_of(one.key)}=NAME-OR-FOLDER names another." + (f" {WITHOUT_NETWORK}" if unknown else "")
             raise ModelError(error.message, f"{path_hint(name, '')} {hint}".strip()) from error
         if one.kind == "annotator":
             from mmpref.judges.plugins import JUDGES

@@ -31,24 +31,30 @@ def check_rows(recipe: Any, made: Collection[str] = ()) -> None:
         UsageError: a column's name that is no part of a row, or that nothing reads.
         InputError: a column that a table has not, rows that cannot be read, or no image that any of them names.
     """
+    from mmpref.align.method import METHODS
     from mmpref.data.builder import BUILDERS
     from mmpref.data.sources import reading, shaped_rows
     from mmpref.tables.columns import own_columns
     from mmpref.tables.image_lookup import look_for_images
 
     reader, skip = None, 0
+    needs: tuple[str, ...] = ("chosen",)
     if isinstance(recipe, BuildRecipe):
         builder = BUILDERS.get(recipe.method)
         settings = build(builder.config(), recipe.builder, f"builder {recipe.method}")
         reader, skip = builder.reads(settings, recipe.seed), recipe.skip or 0
-    elif not isinstance(recipe, TrainRecipe):
+        needs = ("chosen", "rejected") if builder.needs_pairs else needs
+    elif isinstance(recipe, TrainRecipe):
+        method = METHODS.get(recipe.method)
+        needs = method.needs(build(method.settings, recipe.loss, "loss"))
+    else:
         return
 
     def usable(raw: Row) -> Iterator[Mapping[str, Any]]:
         return (row for row in shaped_rows(reader, raw) if not isinstance(row, Unusable))
 
     for table in own_columns([*_tables(recipe, made)], recipe.columns, recipe.default_prompt, reading(reader)):
-        look_for_images(table, recipe.image_root, recipe.limit, skip=skip, rows_of=usable)
+        look_for_images(table, recipe.image_root, recipe.limit, needs=needs, skip=skip, rows_of=usable)
 
 
 def _tables(recipe: BuildRecipe | TrainRecipe, made: Collection[str]) -> Iterator[Table]:

@@ -58,6 +58,12 @@ OTHER_NAMES: dict[str, dict[str, str]] = {
 """What options of other commands are here, where ``--set`` alone gives them."""
 
 
+def option_of(key: str) -> str:
+    """What gives a setting on the command line: its option, or else ``--set`` with its dotted key."""
+    options = {of: name for names in NAMES.values() for name, of in names.items()}
+    return f"--{options[key].replace('_', '-')}" if key in options else f"--set {key}"
+
+
 def settings(command: str, part: str | None = None) -> list[Setting]:
     """Every key that ``--set`` takes.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.images import decode
-from mmpref.local_paths import path_hint
+from mmpref.local_paths import check_hint
 from mmpref.registry import resolve_path
 from mmpref.tables.cells import (
     IMAGES,
@@ -200,7 +200,7 @@ def _roots_at(folder: str | None, roots: tuple[Path, ...]) -> ImageRoots:
     path = Path(resolve_path(folder)).expanduser()
     if not path.exists():
         raise InputError(
-            f"There is no folder of images {folder}.", path_hint(folder, "Check the benchmark's setting images.")
+            f"There is no folder of images {folder}.", check_hint(folder, "Check the benchmark's setting images.")
         )
     return ImageRoots([path])
 

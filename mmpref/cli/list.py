@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.api.settings import option_of
 from mmpref.cli import list_settings
 from mmpref.cli.format import print_fitting, print_table, print_text
 from mmpref.errors import UsageError
+from mmpref.recipes.names import keys_of
 
 if TYPE_CHECKING:
     from mmpref.registry import Registry
@@ -43,6 +45,11 @@ def _needed_settings(settings: Callable[[], Any]) -> list[str]:
     return []
 
 
+def _embedders(section: str, settings: type[Any]) -> list[str]:
+    """The embedders that settings name where nobody says another: no run can do without."""
+    return [f"an embedder ({option_of(f'{section}.{key}')})" for key in keys_of(settings, "embedder")]
+
+
 def _methods() -> Rows:
     """Training methods, and what a recipe that says nothing takes."""
     from mmpref.align.method import METHODS
@@ -54,7 +61,8 @@ def _methods() -> Rows:
         ]
         second = ["a second rejected answer (rejected_policy)"] * method.needs_second
         context = ["answers that continue a context"] * method.needs_context
-        return [*answers, *second, *context, *["--annotator"] * method.needs_annotator]
+        annotator = ["--annotator"] * method.needs_annotator
+        return [*answers, *second, *context, *annotator, *_embedders("loss", method.settings)]
 
     rows = _entries(METHODS, needs, lambda name: [METHODS.module(name).__name__])
     return [{**row, "defaults": METHODS.get(row["name"]).defaults} for row in rows]
@@ -68,7 +76,7 @@ def _datasets() -> Rows:
         builder = BUILDERS.get(name)
         asks = builder.needs_annotator and builder.default_annotator is None
         pairs = ["--source with pairs" if builder.needs_pairs else "--source"] * (builder.origin is None)
-        settings = _needed_settings(builder.config())
+        settings = [*_needed_settings(builder.config()), *_embedders("builder", builder.config())]
         return [*["--model"] * builder.uses_model, *pairs, *["--annotator"] * asks, *settings]
 
     def where(name: str) -> list[str]:

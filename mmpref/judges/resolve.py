@@ -19,7 +19,7 @@ from mmpref.judges.local import LocalChat
 from mmpref.judges.plugins import JUDGES, annotator_plugin
 from mmpref.judges.replay import ReplayChat
 from mmpref.judges.reply_cache import CachedChat
-from mmpref.local_paths import path_hint
+from mmpref.local_paths import check_hint
 from mmpref.reasoning import markers
 from mmpref.registry import suggest
 
@@ -104,7 +104,7 @@ def refuse_nobody(spec: str) -> str | None:
         return None
     if spec.endswith(".jsonl"):
         if not Path(spec).is_file():
-            raise InputError(f"There is no file {spec} of judgements.", path_hint(spec))
+            raise InputError(f"There is no file {spec} of judgements.", check_hint(spec))
         return None
     return spec
 

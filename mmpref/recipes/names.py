@@ -53,6 +53,19 @@ def named_of(settings: Any, kind: Kind) -> list[str]:
     return [value for one in named(settings) if one.kind == kind for value in one.values]
 
 
+def keys_of(settings: type[Any], kind: Kind, prefix: str = "") -> list[str]:
+    """The keys, dotted, of a (nested) dataclass of settings that name something of a kind where nobody says another;
+    unlike `named`, also of one that cannot be made without values."""
+    keys = []
+    for field in dataclasses.fields(settings):
+        key, nested = prefix + field.name, field.default_factory
+        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
+            keys += keys_of(nested, kind, f"{key}.")
+        elif _kind(field, field.default) == kind and field.default:
+            keys.append(key)
+    return keys
+
+
 def renamed(settings: T, kind: Kind, name: Callable[[str], str]) -> T:
     """A (nested) dataclass of settings with other names for what it names of a kind."""
     assert dataclasses.is_dataclass(settings)

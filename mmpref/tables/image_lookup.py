@@ -89,24 +89,27 @@ def look_for_images(
     image_root: Sequence[str],
     limit: int | None,
     *,
+    needs: Sequence[str] = ("chosen",),
     skip: int = 0,
     rows_of: Callable[[Row], Iterable[Mapping[str, Any]]] = lambda raw: (raw,),
 ) -> None:
-    """Look for the images of a table's first rows.
+    """Look for the images of a table's first rows, and for the columns that it needs: what rows lack is told first.
 
     Args:
         image_root: folders and archives of the images; by default the table's own.
+        needs: answers that some row must have a column of, as `TableReader` has them.
         skip: rows that are passed over first.
         rows_of: makes rows of known shapes of one as it was published.
 
     Raises:
-        InputError: none of them is found.
+        InputError: none of the rows has the columns, or none of the images is found.
     """
-    reader, places = TableReader(table), image_root or table.images
+    reader, places = TableReader(table, needs), image_root or table.images
     lookup = ImageLookup(reader.where, ImageRoots(places), places)
     for number, raw in enumerate(islice(table, skip, None if limit is None else skip + limit), skip):
         for row in rows_of(raw):
-            lookup.see(reader.read_again(row, number).images, number)
-        if lookup.is_done:
+            lookup.see(reader.read(row, number).images, number)
+        if lookup.is_done and reader.has_columns:
             break
+    reader.end()
     lookup.end()

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from mmpref.errors import ImageError, InputError, brief, reason_of
 from mmpref.images import read_under
-from mmpref.local_paths import path_hint
+from mmpref.local_paths import check_hint
 from mmpref.log import logger
 from mmpref.types import ImageData
 
@@ -238,7 +238,7 @@ def _open(path: Path) -> _Root:
     # The Hub's cache links names to files without a suffix.
     if path.suffix.lower() == ".zip" and path.is_file():
         return _Archive(path)
-    hint = path_hint(str(path), "Check --image-root.")
+    hint = check_hint(str(path), "Check --image-root.")
     raise InputError(f"The image root {path} is not a folder or a .zip file.", hint)
 
 

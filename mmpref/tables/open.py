@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmpref.errors import InputError
 from mmpref.hub_ids import hub_page
-from mmpref.local_paths import is_data_file, is_path, path_hint
+from mmpref.local_paths import check_hint, is_data_file, is_path
 from mmpref.registry import resolve_path, suggest
 from mmpref.tables.in_memory import MEMORY, open_memory
 from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table
@@ -122,7 +122,7 @@ def with_split(name: str, split: str) -> tuple[str, str]:
 def _refuse_no_path(spec: str, path: Path) -> None:
     """Refuse what can only be a path, where nothing is there."""
     if is_data_file(path.name) or is_path(spec):
-        raise InputError(f"There is no file or folder {spec}.", path_hint(spec))
+        raise InputError(f"There is no file or folder {spec}.", check_hint(spec))
 
 
 def refuse_split(spec: str, split: str) -> None:

@@ -123,6 +123,11 @@ class TableReader:
         self._rows, self._any_has_them = 0, False
         self._first: tuple[Mapping[str, Any], int] = ({}, 0)
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether some row that was read has them all."""
+        return self._any_has_them
+
     def read(self, row: Mapping[str, Any], number: int) -> PreferenceRow:
         """The next row, whose number in the table this is.
 

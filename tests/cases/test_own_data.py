@@ -138,4 +138,6 @@ def test_training_on_ones_own_pairs(photos: Path, tmp_path: Path) -> None:
     named = ("--columns", "prompt=q,chosen=good,rejected=bad")
     train = ("train", "--model", MODEL, "--dataset", table, *named, *SMALL, "--output", tmp_path / "run")
     assert "None of the 4 images" in refused(*train)
+    one_answer = ("train", "--model", MODEL, "--dataset", table, "--columns", "prompt=q,chosen=good")
+    assert "lacks rejected; " in refused(*one_answer)
     assert done(*train, "--image-root", photos)["counts"] == {"rows": 4, "skipped": {}}

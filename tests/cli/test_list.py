@@ -39,7 +39,12 @@ def test_needs_are_the_options_that_a_command_wants() -> None:
         rows = json.loads(CliRunner().invoke(list_command, [what, "--json"]).output)
         return {row["name"]: row["needs"] for row in rows}
 
-    assert needs("datasets")["corrupt"] == ["--source", "--annotator"]
+    embedder = "an embedder (--similarity-model)"
+    assert needs("datasets")["corrupt"] == ["--source", "--annotator", embedder]
+    assert needs("datasets")["same-kind"] == ["--model", "--source", embedder]
+    assert needs("datasets")["mismatched"] == ["--source"]
+    assert needs("datasets")["chair-rank"][-1] == embedder, "a method with another setting that has no default, too"
+    assert needs("methods")["online-bdhs"][-1] == "an embedder (--set loss.bdhs.similarity_model)"
     assert needs("methods")["avg-dpo"][-1] == "a second rejected answer (rejected_policy)"
     assert needs("methods")["rloo"] == ["--set loss.reward=RUN"]
     assert needs("benchmarks")["mmhal"] == ["--judge"]

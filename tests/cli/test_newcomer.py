@@ -170,7 +170,7 @@ def test_an_embedder_that_the_hub_lacks_is_told_with_its_setting(hub_env: dict[s
     done = mmpref(*command, cwd=tmp_path, env=hub_env)
     assert done.returncode == 1
     assert "Cannot load the similarity model nobody/nothing: 404" in done.stderr
-    assert "Name another, or a folder: --set builder.similarity_model=NAME" in done.stderr
+    assert " --similarity-model=NAME-OR-FOLDER names another." in done.stderr
 
 
 @pytest.mark.long

@@ -168,3 +168,19 @@ def test_what_is_not_a_path_is_not_looked_for() -> None:
     look_for_images(table({"image": "https://example.org/a.png", "caption": "A dog."}), [], None)
     with pytest.raises(InputError, match="found anywhere: no --image-root was given"):
         look_for_images(table({"image": "a.png", "caption": "A dog."}), [], None)
+
+
+def test_what_rows_lack_is_told_before_images_are_missing() -> None:
+    rows = [{"image": "a.png", "question": "What?", "answer": "A dog."}] * 3
+    with pytest.raises(InputError, match=r"row 0 \(counted from 0\) lacks rejected") as told:
+        look_for_images(table(*rows), [], None, needs=("chosen", "rejected"))
+    assert "`mmpref build-dataset --source` makes pairs" in told.value.hint
+    whole = [{**row, "rejected": "A cat."} for row in rows]
+    with pytest.raises(InputError, match="None of the 4 images"):
+        look_for_images(table(rows[0], *whole), [], None, needs=("chosen", "rejected"))
+
+
+def test_what_rows_lack_is_told_of_tables_that_hold_their_images() -> None:
+    rows = [{"image": {"bytes": b"..."}, "question": "What?", "answer": "A dog."}] * (EMBEDDED + 1)
+    with pytest.raises(InputError, match="lacks rejected"):
+        look_for_images(table(*rows), [], None, needs=("chosen", "rejected"))
