@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 
@@ -73,6 +73,18 @@ class UsageError(MmprefError):
 
 class InputError(MmprefError):
     """A file, row, column or image that the user gave cannot be used."""
+
+
+class AbsentColumnError(InputError):
+    """Columns that a user names are in no row of a table.
+
+    Args:
+        absent: these columns, as the user calls them.
+    """
+
+    def __init__(self, message: str, hint: str = "", absent: Collection[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.absent = absent
 
 
 class ImageError(InputError):

@@ -54,12 +54,33 @@ def value_of(row: Mapping[str, Any], column: str, where: str) -> Any:
         InputError: there is no such column, or it is empty.
     """
     if is_empty(row.get(column)):
-        alike = next((name for name in row if str(name).lower() == column.lower()), "COLUMN")
-        hint = "" if column in row else f"If it has another name there, say so: --columns {column}={alike}"
+        hint = "" if column in row else f"If it has another name there, say so: --columns {_named(row, column)}"
         raise InputError(
             f"{where} has no value in column {own_name(row, column)!r}; its columns are {columns_of(row)}.", hint
         )
     return row[column]
+
+
+def _named(row: Mapping[str, Any], column: str) -> str:
+    """What ``--columns`` may say of a column that is not there."""
+    return f"{column}={next((name for name in row if str(name).lower() == column.lower()), 'COLUMN')}"
+
+
+def require_columns(row: Mapping[str, Any], where: str, *columns: str) -> None:
+    """Tell all columns at once that a row lacks. One alone is told by whoever reads it (`value_of`).
+
+    Args:
+        columns: that a benchmark needs, as `column_of` gives them; ``image`` is any that holds images.
+
+    Raises:
+        InputError: several are not there.
+    """
+    absent = [name for name in columns if name not in row and not (name == "image" and image_cells(row))]
+    if len(absent) > 1:
+        raise InputError(
+            f"{where} has no columns {', '.join(map(repr, absent))}; its columns are {columns_of(row)}.",
+            f"If they have other names there, say so: --columns {','.join(_named(row, name) for name in absent)}",
+        )
 
 
 def text_cell(row: Mapping[str, Any], column: str, where: str) -> str:

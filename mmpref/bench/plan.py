@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +13,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.bench.repeats import remarks_on_repeats
-from mmpref.errors import HubError, InputError, MmprefError, UsageError, is_out_of_memory, reason_of, row_at
+from mmpref.errors import (
+    AbsentColumnError,
+    HubError,
+    InputError,
+    MmprefError,
+    UsageError,
+    is_out_of_memory,
+    reason_of,
+    row_at,
+)
 from mmpref.log import errors_only, warn
 from mmpref.recipes import schema as recipes
 from mmpref.registry import resolve_path
@@ -138,13 +151,31 @@ def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, An
     Raises:
         UsageError, InputError: as `load_plan`, or a column that none of them reads.
     """
-    plans = [load_plan(name, label, settings[name], limit) for name, label in labels.items()]
+    several = sum(bool(settings[name].get("columns")) for name in labels) > 1
+    plans = []
+    for name, label in labels.items():
+        try:
+            plans.append(load_plan(name, label, settings[name], limit))
+        except AbsentColumnError as error:
+            if several:
+                error.hint = f"{error.hint} {_own_columns_hint(name, settings[name]['columns'], error)}".strip()
+            raise
     named = [plan for plan in plans if getattr(plan.settings, "columns", None)]
     columns = {part: column for plan in named for part, column in plan.settings.columns.items()}
     for part in columns:
         having = [plan for plan in named if part in plan.settings.columns]
         refuse_unread([{*plan.unread} for plan in having], {part: columns[part]}, _names_of(having))
     return plans
+
+
+def _own_columns_hint(name: str, columns: Mapping[str, str], error: AbsentColumnError) -> str:
+    """The option that gives a benchmark those of the named columns that its data have."""
+    there = {part: column for part, column in columns.items() if column not in error.absent}
+    written = yaml.safe_dump(
+        there, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
+    ).strip()
+    option = shlex.quote(f"benchmark.{name}.columns={written}")
+    return f"--columns holds for all benchmarks on your own data; for {name} alone, in its place: --set {option}"
 
 
 def _names_of(plans: Sequence[Plan]) -> str:

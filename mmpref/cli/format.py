@@ -12,7 +12,7 @@ import click
 
 from mmpref.log import counted, unsaid
 from mmpref.run.results import ALL
-from mmpref.run.results_text import decimals, interval_text
+from mmpref.run.results_text import COUNTS_DIFFER, decimals, interval_text
 from mmpref.run.sample_sizes import PAIRED, intervals_over
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
                 )
     if results.differences:
         if any(" / " in str(cell) for row in rows for cell in row[1:]):
-            print_text("Counts that differ are written base / adapter.")
+            print_text(COUNTS_DIFFER)
         claims = sum(difference.p_holm is not None for difference in results.differences)
         print_text(legend(claims, has_p="p" in columns))
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+COUNTS_DIFFER = "Counts that differ are written base / adapter."
 NoWorse = Literal["no worse", "worse", "cannot tell"]
 MOST_LOST = 0.1
 """Share of the pairs of two models up to which those that have no score of one of them leave a fair test of the

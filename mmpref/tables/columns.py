@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from mmpref.errors import InputError, MmprefError, UsageError
+from mmpref.errors import AbsentColumnError, MmprefError, UsageError
 from mmpref.registry import did_you_mean, suggest
 from mmpref.tables.cells import NamedRow, columns_of, is_empty
 from mmpref.tables.messages import CHOSEN, QUESTIONS, WHOLE, known_name, unfolded
@@ -31,7 +31,7 @@ def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, t
 
     Raises:
         UsageError: a name that is no part.
-        InputError: a column that none of the first rows has.
+        AbsentColumnError: a column that none of the first rows has.
     """
     for part in columns:
         if parts and part not in parts:
@@ -82,10 +82,11 @@ def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
         return  # whoever reads it says that there are no rows
     part, column = next((part, column) for part, column in columns.items() if column in absent)
     swapped = column in PARTS and part not in PARTS
-    raise InputError(
+    raise AbsentColumnError(
         f"{table.spec} ({table.split}) has no column {column!r}, which --columns {part}={column} names; its columns "
         f"are {columns_of(first)}.",
         (_as_column(table, part, column) if swapped else "") or did_you_mean(column, map(str, first)),
+        absent,
     )
 
 

@@ -85,7 +85,7 @@ def test_the_hub_columns_of_pope(tmp_path: Path) -> None:
 
 
 def test_rows_of_another_benchmark_are_refused_by_row_and_column(tmp_path: Path) -> None:
-    (tmp_path / "test.jsonl").write_text(json.dumps({"question": "Is it?"}) + "\n")
+    (tmp_path / "test.jsonl").write_text(json.dumps({"image": "a.png", "question": "Is it?"}) + "\n")
     recipe = EvaluateRecipe(MODEL, ("pope",), benchmark={"pope": {"data": str(tmp_path / "test.jsonl")}})
     with pytest.raises(InputError, match=r"row 0 .* no value in column 'answer'; .* say so: --columns answer=COLUMN"):
         evaluate(recipe, tmp_path / "out")

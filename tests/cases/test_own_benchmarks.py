@@ -191,3 +191,31 @@ def test_cocos_captions_in_the_place_of_its_objects(photos: Path, tmp_path: Path
     assert "holds a caption, and this benchmark needs the names of the objects" in said
     assert "instances_....json" in said
     assert "COLUMN" not in said
+
+
+def test_all_missing_columns_of_a_benchmark_are_told_at_once(tmp_path: Path) -> None:
+    labels = write_csv(tmp_path / "labels.csv", {"file": NAMES, "things": ("dog",) * 4})
+    questions = write_csv(tmp_path / "questions.csv", {"file": NAMES, "frage": QUESTIONS, "Answer": ("yes",) * 4})
+    said = refused(*ask("chair", labels, tmp_path / "run"))
+    assert "row 0 (counted from 0) has no columns 'image', 'objects'; its columns are file, things." in said
+    assert said.endswith("If they have other names there, say so: --columns image=COLUMN,objects=COLUMN")
+    for benchmark in ("pope", "gqa"):
+        said = refused(*ask(benchmark, questions, tmp_path / "run"))
+        assert said.endswith("--columns image=COLUMN,question=COLUMN,answer=Answer")
+
+
+def test_columns_of_one_benchmark_beside_another(photos: Path, tmp_path: Path) -> None:
+    labels = write_csv(photos / "labels.csv", {"image": NAMES, "things": ("dog",) * 4})
+    questions = write_csv(photos / "questions.csv", {"image": NAMES, "question": QUESTIONS, "expected": ("yes",) * 4})
+    both = (*ask("chair", labels, tmp_path / "run"), "--benchmark", "pope")
+    both += ("--set", f"benchmark.pope.data={questions}", "--set", "benchmark.pope.max_new_tokens=4")
+    both += ("--columns", "objects=things,answer=expected")
+    said = refused(*both)
+    chairs = "benchmark.chair.columns={objects: things}"
+    assert "has no column 'expected', which --columns answer=expected names" in said
+    assert said.endswith(f"for chair alone, in its place: --set '{chairs}'")
+    said = refused(*both, "--set", chairs)
+    popes = "benchmark.pope.columns={answer: expected}"
+    assert said.endswith(f"for pope alone, in its place: --set '{popes}'")
+    found = done(*both, "--set", chairs, "--set", popes)
+    assert {row["benchmark"] for row in found["results"]} == {"chair", "pope"}

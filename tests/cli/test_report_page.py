@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mmpref.bench.unread import _GARBLED
 from mmpref.cli.pages.html import render
-from mmpref.cli.pages.report import remarks_of
+from mmpref.cli.pages.report import remarks_of, write_report
+from mmpref.run.results_text import COUNTS_DIFFER
 from tests.cli.looped import report_page
 from tests.markup import Markup
 
@@ -69,3 +73,16 @@ def test_the_verdict_comes_first_details_are_folded_and_nothing_is_loaded(tmp_pa
     assert len(parsed.addresses()) == parsed.elements.count("img") > 3
     assert all(address.startswith("data:") for address in parsed.addresses())
     assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(("base", "shown"), [(766, "766 / 777"), (777, "777")])
+def test_counts_that_differ_are_shown_and_explained(base: int, shown: str, tmp_path: Path) -> None:
+    report_page(tmp_path, "pope")
+    file = tmp_path / "evaluate/results.json"
+    found = json.loads(file.read_text())
+    for row in found["results"]:
+        row |= {"n": base if row["model"] == "base" else 777, "parse_failures": 0}
+    file.write_text(json.dumps(found))
+    page = write_report(tmp_path, *(tmp_path / name for name in ("build-dataset", "train", "evaluate"))).read_text()
+    assert f"<td>{shown}</td>" in page
+    assert (COUNTS_DIFFER in page) is (base != 777)

@@ -11,8 +11,9 @@ import pytest
 
 from mmpref.cli.format import print_results
 from mmpref.cli.pages.report import result_rows
-from mmpref.hub.cards.results_table import lines_of, results_block
+from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
 from mmpref.run.results import Results
+from mmpref.run.results_text import COUNTS_DIFFER
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_in_the_report(results: Results) -> None:
         "cells": ["0.900 [0.850, 0.950]", "0.800 [0.750, 0.850]", "-0.100 [-0.120, -0.080]"],
         "kind": "worse",
         "mark": "worse***",
-        "n": 3000,
+        "n": "3000",
         "unparsed": "2 / 0",
     }
     assert words["name"] == "pope words (random)"
@@ -104,3 +105,15 @@ def test_in_a_card(results: Results) -> None:
         "| 3,000 |"
     ) in lines
     assert "| pope (random), words ↑ | 20.1 [19.7, 20.5] | 21.0 [20.6, 21.4] | +0.9 [-0.1, +1.9] | 30 |" in lines
+
+
+def test_counts_that_differ_are_told_of_both_models(results: Results) -> None:
+    values = tuple(dataclasses.replace(value, n=2990) if value.model == "base" else value for value in results.values)
+    differing = dataclasses.replace(results, values=values)
+    assert [row["n"] for row in result_rows(differing)] == ["2990 / 3000", "2990 / 30"]
+    lines = lines_of(differing)
+    block = results_block(lines)
+    assert r"-0.100 [-0.120, -0.080] \*\*\* | 2,990 / 3,000 |" in block
+    assert COUNTS_DIFFER in block.splitlines()
+    assert COUNTS_DIFFER not in results_block(lines_of(results))
+    assert [line.base_n for line in read_lines(block)] == [line.base_n for line in lines] == [2990, 2990]

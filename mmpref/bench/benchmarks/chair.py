@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import NO_MENTION, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
-from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, objects_cell, optional_text
+from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, objects_cell, optional_text, require_columns
 from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.names import names
@@ -30,7 +30,7 @@ from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.synonyms import ListedObjects, Synonyms
 from mmpref.tables.cells import OBJECTS
-from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -68,7 +68,7 @@ class _Chair(QuestionTask[ChairSettings]):
             self.synonyms = self._of_rows(table)
         samples, listed = [], ListedObjects(self.synonyms, self.settings.synonyms or table.name)
         for number, row, where in numbered_rows(table, limit):
-            reference = {"objects": listed(objects_cell(row, where), number)}
+            reference = {"objects": listed(_objects(row, where), number)}
             if "usual" in row:
                 usual = list_cell(row, "usual", where)
                 reference["usual"] = [one for name in usual for one in self.synonyms.listed(name)]
@@ -84,7 +84,7 @@ class _Chair(QuestionTask[ChairSettings]):
         for _, row, where in numbered_rows(table, None):
             if column_of(row, *OBJECTS) == "gt_object":  # COCO's, whose numbers are those of its authors' table
                 raise _no_synonyms()
-            names.update(objects_cell(row, where))
+            names.update(_objects(row, where))
         if longer := sorted(name for name in names if len(name.split()) > 2):
             raise InputError(
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
@@ -117,6 +117,12 @@ class _Chair(QuestionTask[ChairSettings]):
             rate("mentions", ALL, *chair.RATES["mentions"], None),
             rate("words", ALL, *chair.RATES["words"], None),
         ]
+
+
+def _objects(row: Row, where: str) -> list[str]:
+    """What the image of a row shows; of a row that lacks the image as well, both are told."""
+    require_columns(row, where, "image", column_of(row, *OBJECTS))
+    return objects_cell(row, where)
 
 
 BENCHMARK = Benchmark(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
-from mmpref.bench.cells import image_cell, image_id, optional_text, text_cell, with_suffix
+from mmpref.bench.cells import image_cell, image_id, optional_text, require_columns, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import gqa
 from mmpref.recipes.names import names
@@ -57,6 +57,7 @@ class _Gqa(QuestionTask[GqaSettings]):
         samples = []
         images: dict[str, ImageData] | None = None
         for number, row, where in numbered_rows(table, limit):
+            require_columns(row, where, *([] if "imageId" in row else ["image"]), "question", "answer")
             if "imageId" not in row or "image" in row:
                 image = image_cell(row, where, table.images)
                 name = optional_text(row, "imageId") or image_id(row, image, number)

@@ -34,7 +34,7 @@ from mmpref.bench.benchmark import (
     Sample,
     Score,
 )
-from mmpref.bench.cells import column_of, image_cell, image_id, optional_text, text_cell, with_suffix
+from mmpref.bench.cells import column_of, image_cell, image_id, optional_text, require_columns, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import pope
 from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
@@ -110,8 +110,10 @@ class PopeTask(YesNoTask[PopeSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered_rows(table, limit):
-            answer = self.truth(row, column_of(row, "answer", "label"), where)
-            question = with_suffix(text_cell(row, column_of(row, "question", "text"), where), self.settings.suffix)
+            asked, expected = column_of(row, "question", "text"), column_of(row, "answer", "label")
+            require_columns(row, where, "image", asked, expected)
+            answer = self.truth(row, expected, where)
+            question = with_suffix(text_cell(row, asked, where), self.settings.suffix)
             image = image_cell(row, where, table.images, folder=self.settings.images)
             name = optional_text(row, "image_source") or image_id(row, image, number)
             part = optional_text(row, "category") or _category(table.spec) or ALL

@@ -18,7 +18,7 @@ from mmpref.run.files import write_atomic
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
-from mmpref.run.results_text import decimals
+from mmpref.run.results_text import COUNTS_DIFFER, decimals
 from mmpref.run.sample_sizes import intervals_over
 
 SHOWN_PAIRS = 12
@@ -30,13 +30,15 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     results = Results.read(evaluated)
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
     training, evaluation, lines = read_manifest(trained), read_manifest(evaluated), verdict.lines_of(results)
+    rows = result_rows(results)
     text = render(
         "report.html.j2",
         built=read_manifest(built),
         trained=training,
         verdict=verdict_facts(lines, *verdict.table(lines)),
         over=intervals_over(results.values),
-        rows=result_rows(results),
+        rows=rows,
+        counts_differ=COUNTS_DIFFER if any(" / " in row["n"] + row["unparsed"] for row in rows) else "",
         scenes=_scenes(evaluated),
         plane=_plane(results),
         resolved=data_url(_resolved(build_report)),
@@ -74,19 +76,19 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
     for key, value in sorted(results.by_key(BASE).items(), key=lambda item: item[0].part != ALL):
         if key not in adapter or key not in differences:
             continue
+        models = (value, adapter[key])
         digits, change, asked = decimals(value.value), differences[key], results.asked_of(value)
         rows.append(
             {
                 "name": f"{key.benchmark} {key.metric}" + ("" if key.part == ALL else f" ({key.part})"),
                 "cells": [
-                    value.text(digits=digits),
-                    adapter[key].text(digits=digits),
+                    *(one.text(digits=digits) for one in models),
                     change.text(signed=True, digits=digits),
                 ],
                 "kind": "" if asked.trained_on and change.verdict == "better" else change.verdict,
                 "mark": asked.marked(change.mark),
-                "n": adapter[key].n,
-                "unparsed": " / ".join(dict.fromkeys(str(one.parse_failures) for one in (value, adapter[key]))),
+                "n": " / ".join(dict.fromkeys(str(one.n) for one in models)),
+                "unparsed": " / ".join(dict.fromkeys(str(one.parse_failures) for one in models)),
             }
         )
     return rows

@@ -17,7 +17,7 @@ from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
 from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
-from mmpref.run.results_text import decimals, interval_text, is_garbled, stars
+from mmpref.run.results_text import COUNTS_DIFFER, decimals, interval_text, is_garbled, stars
 from mmpref.run.sample_sizes import PAIRED, intervals_over
 from mmpref.run.verdict import lost_text
 from mmpref.text_files import NOT_JSON
@@ -54,6 +54,7 @@ class Line:
         missing: samples that the line is not over, as one model or both have no score of them.
         pairs, lost: of the difference (`mmpref.run.results.Difference`).
         unread: shares of the answers of base and adapter that could not be read, where any could.
+        base_n: of the base, where that of the adapter is another; 0 where it is not, and in a card of before.
     """
 
     benchmark: str
@@ -76,6 +77,7 @@ class Line:
     lost: int = 0
     own_p: float | None = None
     unread: tuple[float, float] | None = None
+    base_n: int = 0
 
     @property
     def is_garbled(self) -> bool:
@@ -141,6 +143,7 @@ def lines_of(results: Results) -> list[Line]:
                 (sides[0].unread_share, sides[1].unread_share)
                 if len(sides) > 1 and any(value.unread_share for value in sides)
                 else None,
+                sides[0].n if sides[0].n != sides[-1].n else 0,
             )
         )
     return lines
@@ -185,7 +188,7 @@ def results_block(lines: Sequence[Line]) -> str:
             f"{line.name}{_ARROWS[line.higher_is_better]}{_marks(line)}",
             line.cell(line.base),
             *([line.cell(line.adapter), line.cell(line.difference, signed=True) + _stars(line.p)] if compared else []),
-            f"{line.n:,}",
+            (f"{line.base_n:,} / " if line.base_n else "") + f"{line.n:,}",
         ]
         for line in lines
     ]
@@ -210,6 +213,7 @@ def results_block(lines: Sequence[Line]) -> str:
         f"In brackets: 95 % bootstrap intervals{_PAIRED if compared else ''}. ↑ higher is better, ↓ lower is better."
         + (_LEGEND if any(line.p is not None for line in lines) else ""),
         table(("benchmark (part), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
+        *([COUNTS_DIFFER] if any(line.base_n for line in lines) else []),
         *filter(None, [text(intervals_over(lines))]),
         *chosen,
         *([_SEEN] if any(line.is_trained_on for line in lines) else []),
@@ -294,7 +298,7 @@ def _chose_text(title: str, asked: Asked, chose: Mapping[str, Any]) -> str:
 def _row(line: Line) -> dict[str, Any]:
     row = {name: value for name, value in vars(line).items() if name != "asked"}
     defaults = {"p": None, "headline": False, "images": 0, "unit": "images", "pairs": 0, "lost": 0, "is_form": False}
-    defaults |= {"own_p": None, "unread": None}
+    defaults |= {"own_p": None, "unread": None, "base_n": 0}
     return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
@@ -345,6 +349,7 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         int(row.get("lost", 0)),
         None if row.get("own_p") is None else float(row["own_p"]),
         _shares(row.get("unread")),
+        int(row.get("base_n", 0)),
     )
 
 
