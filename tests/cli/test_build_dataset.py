@@ -138,7 +138,7 @@ def test_a_column_of_photos_under_another_name_is_found_by_the_message(tmp_path:
     done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r"])
     said = " ".join(done.stderr.split())
     assert (
-        "Row 0: file is not read as an image. Name the column that has the images with --columns image=COLUMN." in said
+        "Row 0: file is not read as an image. Name the column that has the images with --columns=image=COLUMN." in said
     )
     done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r", "--columns", "image=file"])
     assert "The only image of " in done.stderr
