@@ -174,8 +174,8 @@ def _own_columns_hint(name: str, columns: Mapping[str, str], error: AbsentColumn
     written = yaml.safe_dump(
         there, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
     ).strip()
-    option = shlex.quote(f"benchmark.{name}.columns={written}")
-    return f"--columns holds for all benchmarks on your own data; for {name} alone, in its place: --set {option}"
+    option = f"--set benchmark.{name}.columns={shlex.quote(written)}"
+    return f"--columns holds for all benchmarks on your own data; for {name} alone, in its place: {option}"
 
 
 def _names_of(plans: Sequence[Plan]) -> str:

@@ -213,9 +213,9 @@ def test_columns_of_one_benchmark_beside_another(photos: Path, tmp_path: Path) -
     said = refused(*both)
     chairs = "benchmark.chair.columns={objects: things}"
     assert "has no column 'expected', which --columns answer=expected names" in said
-    assert said.endswith(f"for chair alone, in its place: --set '{chairs}'")
+    assert said.endswith("for chair alone, in its place: --set benchmark.chair.columns='{objects: things}'")
     said = refused(*both, "--set", chairs)
     popes = "benchmark.pope.columns={answer: expected}"
-    assert said.endswith(f"for pope alone, in its place: --set '{popes}'")
+    assert said.endswith("for pope alone, in its place: --set benchmark.pope.columns='{answer: expected}'")
     found = done(*both, "--set", chairs, "--set", popes)
     assert {row["benchmark"] for row in found["results"]} == {"chair", "pope"}

@@ -262,10 +262,11 @@ def test_impossible_settings_are_refused(method: str, settings: dict[str, Any], 
 def test_lists_say_what_they_need() -> None:
     rows = json.loads(CliRunner().invoke(program, ["list", "datasets", "--json"], catch_exceptions=False).stdout)
     needs = {row["name"]: row["needs"] for row in rows}
-    assert needs["bdhs-own"] == needs["self-correct"] == ["--model", "--source"]
-    assert needs["opa"] == ["--model", "--source", "--annotator"]
-    assert needs["chair-rank"] == ["--model", "--source", "--set builder.synonyms=PATH"]
-    assert needs["iris"] == ["--model", "--source", "--set builder.adapter=RUN"]
+    rest = ["an embedder (--similarity-model)"]
+    assert needs["bdhs-own"] == needs["self-correct"] == ["--model", "--source", *rest]
+    assert needs["opa"] == ["--model", "--source", "--annotator", *rest]
+    assert needs["chair-rank"] == ["--model", "--source", "--set builder.synonyms=PATH", *rest]
+    assert needs["iris"] == ["--model", "--source", "--set builder.adapter=RUN", *rest]
 
 
 def test_a_build_names_its_adapter_and_its_card_nobody_who_judged(tmp_path: Path, aligned: Policy) -> None:
