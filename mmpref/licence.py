@@ -175,22 +175,25 @@ def licence_of_folder(folder: Path) -> str | None:
     return None
 
 
-def with_licence(source: Mapping[str, Any], licence: str | None) -> dict[str, Any]:
+def with_licence(source: Mapping[str, Any], licence: str | None, before: str | None = None) -> dict[str, Any]:
     """The facts of a source with the licence that its owner gives for what states none itself.
 
     Args:
         source: ``id`` and ``licence``, and ``sources`` where there are several.
         licence: an id of the Hub; None leaves everything as it is.
+        before: the one that the owner gave before, in its place where one is missing still.
 
     Raises:
         UsageError: no such id, or a source that states another licence.
     """
+    entries = source.get("sources") or [source]
+    if licence is None and not all(map(_states, entries)):
+        licence = before
     if licence is None:
         return dict(source)
     given = licence.strip().lower()
     if given not in LICENCES - {"unknown"}:
         raise UsageError(f"{licence!r} is no licence id of the Hub.", suggest(given, sorted(LICENCES - {"unknown"})))
-    entries = source.get("sources") or [source]
     if all(_states(entry) and str(entry["licence"]).lower() != given for entry in entries):
         raise UsageError(
             f"{source['id']} states its licence itself: {source['licence']}.",

@@ -194,7 +194,12 @@ def _place(path: Path, hub_dataset_id: str | None, hub_model_id: str | None) -> 
         "dataset": hub_dataset_id and repo_id(hub_dataset_id, "dataset"),
         "model": hub_model_id and repo_id(hub_model_id, "model"),
     }
-    samples_only = bool(given["dataset"] and not given["model"]) and read_manifest(path)["command"] == "evaluate"
+    if given["dataset"] and given["model"]:
+        raise UsageError(
+            f"{path} goes to one repository at a time.",
+            "Publish it twice. Of an evaluation --hub-model-id takes the results, --hub-dataset-id the answers.",
+        )
+    samples_only = bool(given["dataset"]) and read_manifest(path)["command"] == "evaluate"
     kind: RepoType = "dataset" if samples_only else kind_of(path)
     if given["model" if kind == "dataset" else "dataset"]:
         raise UsageError(f"{path} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")

@@ -24,7 +24,7 @@ from mmpref.hub.goes_along import tell_what_goes_along
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
 from mmpref.hub.publish import publish_folder
-from mmpref.hub.published import RECORD, Published, entries_of
+from mmpref.hub.published import RECORD, Published, entries_of, said_before
 from mmpref.hub.staging import show_results, stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.hub.target import find_target
 from mmpref.hub.training_data import as_published, warn_of_private
@@ -107,7 +107,11 @@ def publish_run(
     kind = "dataset" if samples_only else kind_of(path)
     named, kept = path.resolve().name, kept_run(path)
     path, chain = kept, path if kept != path else None
-    manifest, accepted = _checked_manifest(path, license, accept_license, endpoint)
+    before = said_before(path)
+    manifest, accepted = _checked_manifest(path, license, accept_license, endpoint, before.get("license"))
+    now = {"base_hub_id": base_hub_id, "license": license}
+    said = before | {name: value for name, value in now.items() if value is not None}
+    base_hub_id = said.get("base_hub_id")
     tell_what_goes_along(merged or path, manifest)
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
@@ -141,7 +145,7 @@ def publish_run(
             endpoint=endpoint,
         )
         pairs = _facts_of_pairs(content) if manifest["command"] == "build-dataset" else {}
-    _record(path, published, accepted, pairs)
+    _record(path, published, accepted, {**pairs, **said})
     return published
 
 
@@ -214,16 +218,20 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def _checked_manifest(
-    path: Path, license: str | None, accept_license: bool, endpoint: str | None = None
+    path: Path,
+    license: str | None,
+    accept_license: bool,
+    endpoint: str | None = None,
+    before: str | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """What a run says of itself, with where its data were published and their licence, and the licences that somebody
     accepted."""
     manifest = as_published(read_manifest(path), endpoint or constants.ENDPOINT)
     if "source" in manifest:
-        source = manifest["source"] = with_licence(manifest["source"], license)
+        source = manifest["source"] = with_licence(manifest["source"], license, before)
     elif trained_on := manifest.get("datasets"):
         named = " + ".join(entry["id"] for entry in trained_on)
-        source = with_licence({"id": named, "licence": None, "sources": trained_on}, license)
+        source = with_licence({"id": named, "licence": None, "sources": trained_on}, license, before)
         manifest["datasets"] = source["sources"]
     elif license is not None:
         raise UsageError(f"{path} was made of no data that could have a licence.", "Leave --license out.")
@@ -262,13 +270,13 @@ def _facts_of_pairs(pairs: Content) -> dict[str, Any]:
     return {"fingerprints": fingerprints, **({} if licence in (None, "unknown") else {"licence": licence})}
 
 
-def _record(path: Path, published: Published, accepted_licences: Sequence[str], pairs: Mapping[str, Any]) -> None:
+def _record(path: Path, published: Published, accepted_licences: Sequence[str], more: Mapping[str, Any]) -> None:
     """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
     file = path / STATE / RECORD
     entry = {key: getattr(published, key) for key in ("url", "commit", "tag", "pull_request_url")}
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
-    entry |= pairs
+    entry |= more
     try:
         entries = entries_of(path)
         target = (published.url, published.pull_request_url)

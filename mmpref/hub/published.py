@@ -11,7 +11,9 @@ from mmpref.run.manifest import STATE
 
 RECORD = "published.json"
 """State: where the run was published, an entry for each repository and pull request: address, commit, tag, and of pairs
-the `Table.fingerprint` of each split, and the licence that their card states."""
+the `Table.fingerprint` of each split, and the licence that their card states; and what its owner said of it."""
+SAID = ("base_hub_id", "license")
+"""What an owner says once, of all that the run is published to later."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ def entries_of(path: Path) -> list[dict[str, Any]]:
     file = path / STATE / RECORD
     entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def said_before(path: Path) -> dict[str, str]:
+    """What the owner of a run said of it when it was published last, by the names in `SAID`."""
+    said: dict[str, str] = {}
+    for entry in _latest_first(path):
+        said = {name: str(entry[name]) for name in SAID if entry.get(name)} | said
+    return said
 
 
 def dataset_address(path: Path) -> str | None:

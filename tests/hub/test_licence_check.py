@@ -161,6 +161,7 @@ def test_an_adapter_is_published_by_the_rule_of_its_data(
     assert "licence" not in caplog.text
     assert "| <code>cc-by-4.0</code> |\n" in card()
     assert "nobody states" not in card()
+    assert not publish_run(path, f"{hub.name}/dpo", **where).changed, "it holds until the data state their own"
     trained_on("mit", "cc-by-nd-4.0")
     with pytest.raises(HubError, match="me/set-1: cc-by-nd-4"):
         publish_run(path, f"{hub.name}/dpo", **where)

@@ -160,6 +160,17 @@ def test_an_adapter_of_a_local_base(
     assert not push(hub, path, base_hub_id=named).changed
 
 
+def test_what_was_said_of_a_run_holds_when_it_is_published_again(hub: HubAccount, tmp_path: Path) -> None:
+    path = tmp_path / "adapter"
+    write_model_card(path, adapter_run(path, str(tmp_path / "vlm"), None))
+    push(hub, path, base_hub_id=BASE)
+    card = published_files(hub, "model")["README.md"]
+    assert not push(hub, path).changed
+    assert published_files(hub, "model")["README.md"] == card
+    push(hub, path, base_hub_id="me/another")
+    assert b"base_model: me/another" in published_files(hub, "model")["README.md"]
+
+
 def test_an_adapter_of_a_hub_base_keeps_its_revision(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     push(hub, tmp_path / "adapter")
