@@ -15,9 +15,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before torch is imported: the models of the tests are small, and threads of processes side by side wait for cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Examples take as long as the rest of a busy machine lets them: no test fails for that.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 pytest_plugins = ["tests.hub_fixtures"]
 QUIET = {
