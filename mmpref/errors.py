@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import textwrap
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -14,13 +15,9 @@ def brief(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
-def shortened(text: str, limit: int) -> str:
-    """The text, ended before the word that does not fit into ``limit`` characters, so that no address in it is cut; a
-    word that is most of the text itself is."""
-    if len(text) <= limit:
-        return text
-    whole = text[: limit + 1].rpartition(" ")[0]
-    return f"{whole if len(whole) > limit // 2 else text[:limit]} ..."
+def excerpt(text: str, limit: int) -> str:
+    """The text on one line and of so many characters at most, ended between words, so that no address in it is cut."""
+    return textwrap.shorten(text, limit, placeholder=" ...", break_on_hyphens=False)
 
 
 def row_at(number: int) -> str:

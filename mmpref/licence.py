@@ -223,15 +223,12 @@ def join_sources(common: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
     """The facts of several sources as of one.
 
     Args:
-        common: what they have in common beside ``id`` and ``licence``.
-        sources: each with ``id``, ``revision`` and ``licence``. Those of this machine are named without their folders:
-            the joined name is no path, and goes where names go.
+        common: what they have in common beside ``licence``, and the ``id`` of all.
+        sources: each with its ``licence``.
     """
     # Where one of several states none, nobody states what holds for all.
     licences = join_licences(source.get("licence") or "unknown" for source in sources)
-    named = " + ".join(source["id"] if source.get("revision") else Path(source["id"]).name for source in sources)
-    licence = None if licences == "unknown" else licences
-    return {**common, "id": named, "licence": licence, "sources": list(sources)}
+    return {**common, "licence": None if licences == "unknown" else licences, "sources": list(sources)}
 
 
 def _empty(value: Any) -> bool:

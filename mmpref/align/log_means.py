@@ -7,6 +7,7 @@ reinforcement learning, whose steps are equally large) is counted in steps, of w
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -72,11 +73,9 @@ def running_means(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
     sizes = _sizes(rows)[1]
     weights = np.array([size if key in row else 0 for row, size in zip(rows, sizes, strict=True)], dtype=float)
     values = np.array([row.get(key, 0.0) for row in rows], dtype=float)
-    sums, counts = _before(values * weights), _before(weights)
-    starts = _starts(rows)
-    with np.errstate(invalid="ignore"):
-        means = (sums[1:] - sums[starts]) / (counts[1:] - counts[starts])
-    return [float(value) for value in means]
+    windows = (slice(start, end) for end, start in enumerate(_starts(rows), 1))
+    # Each by itself, not as differences of sums: one value that is not finite is in its own means alone.
+    return [float(np.average(values[one], weights=weights[one])) if weights[one].any() else math.nan for one in windows]
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int], key: str) -> float | None:

@@ -12,7 +12,7 @@ import click
 
 from mmpref.log import counted, unsaid
 from mmpref.run.results import ALL
-from mmpref.run.results_text import COUNTS_DIFFER, decimals, interval_text
+from mmpref.run.results_text import COUNTS_DIFFER, counts_text, decimals, interval_text
 from mmpref.run.sample_sizes import PAIRED, intervals_over
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def value_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]
         [
             key.name,
             *("" if value is None else value.number if brief else value.text() for value in values),
-            " / ".join(dict.fromkeys(str(value.n) for value in values if value)),
+            counts_text(value.n for value in values if value),
         ]
         for key, values in rows
     ]

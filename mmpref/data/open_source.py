@@ -87,7 +87,8 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
     if len(tables) == 1:
         return tables[0].facts()
     joined = hashlib.sha256("\0".join(table.fingerprint for table in tables).encode()).hexdigest()
-    common = {"id": "", "split": tables[0].split, "fingerprint": f"sha256:{joined}"}
+    named = " + ".join(table.name for table in tables)
+    common = {"id": named, "split": tables[0].split, "fingerprint": f"sha256:{joined}"}
     return join_sources(common, [table.facts() for table in tables])
 
 

@@ -173,7 +173,9 @@ def write_run(
     refuse_folder(path, folder)
     kept = kept_run(path)
     path, chain = kept, path if kept != path else None
-    manifest, _ = _checked_manifest(path, license, accept_license)
+    before = said_before(path)
+    manifest, _ = _checked_manifest(path, license, accept_license, before=before.get("license"))
+    base_hub_id = base_hub_id or before.get("base_hub_id")
     tell_what_goes_along(merged or path, manifest)
     for one in filter(None, (repo_id, base_hub_id)):
         check_repo_id(one)

@@ -60,7 +60,11 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     recipe = {**manifest["recipe"], key: named}
     if source is None:
         return {**manifest, "datasets": entries, "recipe": recipe}
-    return {**manifest, "source": entries[0] if len(entries) == 1 else join_sources(source, entries), "recipe": recipe}
+    if len(entries) == 1:
+        return {**manifest, "source": entries[0], "recipe": recipe}
+    # The joined name is no path, so that nothing later would take folders out of it.
+    of_all = " + ".join(entry["id"] if entry.get("revision") else Path(entry["id"]).name for entry in entries)
+    return {**manifest, "source": join_sources({**source, "id": of_all}, entries), "recipe": recipe}
 
 
 def warn_of_private(manifest: Mapping[str, Any], api: HfApi) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 COUNTS_DIFFER = "Counts that differ are written base / adapter."
+"""Said where `counts_text` gives several."""
 NoWorse = Literal["no worse", "worse", "cannot tell"]
 MOST_LOST = 0.1
 """Share of the pairs of two models up to which those that have no score of one of them leave a fair test of the
@@ -46,6 +47,11 @@ def spread_texts(spread: Mapping[str, float | None], *, counts: bool = False) ->
     else:
         places = [decimals(max(map(abs, values)))] * 4
     return [fixed(value, digits) for value, digits in zip(values, places, strict=True)]
+
+
+def counts_text(counts: Iterable[int]) -> str:
+    """The same count of several models, each number once: ``766 / 777``."""
+    return " / ".join(dict.fromkeys(map(str, counts)))
 
 
 def fixed(value: float, digits: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ModelError, reason_of, shortened
+from mmpref.errors import ModelError, excerpt, reason_of
 from mmpref.hub_cache import cache_first, not_found_here
 from mmpref.registry import resolve_path
 from mmpref.sampling.embedders import WITHOUT_NETWORK, embedder_commit
@@ -41,7 +41,7 @@ class Similarity:
                     resolve_path(ref.model), device="cpu", revision=commit or ref.revision
                 )
         except (OSError, ValueError, RuntimeError) as error:
-            reason = not_found_here(error, ref.model) or shortened(reason_of(error), 300)
+            reason = not_found_here(error, ref.model) or excerpt(reason_of(error), 300)
             raise ModelError(
                 f"Cannot load the similarity model {model}: {reason}",
                 f"--similarity-model=NAME-OR-FOLDER names another. {WITHOUT_NETWORK}",

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from mmpref.errors import MmprefError, ModelError, is_out_of_memory, reason_of, shortened
+from mmpref.errors import MmprefError, ModelError, excerpt, is_out_of_memory, reason_of
 from mmpref.hub_cache import not_found_here, unwritable
 from mmpref.local_paths import path_hint
 
@@ -36,9 +36,9 @@ def load_errors(what: str, base: str = "", name: str = "") -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         reason = not_found_here(error, name) or _reason(error)
-        excerpt = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else shortened(reason, _LONGEST)
+        shown = excerpt(f"{reason.rstrip('.')}.", _LONGEST)
         raise ModelError(
-            f"Cannot load the {what}: {excerpt}", f"{path_hint(name, '')} {_hint(error, reason, what, base)}".strip()
+            f"Cannot load the {what}: {shown}", f"{path_hint(name, '')} {_hint(error, reason, what, base)}".strip()
         ) from error
 
 

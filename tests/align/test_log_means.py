@@ -88,3 +88,8 @@ def test_a_running_mean_ends_with_what_is_told_of_the_end() -> None:
     line = running_means(rows, "loss")
     assert math.isnan(line[0])
     assert line[1] == STEPS[1]
+
+
+def test_a_value_that_is_not_finite_is_in_no_later_mean() -> None:
+    rows = [{"step": step, "pairs": 100, "kl": math.inf if step == 2 else 1.0} for step in range(1, 11)]
+    assert running_means(rows, "kl") == [1.0, math.inf, *[1.0] * 8]

@@ -18,7 +18,7 @@ from mmpref.run.files import write_atomic
 from mmpref.run.kept_step import none_was_better
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
-from mmpref.run.results_text import COUNTS_DIFFER, decimals
+from mmpref.run.results_text import COUNTS_DIFFER, counts_text, decimals
 from mmpref.run.sample_sizes import intervals_over
 
 SHOWN_PAIRS = 12
@@ -87,8 +87,8 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
                 ],
                 "kind": "" if asked.trained_on and change.verdict == "better" else change.verdict,
                 "mark": asked.marked(change.mark),
-                "n": " / ".join(dict.fromkeys(str(one.n) for one in models)),
-                "unparsed": " / ".join(dict.fromkeys(str(one.parse_failures) for one in models)),
+                "n": counts_text(one.n for one in models),
+                "unparsed": counts_text(one.parse_failures for one in models),
             }
         )
     return rows
