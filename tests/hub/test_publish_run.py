@@ -18,6 +18,7 @@ from PIL import Image
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
+from mmpref.hub.publish_run import write_run
 from mmpref.tables.open import open_table
 from tests import bare
 from tests.hub.pushed import adapter_facts, metadata, names_nothing_of, pairs_run, published_files, push
@@ -167,6 +168,8 @@ def test_what_was_said_of_a_run_holds_when_it_is_published_again(hub: HubAccount
     card = published_files(hub, "model")["README.md"]
     assert not push(hub, path).changed
     assert published_files(hub, "model")["README.md"] == card
+    write_run(path, "me/vlm", tmp_path / "preview")
+    assert f"base_model: {BASE}" in (tmp_path / "preview/README.md").read_text()
     push(hub, path, base_hub_id="me/another")
     assert b"base_model: me/another" in published_files(hub, "model")["README.md"]
 
