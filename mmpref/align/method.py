@@ -151,6 +151,12 @@ class Method:
         """Whether the class of TRL's configuration is `DPOConfig`."""
         return self.config is _dpo_config
 
+    def answers(self, settings: Any) -> tuple[str, ...]:
+        """The answers that rows must have a column of: what `needs` says, and the second rejected one."""
+        from mmpref.tables.rows import REJECTED_POLICY
+
+        return (*self.needs(settings), *[REJECTED_POLICY] * self.needs_second)
+
     @property
     def samples_answers(self) -> bool:
         """Whether answers are sampled from the policy at every step."""

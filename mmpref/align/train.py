@@ -31,7 +31,6 @@ from mmpref.tables.columns import own_columns
 from mmpref.tables.image_lookup import look_for_images
 from mmpref.tables.named_images import refuse_changed_images
 from mmpref.tables.open import open_table
-from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -262,10 +261,9 @@ def _load(
         for spec, revision in zip(recipe.dataset, revisions, strict=True)
     ]
     tables = own_columns(tables, recipe.columns, recipe.default_prompt)
-    needs = configured.method.needs(configured.settings)
-    asked = (*needs, REJECTED_POLICY) if configured.method.needs_second else needs
+    answers = configured.method.answers(configured.settings)
     for table in tables:
-        look_for_images(table, recipe.image_root, recipe.limit, needs=asked)
+        look_for_images(table, recipe.image_root, recipe.limit, needs=answers)
     policy = load_policy(
         ModelRef(recipe.model, pinned.get("model") or recipe.revision),
         dtype="float32" if recipe.in_full else _model_dtype(recipe.dtype),
@@ -285,7 +283,7 @@ def _load(
             image_root=recipe.image_root,
             limit=recipe.limit,
             second=configured.method.needs_second,
-            needs=needs,
+            needs=configured.method.needs(configured.settings),
             contexts="needed" if configured.method.needs_context else configured.method.takes_context,
             weights=configured.method.weights_read,
             needs_weights=configured.method.needs_weights(configured.settings),

@@ -46,7 +46,7 @@ def check_rows(recipe: Any, made: Collection[str] = ()) -> None:
         needs = ("chosen", "rejected") if builder.needs_pairs else needs
     elif isinstance(recipe, TrainRecipe):
         method = METHODS.get(recipe.method)
-        needs = method.needs(build(method.settings, recipe.loss, "loss"))
+        needs = method.answers(build(method.settings, recipe.loss, "loss"))
     else:
         return
 
