@@ -176,6 +176,10 @@ def test_a_recipe_goes_over_the_one_that_it_extends(tmp_path: Path) -> None:
     (tmp_path / "below.yaml").write_text("extends: mine.yaml\n")
     with pytest.raises(InputError, match="extends itself"):
         resolve.load(str(tmp_path / "mine.yaml"))
+    (tmp_path / "mine.yaml").write_text("extends: papers\nrows: {}\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml extends 'papers'; there is no such") as caught:
+        resolve.load(str(tmp_path / "mine.yaml"))
+    assert "paper" in str(caught.value.hint)
 
 
 def test_a_recipe_of_another_method_leaves_out_what_the_one_below_says_of_its_own(tmp_path: Path) -> None:

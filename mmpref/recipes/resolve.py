@@ -81,6 +81,11 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     below = content.pop(_EXTENDS, None)
     if path.resolve() in extending:
         raise InputError(f"The recipe {path} extends itself.")
+    name = str(below) if str(below) in known else str(path.parent / Path(str(below)).expanduser())
+    if below is not None and not Path(known.get(name, name)).is_file():
+        raise UsageError(
+            f"{path} extends {str(below)!r}; there is no such recipe or file.", suggest(str(below), sorted(known))
+        )
     for command, section in content.items():
         if command not in _SECTIONS:
             raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(_SECTIONS)))
@@ -92,7 +97,6 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     if below is None:
         return [content]
     said = {command: section for command, section in content.items() if section is not None}
-    name = str(below) if str(below) in known else str(path.parent / Path(str(below)).expanduser())
     return [*_layers(name, (*extending, path.resolve())), said]
 
 

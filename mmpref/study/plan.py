@@ -39,8 +39,8 @@ A plan of two rows::
       paper: {recipe: paper, bases: [0]} # one away, and what stands in for something is said anew
       13b: {extends: paper, recipe: mine} # over another scale, with published figures of its own only
 
-``extends: FILE`` names a file beside it with the same keys, which the plan's own are merged over: parts that several
-plans have in common. A file whose name begins with ``_`` is for that only.
+``extends: NAME`` names a plan, or a file beside it with the same keys, which the plan's own are merged over: parts that
+several plans have in common. A file whose name begins with ``_`` is for that only.
 """
 
 from __future__ import annotations

@@ -32,8 +32,15 @@ def find(name_or_path: str) -> Path | None:
 def _has_rows(path: Path, extending: tuple[Path, ...] = ()) -> bool:
     """Of its own, or by a file that it extends; a recipe may extend another recipe."""
     content = read_file(path)
-    below = (path.parent / str(content.get("extends", ""))).resolve()
-    return "rows" in content or (below.is_file() and below not in extending and _has_rows(below, (*extending, below)))
+    if "rows" in content or "extends" not in content:
+        return "rows" in content
+    below = _below(path, content["extends"]).resolve()
+    return below.is_file() and below not in extending and _has_rows(below, (*extending, below))
+
+
+def _below(path: Path, name: object) -> Path:
+    """What a file says that it extends: a plan by name, or a file, from the folder of its own."""
+    return yaml_files(GROUP).get(str(name)) or path.parent / Path(str(name)).expanduser()
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -68,7 +75,7 @@ def read_extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any
     content = read_file(path)
     if (name := content.pop("extends", None)) is None:
         return content
-    return over(read_extended(path.parent / str(name), (*extending, path.resolve())), content)
+    return over(read_extended(_below(path, name), (*extending, path.resolve())), content)
 
 
 def over(content: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:

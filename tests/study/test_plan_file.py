@@ -102,3 +102,14 @@ def test_a_plan_may_have_no_rows_but_those_of_the_one_that_it_extends(path: Path
     assert find(str(smaller)) == smaller
     assert list(plans.load(str(smaller)).rows) == ["base", "arm", "built"]
     assert find(str(path.with_name("_common.yaml"))) is None
+
+
+def test_a_plan_may_extend_one_by_name(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: controls\nseeds: 2\ntitle: Again\n")
+    assert find(str(mine)) == mine
+    made, controls = plans.load(str(mine)), plans.load("controls")
+    assert (made.title, made.claims) == ("Again", controls.claims)
+    assert {name: row.seeds for name, row in made.rows.items()} == {
+        name: 2 if row.train else 1 for name, row in controls.rows.items()
+    }
