@@ -54,6 +54,7 @@ def claims(effects: Effects) -> dict[str, bool]:
             change(row, "bdhs").high >= 0 for row in controls
         ),
         "words in random order do not lower it": change("shuffled").value >= 0,
+        "chosen and rejected swapped raise it, and the interval excludes 0": change("reversed").low > 0,
     }
 
 

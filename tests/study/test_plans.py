@@ -17,6 +17,7 @@ from mmpref.bench.score import score_replies
 from mmpref.data.builder import BUILDERS
 from mmpref.run.results import Key
 from mmpref.study.choice import points
+from mmpref.study.measurement import Ledger
 from mmpref.study.named_metrics import named
 from mmpref.study.plan import load
 from mmpref.study.plan_types import Plan
@@ -117,6 +118,22 @@ def test_the_field_has_every_builder_and_every_claim_three_seeds() -> None:
     left = {"masking", "other-image", "reversed", "mix", "opa-dpo"}
     assert made - methods == left, "a row of the paper, controls, a union, a published set"
     assert all(plan.rows[effect.row].seeds >= 3 for claim in plan.claims for effect in claim.effects)
+
+
+def test_controls_in_minutes_have_what_the_study_has_chosen() -> None:
+    study, controls = load("study"), load("controls")
+    composers = [Composer(plan, Path("unused")) for plan in (study, controls)]
+    ledger = Path(__file__).parents[2] / "model_cards" / "study" / "ledger"
+    runs = [one for one in Ledger.read(ledger) if not one.is_grid_point and (one.base, one.seed) == (0, 0)]
+    chosen = {one.row: dict(one.point) for one in runs}
+    for row in (row for row in controls.rows.values() if row.train):
+        jobs = [
+            made.job(one, 0, 0, points)
+            for made, one, points in zip(
+                composers, (study.rows[row.name], row), ({row.name: chosen[row.name]}, {}), strict=True
+            )
+        ]
+        assert jobs[0].steps == jobs[1].steps, row.name
 
 
 def test_the_study_has_every_claim_and_every_control() -> None:
