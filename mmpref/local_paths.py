@@ -28,6 +28,14 @@ def is_data_file(name: str, formats: tuple[str, ...] = FORMATS) -> bool:
     return name.lower().endswith(formats)
 
 
+def names_file(text: str) -> bool:
+    """Whether a setting's text is the path of a file that is there."""
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError):  # a prompt is no path
+        return False
+
+
 def near_path(name: str) -> str:
     """The path that is most like one that is not there: for each part that is missing, the closest one beside it, as
     far as there are any; "" where nothing is close.

@@ -15,6 +15,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import ModelError
 from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
+from mmpref.local_paths import names_file
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
 from mmpref.run.inputs import refuse_changed_input, warn_unchecked
@@ -117,23 +118,14 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
     for sample in samples:
         text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
         digest.update(images_digest(sample.images) + hashlib.sha256(text.encode()).digest())
-    paths = {
-        name: Path(resolve_path(value)) for name, value in settings.items() if name != "data" and isinstance(value, str)
-    }
-    files = {name: _hash(_digests([path])) for name, path in sorted(paths.items()) if _is_file(path)}
+    paths = {name: resolve_path(value) for name, value in settings.items() if name != "data" and isinstance(value, str)}
+    files = {name: _hash(_digests([Path(path)])) for name, path in sorted(paths.items()) if names_file(path)}
     return {**table.facts(), "samples": f"sha256:{digest.hexdigest()}", "files": files}
 
 
 def _content(facts: Any) -> Any:
     """The facts that say what data are: all but their licence."""
     return {key: value for key, value in facts.items() if key != "licence"} if isinstance(facts, Mapping) else facts
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a prompt is no path
-        return False
 
 
 def _model(ref: ModelRef) -> tuple[dict[str, Any], dict[str, str]]:

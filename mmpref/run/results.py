@@ -22,6 +22,7 @@ from mmpref.run.files import write_atomic
 from mmpref.run.result_rows import typed_row
 from mmpref.run.results_text import (
     FORM,
+    MOST_UNREAD,
     decimals,
     direction_of,
     html_table,
@@ -179,7 +180,7 @@ class Value(_Estimate):
     @property
     def is_form(self) -> bool:
         """Whether most of its answers could not be read: it measures their form then, not what they say."""
-        return self.unread_share > 0.5
+        return self.unread_share > MOST_UNREAD
 
     @property
     def unread_share(self) -> float:

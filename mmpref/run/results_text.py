@@ -17,6 +17,8 @@ FORM = "form only"
 """The verdict on a metric most of whose answers could not be read."""
 FEW_UNREAD = 0.1
 """Share of answers that could not be read up to which it is no matter."""
+MOST_UNREAD = 0.5
+"""Share of such answers above which a metric measures the form of answers, not what they say."""
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 

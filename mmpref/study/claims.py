@@ -153,8 +153,8 @@ def read(compared: Compared, estimate: Estimate | None) -> Reading:
         return Reading("not run")
     if math.isnan(estimate.value):  # a model that mentions nothing has no share of false mentions
         return Reading("cannot be told")
-    if estimate.low == estimate.high:  # every image is alike, such as of an adapter that writes what the base writes:
-        return Reading("cannot be told")  # resampling them cannot tell how many others would differ
+    if math.isclose(estimate.low, estimate.high, abs_tol=1e-9):  # every image is alike, such as of an adapter that
+        return Reading("cannot be told")  # writes what the base writes: resampling cannot tell how many others differ
     low, high, margin = estimate.low, estimate.high, compared.margin
     small = -margin <= low and high <= margin and margin > 0
     below, above = estimate.p_below, estimate.p_above

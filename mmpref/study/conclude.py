@@ -12,6 +12,7 @@ from typing import Any
 
 from mmpref.bench.intervals import Estimate
 from mmpref.run.results import ALL, Key
+from mmpref.run.results_text import MOST_UNREAD
 from mmpref.study.claims import Claim, Compared, Verdict, judge
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.grid import Grid
@@ -183,7 +184,7 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         return effects.difference(compared.row, against, compared.key, compared.split)
 
     def estimate(compared: Compared) -> Estimate | None:
-        return found.estimate if (found := effect(compared)) else None
+        return found.of_content if (found := effect(compared)) else None
 
     verdicts = judge(plan.claims, estimate)
     splits = effects.splits()
@@ -197,7 +198,12 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(filter(None, (_grid(plan, row, measurements) for row in plan.rows))),
         {row: facts for row in plan.rows if (facts := _facts(effects, row, splits))},
         _runs(plan, effects),
-        (*effects.warnings, *_unanswerable(plan, effects), *_trained_on(effects, splits)),
+        (
+            *effects.warnings,
+            *_unanswerable(plan, effects),
+            *_unread(effects, splits),
+            *_trained_on(effects, splits),
+        ),
         tuple(failures),
         lead_curves(plan, effects),
         {row: facts for row in plan.rows if (facts := _training(effects, row, splits))},
@@ -228,6 +234,22 @@ def _unanswerable(plan: Plan, effects: Effects) -> list[str]:
         elif len(judges) > 1 and len(one.splits) == 1 and one.key not in keys:
             found[f"{asked}, which several have judged: only what {judges[0]} says is taken."] = None
     return list(found)
+
+
+def _unread(effects: Effects, splits: Sequence[str]) -> list[str]:
+    """Of which rows many answers could not be read, in the run that has most of them."""
+    found: dict[tuple[str, str, str], float] = {}
+    for split in splits:
+        for run in (run for row in effects.rows(split) for run in effects.runs(row, split)):
+            for value in run.values:
+                where = run.row, split, value.key.name
+                found[where] = max(value.unread, found.get(where, 0.0))
+    return [
+        f"{row} on {split}: up to {share:.0%} of a model's answers could not be read for {name}, which counts them all "
+        f"the same{': it measures their form, not what they say' if share > MOST_UNREAD else ''}."
+        for (row, split, name), share in found.items()
+        if share
+    ]
 
 
 def _trained_on(effects: Effects, splits: Sequence[str]) -> list[str]:

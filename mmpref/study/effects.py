@@ -11,8 +11,9 @@ images; with one base and one seed over images alone. `Effect.scope` says which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import Key
-from mmpref.run.results_text import interval_text
+from mmpref.run.results_text import FORM, MOST_LOST, interval_text
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan_types import Plan
 
@@ -45,6 +46,7 @@ class Effect:
         images: on how many images.
         higher_is_better: None where neither is.
         trained_on: some of the images are among those that an adapter of it was trained on.
+        is_form: most answers of a run could not be read: it measures their form then, not what they say.
     """
 
     row: str
@@ -57,6 +59,7 @@ class Effect:
     images: int
     higher_is_better: bool | None
     trained_on: bool = False
+    is_form: bool = False
 
     @property
     def value(self) -> float:
@@ -78,11 +81,16 @@ class Effect:
     @property
     def better(self) -> bool | None:
         """Whether the row is better than what it is compared with; None where that cannot be said: to be better on
-        images of its training is no good news."""
-        if self.higher_is_better is None or not self.off_zero:
+        images of its training is no good news, and the form of answers is neither."""
+        if self.higher_is_better is None or not self.off_zero or self.is_form:
             return None
         better = (self.value > 0) == self.higher_is_better
         return None if better and self.trained_on else better
+
+    @property
+    def of_content(self) -> Estimate:
+        """What verdicts go by: nothing of the form of answers."""
+        return replace(self.estimate, value=math.nan) if self.is_form else self.estimate
 
     @property
     def scope(self) -> str:
@@ -110,10 +118,12 @@ class Effect:
         return min(self.estimate.of_units), max(self.estimate.of_units)
 
     def text(self) -> str:
-        """``value [low, high]``, a difference with its sign; with a mark where images are of its training."""
+        """``value [low, high]``, a difference with its sign; with a mark where images are of its training, or where it
+        measures the form of answers."""
         digits = 3 if abs(self.value) < 2 else 2 if abs(self.value) < 20 else 1
         text = interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
-        return f"{text} {TRAINED_ON}" if self.trained_on else text
+        marks = [TRAINED_ON] * self.trained_on + [f"({FORM})"] * self.is_form
+        return " ".join((text, *marks))
 
 
 class Effects:
@@ -205,6 +215,13 @@ class Effects:
         per_base = [self._of_base([each[base] for each in cells], [row, against], base, key, split) for base in bases]
         seeds = [len(cells[place][base]) for place in self._trained(row, against) for base in bases]
         units = per_base[0] if len(bases) == 1 else np.stack([of_base.mean(0) for of_base in per_base])
+        runs = [
+            self._runs[name, split][base][seed]
+            for name, of_bases in zip((row, against), cells, strict=False)
+            if name
+            for base in bases
+            for seed in of_bases[base]
+        ]
         return Effect(
             row,
             against,
@@ -215,13 +232,8 @@ class Effects:
             (min(seeds), max(seeds)),
             images,
             metric.higher_is_better,
-            any(
-                self._runs[name, split][base][seed].trained_on.get(key.benchmark)
-                for name, of_bases in zip((row, against), cells, strict=False)
-                for base in bases
-                for seed in of_bases[base]
-                if name
-            ),
+            any(one.trained_on.get(key.benchmark) for one in runs),
+            any(value.is_form for one in runs if (value := one.value(key))),
         )
 
     def _trained(self, row: str, against: str | None) -> list[int]:
@@ -301,8 +313,8 @@ class Effects:
         return self._metrics[where].get(key.unjudged)
 
     def _leave_out_other_images(self) -> None:
-        """Keep what is on the images that most runs of a world are on, and of these the images that every run has
-        answers to."""
+        """Keep what is on the images that most runs of a world are on, of these runs those that have a score of nearly
+        all questions, and of the images those of which every run has a score of all."""
         import numpy as np
 
         runs: dict[tuple[str, str, str], list[Measurement]] = {}
@@ -313,15 +325,26 @@ class Effects:
         for (world, split, benchmark), measured in runs.items():
             hashes = [one.counts[benchmark].images for one in measured]
             usual = max(dict.fromkeys(hashes), key=hashes.count)
-            odd = [one for one in measured if one.counts[benchmark].images != usual]
-            for one in odd:
-                seeds = self._runs[one.row, split].get(one.base, {})
-                seeds.pop(one.seed, None)
-                if not seeds:
-                    self._runs[one.row, split].pop(one.base, None)
-                self.warnings.append(f"{one.name} is on other images of {benchmark} than most runs, and left out.")
-            sums = [one.counts[benchmark].sums for one in measured if one.counts[benchmark].images == usual]
-            self._answered[world, split, benchmark] = np.all([each.any(axis=1) for each in sums], axis=0)
+            kept: list[np.ndarray] = []
+            for one in measured:
+                scored = np.asarray(one.counts[benchmark].sums.any(axis=1))
+                if one.counts[benchmark].images != usual:
+                    self._leave_out(one, f"it is on other images of {benchmark} than most runs")
+                elif (lost := int((~scored).sum())) > MOST_LOST * len(scored):
+                    said = (
+                        f"it lacks the score of a question on {lost} of {counted(len(scored), 'image')} of {benchmark}"
+                    )
+                    self._leave_out(one, said)
+                else:
+                    kept.append(scored)
+            self._answered[world, split, benchmark] = np.all(kept, axis=0) if kept else np.zeros(0, bool)
+
+    def _leave_out(self, one: Measurement, why: str) -> None:
+        seeds = self._runs[one.row, one.split].get(one.base, {})
+        seeds.pop(one.seed, None)
+        if not seeds:
+            self._runs[one.row, one.split].pop(one.base, None)
+        self.warnings.append(f"{one.name} is left out: {why}.")
 
 
 @dataclass(frozen=True, eq=False)

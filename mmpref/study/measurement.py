@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import RunError
 from mmpref.run.files import JsonLines, write_atomic
 from mmpref.run.results import ALL, Key
+from mmpref.run.results_text import MOST_UNREAD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +41,7 @@ class MetricValue:
         n: what it is over.
         higher_is_better: None where neither is.
         of: names of the two counts whose sums' quotient it is, where it is one.
+        unread: share of its answers that could not be read, where it is more than a few.
     """
 
     key: Key
@@ -47,6 +49,12 @@ class MetricValue:
     n: int
     higher_is_better: bool | None = None
     of: tuple[str, str] | None = None
+    unread: float = 0.0
+
+    @property
+    def is_form(self) -> bool:
+        """Whether most of its answers could not be read: it measures their form then, not what they say."""
+        return self.unread > MOST_UNREAD
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +64,8 @@ class ImageCounts:
     Args:
         images: SHA-256 (hex) of the list of image ids: two with the same are paired, row by row.
         names: of the counts, sorted, such as ``hallucinated`` or ``adversarial/right``.
-        sums: [images, counts], integers of the smallest type that holds them, else float64; an image without an
-            answer has zeros.
+        sums: [images, counts], integers of the smallest type that holds them, else float64; an image of which any
+            question lacks a score has zeros, for two models are compared on the same questions.
     """
 
     images: str
@@ -101,8 +109,10 @@ class ImageCounts:
         return cls(row["images"], tuple(row["names"]), array.reshape(counts, images).T)
 
     @classmethod
-    def collect(cls, image_ids: Iterable[str], counts: Iterable[Mapping[str, float]]) -> tuple[ImageCounts, list[str]]:
-        """From samples: each one's image and counts.
+    def collect(
+        cls, image_ids: Iterable[str], counts: Iterable[Mapping[str, float] | None]
+    ) -> tuple[ImageCounts, list[str]]:
+        """From samples: each one's image and counts, None of one without a score.
 
         Returns:
             The sums by image, and the images in order of their first sample.
@@ -110,10 +120,14 @@ class ImageCounts:
         import numpy as np
 
         sums: dict[str, dict[str, float]] = {}
+        unscored: set[str] = set()
         for image_id, sample in zip(image_ids, counts, strict=True):
             of_image = sums.setdefault(image_id, {})
-            for name, value in sample.items():
+            if sample is None:
+                unscored.add(image_id)
+            for name, value in (sample or {}).items():
                 of_image[name] = of_image.get(name, 0.0) + value
+        sums |= {image_id: {} for image_id in unscored}
         names = sorted({name for of_image in sums.values() for name in of_image})
         array = np.array([[of_image.get(name, 0.0) for name in names] for of_image in sums.values()])
         array = array.reshape(len(sums), len(names))
@@ -194,6 +208,7 @@ class Measurement:
             {**value.key._asdict(), "value": None if math.isnan(value.value) else value.value}
             | {"n": value.n, "higher_is_better": value.higher_is_better}
             | ({"of": list(value.of)} if value.of else {})
+            | ({"unread": value.unread} if value.unread else {})
             for value in self.values
         ]
         return {**row, "values": values, "counts": {name: one.as_dict() for name, one in self.counts.items()}}
@@ -207,6 +222,7 @@ class Measurement:
                 value["n"],
                 value["higher_is_better"],
                 tuple(value["of"]) if value.get("of") else None,
+                value.get("unread", 0.0),
             )
             for value in row["values"]
         )

@@ -79,6 +79,7 @@ def check(plan: Plan, folder: Path) -> None:
             checked |= calls.keys()
             if row.grid:
                 _check_metrics(composer, row)
+            _refuse_reported_data(composer, plan, row, job)
     _check_named(plan, composer)
 
 
@@ -109,6 +110,34 @@ def _preview_row(schedule: Schedule, row: Row, missing: set[Target]) -> RowPrevi
         sum(not schedule.unmeasured_splits(one) for one in grid),
         known.point if known else None,
     )
+
+
+def _refuse_reported_data(composer: Composer, plan: Plan, row: Row, job: Job) -> None:
+    """What chooses a row's settings must not report on it too.
+
+    Raises:
+        UsageError: it does.
+    """
+    grid = plan.rows[row.grid_like or row.name].grid
+    if grid is None:
+        return
+    chosen = _asked(composer.evaluation(grid.split, Start(row.bases[0], row.world), None))
+    for split, call in job.evaluations.items():
+        if both := sorted(chosen & _asked(call)):
+            raise UsageError(
+                f"its settings are chosen by {both[0][0]} on the evaluation {grid.split!r}, and {split!r} reports on "
+                "the same data: what is chosen by its test data looks better than it is.",
+                f"Leave {split!r} out of measure or evaluate, or give another grid.split.",
+            )
+
+
+def _asked(call: Call) -> set[tuple[str, str, str]]:
+    """Benchmarks of an evaluation, with the data and the split that each asks about."""
+    from mmpref.bench.evaluate import spelled_out
+
+    recipe = spelled_out(call.resolved())
+    of = {name: recipe.benchmark.get(name) or {} for name in recipe.benchmarks}
+    return {(name, str(one.get("data")), str(one.get("split"))) for name, one in of.items()}
 
 
 def _commands(job: Job, search: Sequence[Call] = ()) -> list[Command]:

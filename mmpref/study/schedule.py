@@ -376,9 +376,10 @@ class Schedule:
         """A point that failed in an earlier session is tried again, but not once its row has runs: these must keep
         the choice that was made without it."""
         rows = {one.row for one in self._measured.values() if not one.is_grid_point}
-        for failure in self.ledger.failures():
-            row = self.plan.rows.get(failure.row)
-            if failure.is_grid_point and row and row.grid and failure.row in rows:
-                for job in self.known_grid_jobs(failure.row):
+        failed = [one for one in self.ledger.failures() if one.is_grid_point and one.row in rows]
+        # The points of a row can be told when those are settled that it needs.
+        for name in dict.fromkeys(name for row in self.plan.rows.values() for name in self._choosers(row)):
+            for failure in (one for one in failed if one.row == name):
+                for job in self.known_grid_jobs(name):
                     if job.point == failure.point:
                         self._failed[job.name] = failure.reason

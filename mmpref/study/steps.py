@@ -16,6 +16,7 @@ from typing import Any
 
 from mmpref.api.call import Call
 from mmpref.errors import UsageError
+from mmpref.local_paths import is_data_file, names_file
 from mmpref.recipes import resolve
 from mmpref.recipes.schema import as_plain
 from mmpref.registry import resolve_path
@@ -35,8 +36,10 @@ _OPTIONS = {
     "evaluate": ("benchmarks", "split", "limit", "seed", "judge"),
 }
 """Keys of a section that the commands have an option for; the rest goes by ``--set``."""
-_FILES = ("source", "dataset", "data", "synonyms")
-"""Settings that may name a file of the user's, which can change under the same name."""
+_ROWS = ("source", "dataset", "data", "annotations")
+"""Settings that may name a folder of the user's with rows in it."""
+_PICTURES = ("images", "image_root")
+"""Settings that may name an archive of images, which are as large as data get and seldom change."""
 
 Points = Mapping[str, Mapping[str, Any]]
 """By row: what its grid has chosen."""
@@ -280,20 +283,28 @@ class Composer:
             return value
         if value in self._symbols:
             return self._symbols[value]
-        is_content = key == "model" or value.startswith("pkg:") or (key in _FILES and Path(value).is_file())
-        return content_identity(value) if is_content else value
+        if key == "model" or value.startswith("pkg:") or (key not in _PICTURES and names_file(value)):
+            return content_identity(value)
+        return content_identity(value, rows=True) if key in _ROWS and Path(value).expanduser().is_dir() else value
 
 
 @cache
-def content_identity(reference: str) -> str:
-    """A name, and for a folder or file a hash of its content: a model that was trained anew is another one."""
+def content_identity(reference: str, rows: bool = False) -> str:
+    """A name, and for a folder or file a hash of its content: a model that was trained anew is another one.
+
+    Args:
+        rows: of a folder of rows: of images and the like among them only names and sizes.
+    """
     try:
         root = Path(resolve_path(reference))
     except UsageError:
         return reference
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
     kept = (path for path in files if "__pycache__" not in path.parts)
-    facts = [(path.name, path.stat().st_size, file_digest(path)) for path in kept]
+    facts = [
+        (path.name, path.stat().st_size, None if rows and not is_data_file(path.name) else file_digest(path))
+        for path in kept
+    ]
     return f"{reference if reference.startswith('pkg:') else root.name}@{digest(facts)}" if facts else reference
 
 

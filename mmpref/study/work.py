@@ -24,7 +24,8 @@ from mmpref.bench.trained_on import shared_images
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import RunError, UsageError
 from mmpref.run.manifest import read_manifest
-from mmpref.run.results import ADAPTER, BASE, Results
+from mmpref.run.results import ADAPTER, BASE, Key, Results, Value
+from mmpref.run.results_text import FEW_UNREAD
 from mmpref.study import steps
 from mmpref.study.bases import Bases
 from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
@@ -136,10 +137,7 @@ def measure(job: Job, splits: Sequence[str], kl: KlPrompts | None, study: Path) 
                     is_grid_point=job.is_grid_point,
                     outside=job.outside,
                     recipe_hash=job.hashes[split],
-                    values=tuple(
-                        MetricValue(key, value.value, value.n, value.higher_is_better, value.of)
-                        for key, value in results.by_key(model).items()
-                    ),
+                    values=tuple(_metric_value(key, value) for key, value in results.by_key(model).items()),
                     counts={name: counts for name, (counts, _) in found.items()},
                     training=_training_facts(job.training) if job.training else {},
                     data=_pair_facts(job.pairs) if job.pairs else {},
@@ -151,6 +149,11 @@ def measure(job: Job, splits: Sequence[str], kl: KlPrompts | None, study: Path) 
             divergence = _divergence(policy(), kl, job)
             measurements = [dataclasses.replace(one, kl=divergence) for one in measurements]
         return measurements, images
+
+
+def _metric_value(key: Key, value: Value) -> MetricValue:
+    unread = value.unread_share if value.unread_share > FEW_UNREAD else 0.0
+    return MetricValue(key, value.value, value.n, value.higher_is_better, value.of, unread)
 
 
 def _measured_pairs(job: Job) -> Measurement:
@@ -203,7 +206,8 @@ def _counts(folder: Path, model: str, labels: Sequence[str]) -> dict[str, tuple[
     found = {}
     for label in labels:
         records = read_records(folder, model, label)
-        found[label] = ImageCounts.collect((one.image_id for one in records), (one.counts for one in records))
+        counts = (None if one.missing else one.counts for one in records)
+        found[label] = ImageCounts.collect((one.image_id for one in records), counts)
     return found
 
 

@@ -16,7 +16,10 @@ PLAN: dict[str, Any] = {
     "recipe": "testbed",
     "data": {"pairs": {"method": "bdhs", "limit": 12, "builder": {"iterations": 1, "max_tail_tokens": 8}}},
     "train": {"dpo": {"method": "dpo", "trainer": {"max_steps": 2, "per_device_train_batch_size": 4}}},
-    "evaluate": {"dev": {"benchmarks": ["chair"], "limit": 6}, "test": {"benchmarks": ["chair"], "limit": 8}},
+    "evaluate": {
+        "dev": {"benchmarks": ["chair"], "split": "dev", "limit": 6},
+        "test": {"benchmarks": ["chair"], "limit": 8},
+    },
     "kl": {"prompts": 3},
     "grid": {
         "search": {"trainer.learning_rate": [1e-3, 1e-2]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def test_what_was_not_measured_is_not_run() -> None:
 def test_images_that_are_all_alike_tell_nothing_of_others(direction: Direction) -> None:
     alike = estimate(np.zeros((1, 101)), 0)
     assert (alike.low, alike.high) == (0, 0)
+    rounded = dataclasses.replace(alike, value=0.2, low=0.19999999999999996, high=0.20000000000000007)
+    assert read(_compared(direction, margin=1.0), rounded).outcome == "cannot be told"
     reading = read(_compared(direction, margin=1.0), alike)
     assert (reading.outcome, reading.p_for, reading.p_against) == ("cannot be told", 1, 1)
 

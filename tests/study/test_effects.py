@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from mmpref.run.results import ALL, Key
+from mmpref.study.conclude import conclude
 from mmpref.study.effects import Effects
 from mmpref.study.measurement import ImageCounts, MetricValue
 from mmpref.study.plan_types import Row
-from tests.study.ledgers import IMAGES, measured, plan_of
+from tests.study.ledgers import IMAGES, claim, measured, plan_of
 
 CHAIR, F1 = Key("chair", "chair_i", ALL), Key("pope", "f1", "adversarial")
 
@@ -129,6 +130,38 @@ def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
     assert any("sft/test-base0-seed0" in warning for warning in effects.warnings)
 
 
+def test_a_run_that_lacks_many_scores_is_left_out_and_named(tmp_path: Path) -> None:
+    base, bdhs, sft = measured("base", 0.2), measured("bdhs", 0.1), measured("sft", 0.2)
+    sums = sft.counts["chair"].sums.copy()
+    sums[: IMAGES // 10 + 1] = 0
+    lacking = {**sft.counts, "chair": dataclasses.replace(sft.counts["chair"], sums=sums)}
+    effects = Effects(plan_of(tmp_path, ["bdhs", "sft"]), [base, bdhs, dataclasses.replace(sft, counts=lacking)])
+    assert effects.warnings == [
+        "sft/test-base0-seed0 is left out: it lacks the score of a question on 7 of 60 images of chair."
+    ]
+    change = effects.difference("bdhs", "base", CHAIR, "test")
+    assert change is not None
+    assert change.images == IMAGES
+    assert effects.difference("sft", "base", CHAIR, "test") is None
+
+
+def test_the_form_of_answers_is_marked_and_is_no_news(tmp_path: Path) -> None:
+    base, bdhs = measured("base", 0.2), measured("bdhs", 0.02)
+    values = tuple(dataclasses.replace(value, unread=0.6) for value in bdhs.values)
+    plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", "direction": "lower"})])
+    runs = [base, dataclasses.replace(bdhs, values=values)]
+    change = Effects(plan, runs).difference("bdhs", "base", CHAIR, "test")
+    assert change is not None
+    assert change.off_zero
+    assert (change.better, change.text().endswith(" (form only)")) == (None, True)
+    found = conclude(plan, runs)
+    assert [one.verdict.outcome for one in found.claims] == ["cannot be told"]
+    assert any(
+        warning.startswith("bdhs on test: up to 60% of a model's answers could not be read for chair chair_i")
+        for warning in found.warnings
+    )
+
+
 def test_images_without_an_answer_are_left_out_of_every_row(tmp_path: Path) -> None:
     base, bdhs = measured("base", 0.2), measured("bdhs", 0.1)
     sums = bdhs.counts["chair"].sums.copy()
@@ -206,4 +239,4 @@ def test_a_run_without_any_answer_leaves_no_effect(tmp_path: Path) -> None:
     counts = {**silent.counts, "chair": dataclasses.replace(chair, sums=chair.sums * 0)}
     runs = [measured("base", 0.2), dataclasses.replace(silent, counts=counts)]
     effects = Effects(plan_of(tmp_path, ["bdhs"]), runs)
-    assert effects.value("base", CHAIR, "test") is None
+    assert effects.value("base", CHAIR, "test"), "of which every answer has a score"

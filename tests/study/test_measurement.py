@@ -31,6 +31,18 @@ def test_counts_are_summed_by_image_in_the_order_of_the_benchmark() -> None:
     assert counts.of("other").tolist() == [0, 0, 0]
 
 
+def test_an_image_of_which_a_question_lacks_a_score_has_none() -> None:
+    counts, images = ImageCounts.collect(["a", "b", "a", "c"], [{"n": 1.0}, {"n": 1.0}, None, None])
+    assert (images, counts.of("n").tolist()) == (["a", "b", "c"], [0, 1, 0])
+
+
+def test_answers_that_could_not_be_read_are_kept_with_the_metric() -> None:
+    one, _ = _measurement(values=(MetricValue(Key("pope", "accuracy", "all"), 0.5, 9, True, unread=0.6),))
+    [value] = Measurement.from_dict(one.as_dict()).values
+    assert (value.unread, value.is_form) == (0.6, True)
+    assert "unread" not in _measurement()[0].as_dict()["values"][0], "as in ledgers of before"
+
+
 def test_counts_that_are_no_whole_numbers_stay_exact() -> None:
     counts, _ = ImageCounts.collect(["a", "b"], [{"score": 1 / 3}, {"score": -2.0}])
     assert ImageCounts.from_dict(counts.as_dict()).of("score").tolist() == [1 / 3, -2.0]

@@ -152,6 +152,14 @@ def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: Wri
         ({"data": {"pairs": {"builder": {"rho": 1}}}}, "row 'bdhs': "),
         ({"evaluate": {"dev": {"benchmarks": ["chair"]}, "test": {"benchmarks": ["chiar"]}}}, "row 'base': "),
         ({"evaluate": {"dev": {"benchmarks": ["pope"]}, "test": {}}}, "its grid goes by 'chair chair_i'"),
+        (
+            {"measure": ["dev", "test"]},
+            "row 'bdhs': its settings are chosen by chair on the evaluation 'dev', and 'dev' reports on the same data",
+        ),
+        (
+            {"evaluate": {"dev": {"benchmarks": ["chair"], "limit": 6}, "test": {"benchmarks": ["pope", "chair"]}}},
+            "row 'bdhs': its settings are chosen by chair on the evaluation 'dev', and 'test' reports on the same data",
+        ),
         ({"bases": {"seeds": [0, 1], "trained_by": "no_such:thing"}}, "bases.trained_by is 'no_such:thing'"),
         ({"recipe": "tesbed"}, "There is no recipe 'tesbed'"),
         (

@@ -4,6 +4,7 @@ really gives is held by ``test_runner.py``."""
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,29 @@ def test_rows_of_a_file_that_was_changed_are_measured_anew(write_plan: WritePlan
     assert len(set(found)) == 4
 
 
+def test_a_folder_of_rows_and_any_file_that_a_setting_names_count_by_their_content(
+    write_plan: WritePlan, tmp_path: Path
+) -> None:
+    (tmp_path / "rows").mkdir()
+    rows, relation, image = (tmp_path / name for name in ("rows/train.jsonl", "relation.json", "rows/a.png"))
+    amber = {"benchmarks": ["amber"], "benchmark": {"amber": {"relation": str(relation)}}}
+    path = write_plan(
+        data={"pairs": {"method": "bdhs", "source": [str(rows.parent)]}},
+        evaluate={**PLAN["evaluate"], "test": amber},
+        rows={"base": {}, "bdhs": {**PLAN["rows"]["bdhs"], "grid": "none"}},
+    )
+    found = []
+    for file, text in ((rows, "{}\n"), (relation, "{}"), (image, "a"), (rows, "[]\n"), (relation, "[]"), (image, "b")):
+        file.write_text(text)
+        content_identity.cache_clear()
+        made = plan.load(str(path))
+        job = Schedule(made, tmp_path / "study", list(made.rows)).composer.job(made.rows["bdhs"], 0, 0, {})
+        found.append((job.pairs.hash if job.pairs else "", job.hashes["test"]))
+    pairs, tests = zip(*found[2:], strict=True)
+    assert [one == two for one, two in pairwise(pairs)] == [False, True, True], "pictures by size"
+    assert [one == two for one, two in pairwise(tests)] == [False, False, True]
+
+
 def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: Path) -> None:
     made: Plan = plan.load(str(write_plan(bases=BASES)))
     hashes = []
@@ -231,6 +255,29 @@ def test_a_point_that_fails_is_left_out_of_the_choice(write_plan: WritePlan) -> 
     [failure] = schedule.failures.values()
     assert (failure.is_grid_point, "the loss is not finite" in failure.reason) == (True, True)
     assert _run(_schedule(path)) == []  # the runs keep the choice that was made without it
+
+
+def test_points_that_have_failed_stay_so_in_rows_that_need_each_other(write_plan: WritePlan) -> None:
+    """The first by name needs the other, whose choice must be known before its own points are."""
+    data = {**PLAN["data"], "again": {"method": "mix", "source": [{"data": "pairs"}]}}
+    rows = {
+        "base": {},
+        "first": {"data": "again", "train": "on"},
+        "second": {"data": "pairs", "train": "dpo"},
+    }
+    train = {**PLAN["train"], "on": {**PLAN["train"]["dpo"], "adapter": {"row": "second"}}}
+    path = write_plan(data=data, rows=rows, train=train)
+    schedule = _schedule(path)
+    while unit := schedule.next():
+        if unit.step and unit.step.call and "0.001" in " ".join(unit.step.call.arguments()):
+            schedule.failed(unit, "the loss is not finite")
+        else:
+            _pretend(schedule, unit)
+    assert schedule.missing() == []
+    again = _schedule(path)
+    assert again.missing() == []
+    assert {one.row for one in again.measured() if not one.is_grid_point} == set(rows)
+    assert _run(again) == []
 
 
 def test_a_row_whose_data_fail_is_recorded_and_the_others_go_on(write_plan: WritePlan) -> None:
