@@ -157,8 +157,8 @@ def _unsaid(
 
 
 def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
-    """One sentence for every benchmark whose data, settings, questions or number of samples differ between columns,
-    then one for every column that is not tested because of what is missing."""
+    """One sentence for every benchmark whose data, settings, questions, rules or number of samples differ between
+    columns, then one for every column that is not tested because of what is missing."""
     untested = {benchmark: [*_untested(columns, benchmark, counts)] for benchmark, counts in missing.items()}
     for benchmark, counts in missing.items():
         groups: dict[str, dict[Any, list[str]]] = {}
@@ -174,12 +174,11 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
                 yield f"{benchmark}: the {what} between {between}; do not compare these numbers."
         first = first_with(columns, benchmark)
         for column in columns:
-            alike = column.conditions(benchmark) == first.conditions(benchmark)
-            if alike and column.asks_other_questions_than(first, benchmark):
-                yield (
-                    f"{benchmark}: the questions or their images differ between {first.name} and {column.name}; do not "
-                    "compare these numbers."
-                )
+            if column.conditions(benchmark) == first.conditions(benchmark):
+                for what in column.rules_unlike(first, benchmark):
+                    yield (
+                        f"{benchmark}: the {what} between {first.name} and {column.name}; do not compare these numbers."
+                    )
     for sentences in untested.values():
         yield from sentences
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score
+from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score, places
 from mmpref.bench.bootstrap import Clusters, percentile_interval, replicates
 from mmpref.bench.paired import Row, change_of, pairs_of
 from mmpref.bench.parts import groups_of, with_group_counts
@@ -167,8 +167,8 @@ def _key(plan: Plan, metric: Metric) -> Key:
 
 def _settings_hash(settings: Any) -> str:
     """Of how the benchmark is asked; settings that only say where something lies (`PLACE`) do not count."""
-    places = {field.name for field in dataclasses.fields(settings) if field.metadata.get("place")}
-    plain = {name: value for name, value in recipes.as_plain(settings).items() if name not in places}
+    without = places(settings)
+    plain = {name: value for name, value in recipes.as_plain(settings).items() if name not in without}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
