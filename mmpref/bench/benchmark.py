@@ -107,7 +107,8 @@ class Sample:
 
     Args:
         id: of the sample.
-        image_id: samples of one image are resampled together.
+        image_id: samples of one image are resampled together. It is the rows' own word; samples of the same images
+            get one (`mmpref.bench.drawn_together`).
         image: encoded; None where the question is asked without one.
         messages: the prompt, as published.
         reference: what the scorer needs to know.

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
+from mmpref.bench.drawn_together import drawn_together
 from mmpref.bench.repeats import remarks_on_repeats
 from mmpref.errors import (
     AbsentColumnError,
@@ -125,7 +126,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
     columns = getattr(built, "columns", None) or {}
     table = _located(table, getattr(built, "image_root", None), columns)
-    samples = _samples(name, task, table, limit)
+    samples = drawn_together(_samples(name, task, table, limit))
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
     _tell_missing(name, table, samples)
