@@ -16,7 +16,7 @@ from mmpref.bench.own_metrics import own_metrics, scores_of
 from mmpref.bench.paired import Change, change_of, pairs_of, scored_by_both
 from mmpref.bench.records import Record, read_records, read_resamples
 from mmpref.errors import InputError, MmprefError, RunError, UsageError
-from mmpref.run.asked import Asked
+from mmpref.run.asked import Asked, Marks
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import BASE, Key, Results, Value
 
@@ -49,10 +49,10 @@ class FinishedModel:
     manifest: Mapping[str, Any]
     asked: Mapping[str, Asked] = field(default_factory=dict)
 
-    @property
-    def trained_on(self) -> frozenset[str]:
-        """Benchmarks some of whose images it was trained on."""
-        return frozenset(name for name, asked in self.asked.items() if asked.trained_on and self.model != BASE)
+    def marks(self, benchmark: str) -> Marks:
+        """What stands behind verdicts on it there; nothing of a base."""
+        asked = None if self.model == BASE else self.asked.get(benchmark)
+        return asked.marks if asked else ()
 
     @property
     def benchmarks(self) -> list[str]:

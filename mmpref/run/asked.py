@@ -6,7 +6,7 @@ Whatever else is scored by its rule goes by the name of its own data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -21,7 +21,16 @@ TRAINED_ON = "(trained on)"
 TRAINED_ON_MEANS = (
     f"{TRAINED_ON}: some or all of the images are of the adapter's training, and it says little of others."
 )
+CHOSEN_ON = "(step chosen on)"
+"""Stands behind a verdict on data by which the step that is kept of the adapter was chosen."""
+_MEANINGS = {
+    TRAINED_ON: TRAINED_ON_MEANS,
+    CHOSEN_ON: f"{CHOSEN_ON}: the step that is kept of the adapter was chosen on these data, and its values there are "
+    "too good.",
+}
 
+Marks = tuple[str, ...]
+"""What stands behind a verdict that says little of other data."""
 _LATER = ("served", "rows", "remarks", "parts", "trained_on")
 """Fields that files have only where they are not the default."""
 
@@ -94,9 +103,15 @@ class Asked:
         """The commit of the data, or the hash of their content."""
         return str(self.data.get("revision") or self.data.get("fingerprint") or self.samples or "not recorded")
 
+    @property
+    def marks(self) -> Marks:
+        """What stands behind verdicts on the adapter."""
+        found = {TRAINED_ON: self.trained_on, CHOSEN_ON: self.chose}
+        return tuple(mark for mark, is_so in found.items() if is_so)
+
     def marked(self, verdict: str) -> str:
-        """A verdict as it is shown, with a mark where the adapter was trained on images that are asked about."""
-        return f"{verdict} {TRAINED_ON}" if self.trained_on and verdict else verdict
+        """A verdict as it is shown."""
+        return marked(verdict, self.marks)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Asked:
@@ -116,3 +131,19 @@ class Asked:
         """As it stands in files."""
         default = {column.name: column.default for column in fields(self) if column.name in _LATER}
         return {name: value for name, value in asdict(self).items() if name not in default or value != default[name]}
+
+
+def marked(verdict: str, marks: Marks) -> str:
+    """A verdict as it is shown; nothing where there is none."""
+    return " ".join((verdict, *marks)) if verdict else verdict
+
+
+def every_mark(groups: Iterable[Marks]) -> Marks:
+    """Those of several models, each once."""
+    found = {mark for marks in groups for mark in marks}
+    return tuple(mark for mark in _MEANINGS if mark in found)
+
+
+def meanings(groups: Iterable[Marks]) -> str:
+    """What the marks that are shown mean, as sentences behind a legend; nothing where there are none."""
+    return "".join(f" {_MEANINGS[mark]}" for mark in every_mark(groups))
