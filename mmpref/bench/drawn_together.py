@@ -1,7 +1,8 @@
 """What is drawn together: all that was asked about one image, however its rows call it.
 
 A benchmark gives each sample the id of its image that its row has (`mmpref.bench.benchmark.Sample.image_id`). Of a row
-without one that may be the row's number, or its question's id, and one image then stands under several. Its content tells.
+without one that may be the row's number, or its question's id, so that one image stands under several: its content
+tells.
 
 Samples of groups (`mmpref.bench.parts`) are left as they are: there the id is of what counts together, as MME's pairs.
 """
