@@ -16,6 +16,8 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
+DEFAULT_CONFIG = "default"
+"""What the Hub calls the configuration of a dataset that has none of a name."""
 TRAINED_ON = "(trained on)"
 """Stands behind a verdict on images that the adapter was trained on."""
 TRAINED_ON_MEANS = (
@@ -89,8 +91,12 @@ class Asked:
 
     @property
     def which(self) -> str:
-        """The data with their split, as ``NAME:SPLIT``; their name alone where they have none."""
+        """The data with their split, as ``NAME:SPLIT``, or ``NAME (CONFIG):SPLIT`` where the configuration is another
+        than the benchmark's published one; their name alone where they have none."""
         name, split = self.own_name, self.split
+        changed = self.changed or {}
+        if name and (changed.get("config") or ("config" in changed and "/" in name)):  # other tables have none
+            name += f" ({changed['config'] or DEFAULT_CONFIG})"
         return f"{name}:{split}" if name and split else name
 
     @property
