@@ -25,14 +25,14 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
 
     Args:
         samples: hash of the questions with their images, as `mmpref.bench.identity.data_facts` has it.
-        limit: how many rows were asked for, where not all.
+        limit: how many rows were asked for; told where there are more.
         others: settings beside the benchmark's own that change what is asked, such as the judge's prompt; None for
             one that was not given.
     """
     benchmark, table = BENCHMARKS.get(plan.name), plan.table
     told = {**others, **benchmark.decided_by(plan.settings)}
     given = {name: value for name, value in told.items() if value is not None}
-    cut = {"limit": limit} if limit is not None and len(plan.samples) >= limit else {}
+    cut = {"limit": limit} if plan.cut else {}
     changed = {**changed_settings(benchmark, plan.settings), **cut, **given}
     published = table.spec in benchmark.candidates and is_commit(table.revision)
     return Asked(
