@@ -20,6 +20,7 @@ from mmpref.bench.intervals import Estimate, estimate
 from mmpref.bench.significance import holm
 from mmpref.errors import InputError
 from mmpref.log import counted
+from mmpref.run.asked import Marks, every_mark
 from mmpref.run.results import BASE, Key, Value
 from mmpref.run.results_text import too_few_pairs
 
@@ -38,6 +39,7 @@ class ArmEffect:
         seeds, judges: how many.
         judge_deviation: standard deviation of the judges' means; NaN of one judge.
         p: two-sided, of no difference, over seeds and images; p_holm: corrected for all headline differences.
+        marks: what stands behind the verdict.
     """
 
     arm: str
@@ -52,6 +54,7 @@ class ArmEffect:
     headline: bool
     p: float | None = None
     p_holm: float | None = None
+    marks: Marks = ()
 
     @property
     def seed_deviation(self) -> float:
@@ -81,7 +84,7 @@ class ArmEffect:
             **{"arm": self.arm, "against": self.against, **self.key._asdict()},
             **{"seeds": self.seeds, "judges": self.judges, "of_seeds": list(self.estimate.of_units)},
             **{name: None if math.isnan(number) else number for name, number in numbers.items()},
-            **{"p": self.p, "p_holm": self.p_holm},
+            **{"p": self.p, "p_holm": self.p_holm, "marks": self.marks},
         }
 
 
@@ -152,7 +155,7 @@ def arm_effects(arms: Mapping[str, Sequence[Path]]) -> tuple[tuple[ArmEffect, ..
         names = list(made)
         for other in names[1:]:
             effects += _between(names[0], other, made, warnings)
-    return tuple(_corrected(effects)), warnings
+    return tuple(_marked(_corrected(effects), read)), warnings
 
 
 def _read(name: str, runs: Sequence[Path]) -> list[_Run]:
@@ -257,6 +260,16 @@ def _between(
         named = {str(number): judges for number, judges in units.items()}
         effects.append(_effect(other, first, key, named, value))
     return effects
+
+
+def _marked(effects: Iterable[ArmEffect], read: Mapping[str, Sequence[_Run]]) -> list[ArmEffect]:
+    """With the marks of the runs of both arms."""
+
+    def marks(effect: ArmEffect) -> Marks:
+        runs = [*read[effect.arm], *(read.get(effect.against, ()) if effect.against else ())]
+        return every_mark(run.model.marks(effect.key.benchmark) for run in runs)
+
+    return [replace(effect, marks=marks(effect)) for effect in effects]
 
 
 def _corrected(effects: Sequence[ArmEffect]) -> list[ArmEffect]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from mmpref.errors import UsageError
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 PLACE = {"place": True, **names("path")}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
+
+
+def places(settings: Any) -> frozenset[str]:
+    """Names of the settings, an instance's or their class's, that are a `PLACE`."""
+    return frozenset(one.name for one in fields(settings) if one.metadata.get("place"))
+
 
 NOTHING = "no sample that it is over was scored."
 NONE_READ = "none of the answers was read as one that it is over."
@@ -101,7 +107,8 @@ class Sample:
 
     Args:
         id: of the sample.
-        image_id: samples of one image are resampled together.
+        image_id: samples of one image are resampled together. It is the rows' own word; samples of the same images
+            get one (`mmpref.bench.drawn_together`).
         image: encoded; None where the question is asked without one.
         messages: the prompt, as published.
         reference: what the scorer needs to know.

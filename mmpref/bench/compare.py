@@ -17,6 +17,7 @@ from mmpref.bench.arms import ArmEffect, arm_effects
 from mmpref.bench.finished_model import FinishedModel, first_with, read_finished
 from mmpref.bench.no_worse import ANY, AgainstMargin, against_margins
 from mmpref.bench.significance import paired_difference, with_holm
+from mmpref.run.asked import Marks, every_mark
 from mmpref.run.results import BASE, Difference, Key, Value
 
 
@@ -64,14 +65,21 @@ class Comparison:
         one_base = [column.model == BASE for column in self.columns] == [True, *(False for _ in adapters)]
         return adapters if one_base and len(adapters) > 1 and all(tested) and not self.has_baseline else ()
 
+    def marks(self, place: int, benchmark: str) -> Marks:
+        """What stands behind the verdict on a column against the first one that has the benchmark."""
+        both = first_with(self.columns, benchmark), self.columns[place]
+        return every_mark(column.marks(benchmark) for column in both)
+
     def as_dict(self) -> dict[str, Any]:
         """As ``mmpref compare --json`` prints it."""
-        names = ("value", "low", "high", "p", "test", "p_holm", "first", "second", "images", "pairs", "lost", "is_form")
         return {
             "models": self.models,
             "rows": [(key, [value and value.as_dict() for value in values]) for key, values in self.rows],
             "tests": [
-                [test and {name: row[name] for row in [test.as_dict()] for name in names} for test in tests]
+                [
+                    test and {**_named(test), "marks": self.marks(place, test.benchmark)}
+                    for place, test in enumerate(tests)
+                ]
                 for tests in self.tests
             ],
             "warnings": self.warnings,
@@ -79,6 +87,13 @@ class Comparison:
             **({"no_worse": [row.as_dict() for row in self.no_worse]} if self.no_worse else {}),
             **({"arms": [effect.as_dict() for effect in self.arms]} if self.arms else {}),
         }
+
+
+def _named(test: Difference) -> dict[str, Any]:
+    """What is printed of a difference, by name."""
+    names = ("value", "low", "high", "p", "test", "p_holm", "first", "second", "images", "pairs", "lost", "is_form")
+    row = test.as_dict()
+    return {name: row[name] for name in names}
 
 
 def compare(
@@ -157,8 +172,8 @@ def _unsaid(
 
 
 def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
-    """One sentence for every benchmark whose data, settings, questions or number of samples differ between columns,
-    then one for every column that is not tested because of what is missing."""
+    """One sentence for every benchmark whose data, settings, questions, rules or number of samples differ between
+    columns, then one for every column that is not tested because of what is missing."""
     untested = {benchmark: [*_untested(columns, benchmark, counts)] for benchmark, counts in missing.items()}
     for benchmark, counts in missing.items():
         groups: dict[str, dict[Any, list[str]]] = {}
@@ -174,12 +189,11 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
                 yield f"{benchmark}: the {what} between {between}; do not compare these numbers."
         first = first_with(columns, benchmark)
         for column in columns:
-            alike = column.conditions(benchmark) == first.conditions(benchmark)
-            if alike and column.asks_other_questions_than(first, benchmark):
-                yield (
-                    f"{benchmark}: the questions or their images differ between {first.name} and {column.name}; do not "
-                    "compare these numbers."
-                )
+            if column.conditions(benchmark) == first.conditions(benchmark):
+                for what in column.rules_unlike(first, benchmark):
+                    yield (
+                        f"{benchmark}: the {what} between {first.name} and {column.name}; do not compare these numbers."
+                    )
     for sentences in untested.values():
         yield from sentences
 

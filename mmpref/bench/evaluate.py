@@ -266,7 +266,8 @@ class _Evaluation:
         for plan in self._plans:
             samples = self._identity["data"][plan.name]["samples"]
             judge_prompt = recipe.judge_prompt if isinstance(plan.task, JudgedTask) else None
-            asked[plan.label] = asked_of(plan, samples, recipe.limit, judge_prompt=judge_prompt)
+            others = {"judge_prompt": judge_prompt, "thinking": list(recipe.thinking) or None}
+            asked[plan.label] = asked_of(plan, samples, recipe.limit, **others)
         if self._served:
             names = {model: name for model, (_, name) in self._served.items()}
             return {label: dataclasses.replace(of, served=names) for label, of in asked.items()}

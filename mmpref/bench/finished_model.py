@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.bench.benchmark import BENCHMARKS, places
 from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.own_metrics import own_metrics, scores_of
 from mmpref.bench.paired import Change, change_of, pairs_of, scored_by_both
 from mmpref.bench.records import Record, read_records, read_resamples
-from mmpref.errors import InputError, MmprefError, RunError
+from mmpref.errors import InputError, MmprefError, RunError, UsageError
+from mmpref.run.asked import Asked, Marks
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import BASE, Key, Results, Value
 
@@ -37,7 +39,7 @@ class FinishedModel:
         model: ``base`` or ``adapter``.
         values: its results by key.
         manifest: of the run.
-        trained_on: benchmarks some of whose images it was trained on.
+        asked: what its results are of, by benchmark; runs of before did not record it.
     """
 
     name: str
@@ -45,7 +47,12 @@ class FinishedModel:
     model: str
     values: Mapping[Key, Value]
     manifest: Mapping[str, Any]
-    trained_on: frozenset[str] = frozenset()
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+
+    def marks(self, benchmark: str) -> Marks:
+        """What stands behind verdicts on it there; nothing of a base."""
+        asked = None if self.model == BASE else self.asked.get(benchmark)
+        return asked.marks if asked else ()
 
     @property
     def benchmarks(self) -> list[str]:
@@ -63,19 +70,38 @@ class FinishedModel:
             "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
         }
 
-    def questions(self, benchmark: str) -> str | None:
-        """A hash of what was asked, with its images; None where the run did not record it."""
+    def rules(self, benchmark: str) -> dict[str, Any]:
+        """What must be equal too, of runs that recorded it, by how a warning words it; None where this one did not: the
+        questions with their images (of the same rows another version of mmpref may ask others), the content of the
+        files that settings name, what is taken for reasoning, and the judge that the benchmark's own code asks."""
+        facts, asked = self._data_facts(benchmark), self.asked.get(benchmark)
+        return {
+            "questions or their images differ": facts.get("samples"),
+            "files that it is scored with differ": self._files(benchmark, facts.get("files")),
+            "markers of reasoning differ": (self.manifest.get("recipe") or {}).get("thinking"),
+            "judge differs": ((asked.changed if asked else None) or {}).get("judge"),
+        }
+
+    def rules_unlike(self, other: FinishedModel, benchmark: str) -> list[str]:
+        """Which of the `rules` both recorded, and not the same."""
+        pairs = zip(self.rules(benchmark).items(), other.rules(benchmark).values(), strict=True)
+        return [what for (what, own), others in pairs if None not in (own, others) and own != others]
+
+    def _data_facts(self, benchmark: str) -> Mapping[str, Any]:
+        """What the run recorded of its data; nothing where it did not."""
         sighted = benchmark.partition("-blind-")[0]
         data = self.manifest.get("data") or {}
-        return next(
-            (facts.get("samples") for name, facts in data.items() if name.replace(":", ".", 1) == sighted), None
-        )
+        return next((facts for name, facts in data.items() if name.replace(":", ".", 1) == sighted), {})
 
-    def asks_other_questions_than(self, other: FinishedModel, benchmark: str) -> bool:
-        """Whether both recorded what was asked, and it is not the same: the same rows with other images, say, or as
-        another version of mmpref asks."""
-        own, others = self.questions(benchmark), other.questions(benchmark)
-        return own is not None and others is not None and own != others
+    def _files(self, benchmark: str, files: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        """Those that decide scores: where images lie does not."""
+        if not files:
+            return files
+        try:
+            aside = places(BENCHMARKS.get(benchmark.partition("-blind-")[0]).settings)
+        except UsageError:  # a plugin's that is not here
+            return files
+        return {name: digest for name, digest in files.items() if name not in aside}
 
     def missing(self, benchmark: str) -> int | None:
         """How many samples are missing; None where the benchmark was not scored."""
@@ -91,7 +117,8 @@ class FinishedModel:
         on the adapter beside it."""
         model = self.manifest.get("model")
         known = model is not None and model == other.manifest.get("model")
-        return known and self.model == other.model == BASE and self._scores_text() == other._scores_text()
+        alike = known and self.model == other.model == BASE and self._scores_text() == other._scores_text()
+        return alike and not any(self.rules_unlike(other, benchmark) for benchmark in self.benchmarks)
 
     def is_same_as(self, other: FinishedModel) -> bool:
         """Whether both are one model of one run, or the same base of two."""
@@ -120,7 +147,7 @@ class FinishedModel:
             return False
         if self.manifest.get("seeds") != other.manifest.get("seeds"):
             return False
-        if self.asks_other_questions_than(other, benchmark):
+        if self.rules_unlike(other, benchmark):
             return False
         own, others = ([(record.id, record.image_id) for record in model.records(benchmark)] for model in (self, other))
         return bool(own) and own == others
@@ -275,8 +302,7 @@ def read_finished(runs: Sequence[Path]) -> list[FinishedModel]:
             raise InputError(f"{run} is a run of `{manifest['command']}`, not an evaluation.")
         results = Results.read(run)
         for name in results.models:
-            trained_on = frozenset(of for of, asked in results.asked.items() if asked.trained_on and name != BASE)
-            model = FinishedModel(f"{run_name}: {name}", run, name, results.by_key(name), manifest, trained_on)
+            model = FinishedModel(f"{run_name}: {name}", run, name, results.by_key(name), manifest, results.asked)
             same = next((index for index, other in enumerate(models) if model.is_same_base_as(other)), None)
             if same is None:
                 models.append(model)

@@ -19,11 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from mmpref.bench.changes import Changes, changes
 from mmpref.bench.finished_model import FinishedModel, first_with
 from mmpref.errors import UsageError
+from mmpref.run.asked import Marks, every_mark, marked
 from mmpref.run.results import LEVEL, Difference
 from mmpref.run.results_text import NoWorse, decimals, fixed, no_worse_of
 
@@ -45,6 +46,7 @@ class AgainstMargin:
         margin: in the metric's units.
         at_worst: the end of the difference's interval where the second model is worse, in the metric's units; NaN
             where the metric is undefined.
+        marks: what stands behind the verdict.
     """
 
     model: str
@@ -52,6 +54,7 @@ class AgainstMargin:
     margin: float
     at_worst: float
     verdict: NoWorse
+    marks: Marks = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As ``mmpref compare --json`` prints it."""
@@ -61,7 +64,7 @@ class AgainstMargin:
         at_worst = self.at_worst if math.isfinite(self.at_worst) else None
         return {
             **{**names, "model": self.model, **estimate},
-            **{"at_worst": at_worst, "margin": self.margin, "verdict": self.verdict},
+            **{"at_worst": at_worst, "margin": self.margin, "verdict": self.verdict, "marks": self.marks},
         }
 
 
@@ -104,10 +107,12 @@ def against_margins(
 
 def _against(columns: Sequence[FinishedModel], column: FinishedModel, test: Difference, margin: float) -> AgainstMargin:
     better = bool(test.higher_is_better)
-    found = changes(first_with(columns, test.benchmark), column, test.key)
+    first = first_with(columns, test.benchmark)
+    found = changes(first, column, test.key)
     low, high = widened(test.low, test.high, found) if found else (math.nan, math.nan)
     verdict = no_worse_of(low, high, better, margin) if test.tells else "cannot tell"
-    return AgainstMargin(column.name, test, margin, low if better else high, verdict)
+    marks = every_mark(model.marks(test.benchmark) for model in (first, column))
+    return AgainstMargin(column.name, test, margin, low if better else high, verdict, marks)
 
 
 def widened(low: float, high: float, found: Changes) -> tuple[float, float]:
@@ -168,7 +173,7 @@ def columns_and_rows(found: Sequence[AgainstMargin], names: Mapping[str, str]) -
             row.difference.text(signed=True),
             _signed(row.at_worst),
             f"{row.margin:g}",
-            row.verdict,
+            marked(row.verdict, row.marks),
         ]
         for row in found
     ]
@@ -182,9 +187,13 @@ def _signed(number: float) -> str:
 
 
 def summary(found: Sequence[AgainstMargin]) -> str:
-    """How many are what, in one sentence."""
-    counts = {verdict: sum(row.verdict == verdict for row in found) for verdict in ("no worse", "worse", "cannot tell")}
-    return f"Of {len(found)}: " + ", ".join(f"{verdict} {count}" for verdict, count in counts.items()) + "."
+    """How many are what, and how many of these are marked, in one sentence."""
+    parts = []
+    for verdict in get_args(NoWorse):
+        rows = [row for row in found if row.verdict == verdict]
+        open_to_doubt = sum(bool(row.marks) for row in rows)
+        parts.append(f"{verdict} {len(rows)}" + (f" ({open_to_doubt} marked)" if open_to_doubt else ""))
+    return f"Of {len(found)}: {', '.join(parts)}."
 
 
 def parse_margins(given: float | Mapping[str, float] | Sequence[str] | None) -> dict[str, float]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, Benchmark, CountKey, Sample, Score
+from mmpref.bench.benchmark import BENCHMARKS, Benchmark, CountKey, Sample, Score, places
 from mmpref.bench.cells import image_key
 from mmpref.bench.plan import Plan
 from mmpref.hub_ids import is_commit
@@ -25,14 +25,14 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
 
     Args:
         samples: hash of the questions with their images, as `mmpref.bench.identity.data_facts` has it.
-        limit: how many rows were asked for, where not all.
+        limit: how many rows were asked for; told where there are more.
         others: settings beside the benchmark's own that change what is asked, such as the judge's prompt; None for
             one that was not given.
     """
     benchmark, table = BENCHMARKS.get(plan.name), plan.table
     told = {**others, **benchmark.decided_by(plan.settings)}
     given = {name: value for name, value in told.items() if value is not None}
-    cut = {"limit": limit} if limit is not None and len(plan.samples) >= limit else {}
+    cut = {"limit": limit} if plan.cut else {}
     changed = {**changed_settings(benchmark, plan.settings), **cut, **given}
     published = table.spec in benchmark.candidates and is_commit(table.revision)
     return Asked(
@@ -67,12 +67,12 @@ def _images(samples: Iterable[Sample]) -> int:
 def changed_settings(benchmark: Benchmark, settings: Any) -> dict[str, Any]:
     """Settings that are not the published ones, by name; where something lies, and which rows, is none of them. To have
     none of a file that is published is to have another."""
-    places = {field.name for field in fields(settings) if field.metadata.get("place")} | set(_DATA)
+    aside = places(settings) | {*_DATA}
     given, published = recipes.as_plain(settings), recipes.as_plain(benchmark.settings())
     return {
         name: value
         for name, value in given.items()
-        if name not in places
+        if name not in aside
         and (value != published.get(name) or (value is None and name in benchmark.official_files))
         and not _is_official_file(benchmark, name, value)
     }

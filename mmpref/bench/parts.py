@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 
 from mmpref.bench.benchmark import NOTHING, CountKey, Metric, Sample, Score, rate
 from mmpref.run.results import ALL
+from mmpref.tables.table import Row, Table, numbered_rows
 
 
 def part_counts(counts: Mapping[str, float], *parts: str) -> dict[CountKey | str, float]:
@@ -78,6 +79,24 @@ def with_group_counts(samples: Sequence[Sample], scores: Sequence[Score], *missi
     for index, score in enumerate(scores):
         counts[index] |= {key: count for key, count in score.counts.items() if str(key) not in of_groups}
     return [dataclasses.replace(score, counts=counts[index]) for index, score in enumerate(scores)]
+
+
+def whole_groups(
+    table: Table, limit: int | None, group: Callable[[Row, str], Hashable]
+) -> Iterator[tuple[int, Row, str]]:
+    """The first rows of a table, and all others of the groups that these begin, as `numbered_rows` gives them: of a
+    part of a group nothing can be said.
+
+    Args:
+        group: of a row, and what errors call it.
+    """
+    begun: set[Hashable] = set()
+    for number, row, where in numbered_rows(table, None):
+        name = group(row, where)
+        if limit is None or number < limit:
+            begun.add(name)
+        if name in begun:
+            yield number, row, where
 
 
 def group_rate(name: str, part: str, kind: CountKey | str, *, headline: bool = False) -> Metric:

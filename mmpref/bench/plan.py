@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
+from mmpref.bench.drawn_together import drawn_together
 from mmpref.bench.repeats import remarks_on_repeats
 from mmpref.errors import (
     AbsentColumnError,
@@ -47,6 +48,7 @@ class Plan:
         label: what its results are called.
         unread: what ``columns`` names and the benchmark does not read.
         remarks: what must be said wherever its results are shown.
+        cut: the table has more rows than were asked for.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Plan:
     samples: Sequence[Sample]
     unread: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    cut: bool = False
 
     def without_images(self) -> Plan:
         """The same for whoever asks no more."""
@@ -125,7 +128,8 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
     columns = getattr(built, "columns", None) or {}
     table = _located(table, getattr(built, "image_root", None), columns)
-    samples = _samples(name, task, table, limit)
+    asked, cut = _samples(name, task, table, limit)
+    samples = drawn_together(asked)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
     _tell_missing(name, table, samples)
@@ -137,7 +141,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     remarks = (*getattr(task, "remarks", ()), *remarks_on_repeats(name, samples))
     for remark in remarks:
         warn(remark)
-    return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks)
+    return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks, cut)
 
 
 def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], limit: int | None) -> list[Plan]:
@@ -182,13 +186,48 @@ def _names_of(plans: Sequence[Plan]) -> str:
     return " and ".join(f"{plan.table.spec}, the data of {plan.name}," for plan in plans).rstrip(",")
 
 
-def _samples(name: str, task: Task, table: Table, limit: int | None) -> list[Sample]:
-    """The questions of a benchmark, whose reading of rows may be a plugin's.
+class _Readings:
+    """How far a task has read its table, whenever it did.
+
+    Args:
+        limit: how many rows it is to ask about.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit, self._most = limit, 0
+        self._last: Iterator[Row] | None = None
+
+    def of(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """The rows, of which it is counted how many are taken."""
+        self._last = self._counted(rows)
+        return self._last
+
+    def _counted(self, rows: Iterator[Row]) -> Iterator[Row]:
+        for count, row in enumerate(rows, 1):
+            self._most = max(self._most, count)
+            yield row
+
+    def are_cut(self, samples: Sequence[Sample]) -> bool:
+        """Whether there are more rows than the limit: one more is read. Of a task with rows of its own the samples
+        tell, as far as they do."""
+        if self._limit is None or self._last is None:
+            return self._limit is not None and len(samples) >= self._limit
+        try:
+            next(self._last, None)
+        except Exception:  # of a row that nobody asked for
+            return True
+        return self._most > self._limit
+
+
+def _samples(name: str, task: Task, table: Table, limit: int | None) -> tuple[list[Sample], bool]:
+    """The questions of a benchmark, whose reading of rows may be a plugin's; and whether the table has more rows than
+    the limit.
 
     Raises:
         InputError: it fails, whatever it raises.
     """
     last: list[tuple[int, Row]] = []
+    read = _Readings(limit)
 
     def rows() -> Iterator[Row]:
         for number, row in enumerate(table):
@@ -197,7 +236,8 @@ def _samples(name: str, task: Task, table: Table, limit: int | None) -> list[Sam
         last.clear()  # it may have been any of them
 
     try:
-        return task.samples(dataclasses.replace(table, rows=rows), limit)
+        samples = task.samples(dataclasses.replace(table, rows=lambda: read.of(rows())), limit)
+        return samples, read.are_cut(samples)
     except MmprefError:
         raise
     except Exception as error:
@@ -222,7 +262,7 @@ def _unread(name: str, settings: Any, table: Table, columns: Mapping[str, str]) 
 
     def ask(rows: Sequence[Row]) -> Sequence[Sample]:
         task = BENCHMARKS.get(name).task(settings)
-        return _samples(name, task, dataclasses.replace(table, rows=lambda: iter(rows)), None)
+        return _samples(name, task, dataclasses.replace(table, rows=lambda: iter(rows)), None)[0]
 
     with errors_only():
         unread = unread_parts([*islice(table, FIRST_ROWS)], called, ask)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score
+from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Sample, Score, places
 from mmpref.bench.bootstrap import Clusters, percentile_interval, replicates
 from mmpref.bench.paired import Row, change_of, pairs_of
 from mmpref.bench.parts import groups_of, with_group_counts
@@ -77,6 +77,16 @@ class Outcome:
         answered = self.answered
         return Clusters.of([sample.image_id for sample, _ in answered], [score for _, score in answered], names)
 
+    def scores_of(self, metric: Metric) -> list[Score]:
+        """Of the answers that a metric is made of: of one of groups all answers to each that counts, though its counts
+        stand at one."""
+        holders = [(sample, score) for sample, score in self.answered if metric.n in score.counts]
+        if not metric.grouped:
+            return [score for _, score in holders]
+        kind = str(metric.n).removesuffix("/n")
+        whole = {groups_of(sample)[kind] for sample, _ in holders}
+        return [score for sample, score in self.answered if groups_of(sample).get(kind) in whole]
+
     def missing_in(self, count: CountKey | str) -> int:
         """How many missing samples the count would have been over."""
         pairs = zip(self.plan.samples, self.scores, strict=True)
@@ -139,7 +149,7 @@ def metric_value(
 ) -> Value:
     """A metric of one model, with its interval and what it is over."""
     plan = outcome.plan
-    counted = [score for _, score in outcome.answered if metric.n in score.counts]
+    counted = outcome.scores_of(metric)
     return Value(
         model=model,
         **_key(plan, metric)._asdict(),
@@ -167,8 +177,8 @@ def _key(plan: Plan, metric: Metric) -> Key:
 
 def _settings_hash(settings: Any) -> str:
     """Of how the benchmark is asked; settings that only say where something lies (`PLACE`) do not count."""
-    places = {field.name for field in dataclasses.fields(settings) if field.metadata.get("place")}
-    plain = {name: value for name, value in recipes.as_plain(settings).items() if name not in places}
+    without = places(settings)
+    plain = {name: value for name, value in recipes.as_plain(settings).items() if name not in without}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

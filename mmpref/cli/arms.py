@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mmpref.log import counted
+from mmpref.run.asked import marked, meanings
 from mmpref.run.results import ALL
 from mmpref.run.results_text import decimals, interval_text, p_value_text, verdict_of
 
@@ -41,7 +42,7 @@ def over(comparison: Comparison) -> str:
 
 def arm_legend(comparison: Comparison) -> str:
     """How `arm_rows` are to be read."""
-    return _LEGEND.format(over=over(comparison))
+    return _LEGEND.format(over=over(comparison)) + meanings(effect.marks for effect in comparison.arms)
 
 
 def arm_rows(comparison: Comparison) -> list[list[str]]:
@@ -67,7 +68,7 @@ def _row(effect: ArmEffect) -> list[str]:
         _number(effect.seed_deviation, digits),
         "–" if math.isnan(effect.seed_share) else f"{effect.seed_share:.0%}",
         _number(effect.judge_deviation, digits),
-        f"{verdict}, {p_value_text(effect.p, effect.p_holm)}" if signed else "",
+        f"{marked(verdict, effect.marks)}, {p_value_text(effect.p, effect.p_holm)}" if signed else "",
     ]
 
 

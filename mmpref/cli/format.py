@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.log import counted, unsaid
+from mmpref.run.asked import Marks, marked
 from mmpref.run.results import ALL
 from mmpref.run.results_text import COUNTS_DIFFER, counts_text, decimals, interval_text
 from mmpref.run.sample_sizes import PAIRED, intervals_over
@@ -131,7 +132,7 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
                 verdict.Tested(key, values[first], values[other] if others else None, tests[other])
                 for key, values, tests in rows
             ]
-            made = verdict.make_lines(tested, columns[first].trained_on | columns[other].trained_on)
+            made = verdict.make_lines(tested, {benchmark: comparison.marks(other, benchmark)})
             pair = f" ({names[first]}, {names[other]})" if others else f" ({names[first]})"
             lines += [replace(line, name=line.name + pair) for line in made] if len(columns) > 2 else made
     return lines, *verdict.table(lines, (names[0], names[-1]) if 0 < len(columns) < 3 else ("first", "second"))
@@ -222,17 +223,21 @@ def difference_rows(comparison: Comparison, *, brief: bool = False) -> list[list
     for (key, values), tests in sorted(tested, key=lambda row: row[0][0].part != ALL):
         if any(tests):
             digits = decimals(next(value.value for value in values if value))
-            rows = [_difference_cells(test, digits, brief) for test in tests[1:]]
+            rows = [
+                _difference_cells(test, digits, brief, comparison.marks(place, key.benchmark))
+                for place, test in enumerate(tests[1:], 1)
+            ]
             found.append([key.name, *(cell for cells in rows for cell in cells)])
     return found
 
 
-def _difference_cells(test: Difference | None, digits: int, brief: bool) -> list[str]:
+def _difference_cells(test: Difference | None, digits: int, brief: bool, marks: Marks) -> list[str]:
     if test is None:
         return [""] if brief else ["", "", ""]
+    mark = marked(test.mark, marks)
     if brief:
-        return [f"{interval_text(test.value, None, None, signed=True, digits=digits)} {test.mark}".rstrip()]
-    return [test.text(signed=True, digits=digits), test.mark, test.p_text]
+        return [f"{interval_text(test.value, None, None, signed=True, digits=digits)} {mark}".rstrip()]
+    return [test.text(signed=True, digits=digits), mark, test.p_text]
 
 
 _NUMBERS = re.compile(r"[-+\d.,:%/\[\] ]*")

@@ -20,13 +20,13 @@ from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.cards.merge import load_metadata
 from mmpref.log import logger
+from mmpref.run.asked import DEFAULT_CONFIG
 from mmpref.text_files import read_text
 
 FRAMEWORK = "mmpref"
 """What an ``eval.yaml`` calls us."""
 DECLARATION = "eval.yaml"
 _OFFICIAL = "benchmark:official"
-_DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Task:
 
     id: str
     split: str = "test"
-    config: str = _DEFAULT
+    config: str = DEFAULT_CONFIG
 
     def is_of(self, data: Mapping[str, Any]) -> bool:
         """Whether these are the rows that a table's facts describe."""
-        return (self.split, self.config) == (data.get("split"), data.get("config") or _DEFAULT)
+        return (self.split, self.config) == (data.get("split"), data.get("config") or DEFAULT_CONFIG)
 
 
 def leaderboards(datasets: Iterable[str], api: HfApi, token: str) -> dict[str, tuple[Task, ...]]:

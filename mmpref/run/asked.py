@@ -6,7 +6,7 @@ Whatever else is scored by its rule goes by the name of its own data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -16,12 +16,23 @@ from mmpref.local_paths import is_data_file
 IN_MEMORY = "rows in memory"
 """What manifests and cards call tables of rows in memory."""
 
+DEFAULT_CONFIG = "default"
+"""What the Hub calls the configuration of a dataset that has none of a name."""
 TRAINED_ON = "(trained on)"
 """Stands behind a verdict on images that the adapter was trained on."""
 TRAINED_ON_MEANS = (
     f"{TRAINED_ON}: some or all of the images are of the adapter's training, and it says little of others."
 )
+CHOSEN_ON = "(step chosen on)"
+"""Stands behind a verdict on data by which the step that is kept of the adapter was chosen."""
+_MEANINGS = {
+    TRAINED_ON: TRAINED_ON_MEANS,
+    CHOSEN_ON: f"{CHOSEN_ON}: the step that is kept of the adapter was chosen on these data, and its values there are "
+    "too good.",
+}
 
+Marks = tuple[str, ...]
+"""What stands behind a verdict that says little of other data."""
 _LATER = ("served", "rows", "remarks", "parts", "trained_on")
 """Fields that files have only where they are not the default."""
 
@@ -80,8 +91,12 @@ class Asked:
 
     @property
     def which(self) -> str:
-        """The data with their split, as ``NAME:SPLIT``; their name alone where they have none."""
+        """The data with their split, as ``NAME:SPLIT``, or ``NAME (CONFIG):SPLIT`` where the configuration is another
+        than the benchmark's published one; their name alone where they have none."""
         name, split = self.own_name, self.split
+        changed = self.changed or {}
+        if name and (changed.get("config") or ("config" in changed and "/" in name)):  # other tables have none
+            name += f" ({changed['config'] or DEFAULT_CONFIG})"
         return f"{name}:{split}" if name and split else name
 
     @property
@@ -94,9 +109,15 @@ class Asked:
         """The commit of the data, or the hash of their content."""
         return str(self.data.get("revision") or self.data.get("fingerprint") or self.samples or "not recorded")
 
+    @property
+    def marks(self) -> Marks:
+        """What stands behind verdicts on the adapter."""
+        found = {TRAINED_ON: self.trained_on, CHOSEN_ON: self.chose}
+        return tuple(mark for mark, is_so in found.items() if is_so)
+
     def marked(self, verdict: str) -> str:
-        """A verdict as it is shown, with a mark where the adapter was trained on images that are asked about."""
-        return f"{verdict} {TRAINED_ON}" if self.trained_on and verdict else verdict
+        """A verdict as it is shown."""
+        return marked(verdict, self.marks)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Asked:
@@ -116,3 +137,19 @@ class Asked:
         """As it stands in files."""
         default = {column.name: column.default for column in fields(self) if column.name in _LATER}
         return {name: value for name, value in asdict(self).items() if name not in default or value != default[name]}
+
+
+def marked(verdict: str, marks: Marks) -> str:
+    """A verdict as it is shown; nothing where there is none."""
+    return " ".join((verdict, *marks)) if verdict else verdict
+
+
+def every_mark(groups: Iterable[Marks]) -> Marks:
+    """Those of several models, each once."""
+    found = {mark for marks in groups for mark in marks}
+    return tuple(mark for mark in _MEANINGS if mark in found)
+
+
+def meanings(groups: Iterable[Marks]) -> str:
+    """What the marks that are shown mean, as sentences behind a legend; nothing where there are none."""
+    return "".join(f" {_MEANINGS[mark]}" for mark in every_mark(groups))

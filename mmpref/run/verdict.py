@@ -9,11 +9,11 @@ simply better.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mmpref.run.asked import TRAINED_ON, TRAINED_ON_MEANS
+from mmpref.run.asked import Marks, marked, meanings
 from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import FORM, decimals, interval_text, too_few_pairs
 
@@ -47,7 +47,7 @@ class Line:
         verdict: better, worse, no clear change, cannot tell, form only, not tested; empty of one model alone.
         also: other metrics of the benchmark whose interval excludes 0, with their verdicts; empty where none does.
         pairs, lost: of how many samples both models have a score, which all of the line is over, and of how many not.
-        trained_on: some of its images are among those that an adapter was trained on.
+        marks: of what it is measured on (`mmpref.run.asked.Asked.marks`).
     """
 
     name: str
@@ -59,7 +59,7 @@ class Line:
     also: str = ""
     pairs: int = 0
     lost: int = 0
-    trained_on: bool = False
+    marks: Marks = ()
 
     @property
     def label(self) -> str:
@@ -68,29 +68,29 @@ class Line:
 
     @property
     def kind(self) -> str:
-        """``better``, ``worse`` or nothing, for its colour: to be better on images of its training is no good news."""
-        told = ("worse",) if self.trained_on else ("better", "worse")
+        """``better``, ``worse`` or nothing, for its colour: to be better where that says little is no good news."""
+        told = ("worse",) if self.marks else ("better", "worse")
         return self.verdict if self.verdict in told else ""
 
     @property
     def marked_verdict(self) -> str:
         """The verdict as it is shown."""
-        return f"{self.verdict} {TRAINED_ON}" if self.trained_on and self.verdict else self.verdict
+        return marked(self.verdict, self.marks)
 
 
 def lines_of(results: Results) -> list[Line]:
     """The lines of an evaluation: of base and adapter, or of the base alone."""
     base, adapter, differences = results.by_key(BASE), results.by_key(ADAPTER), results.differences_by_key()
-    trained_on = [name for name, asked in results.asked.items() if asked.trained_on]
-    return make_lines([Tested(key, base[key], adapter.get(key), differences.get(key)) for key in base], trained_on)
+    marks = {name: asked.marks for name, asked in results.asked.items()}
+    return make_lines([Tested(key, base[key], adapter.get(key), differences.get(key)) for key in base], marks)
 
 
-def make_lines(metrics: Iterable[Tested], trained_on: Collection[str] = ()) -> list[Line]:
+def make_lines(metrics: Iterable[Tested], marks: Mapping[str, Marks] | None = None) -> list[Line]:
     """A line for each headline metric, in the order of the benchmarks, those first that `counts_faults`; benchmarks
     without any value have none.
 
     Args:
-        trained_on: benchmarks some of whose images an adapter was trained on.
+        marks: of each benchmark, where it has any.
     """
     by_benchmark: dict[str, list[Tested]] = {}
     for one in metrics:
@@ -98,7 +98,7 @@ def make_lines(metrics: Iterable[Tested], trained_on: Collection[str] = ()) -> l
             by_benchmark.setdefault(one.key.benchmark, []).append(one)
     groups = sorted(by_benchmark.values(), key=lambda group: not counts_faults(_value(one) for one in group))
     made = [(one.key.benchmark, _line(one, group)) for group in groups for one in _headlines(group)]
-    return [replace(line, trained_on=benchmark in trained_on) for benchmark, line in made]
+    return [replace(line, marks=(marks or {}).get(benchmark, ())) for benchmark, line in made]
 
 
 def counts_faults(values: Iterable[Value | None]) -> bool:
@@ -134,12 +134,11 @@ def legend(lines: Sequence[Line]) -> str:
     if not any(line.verdict for line in lines):
         return ""
     is_form = any(line.verdict == FORM for line in lines)
-    trained_on = any(line.trained_on for line in lines)
     return "".join(
         (
             LEGEND,
             f" {FORM}: most answers could not be read, so that it measures their form, not content." if is_form else "",
-            f" {TRAINED_ON_MEANS}" if trained_on else "",
+            meanings(line.marks for line in lines),
         )
     )
 

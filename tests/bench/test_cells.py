@@ -38,8 +38,8 @@ def official(number: int, label: Any = "yes") -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "val2014").mkdir()
-    for number in range(2):
-        (tmp_path / f"val2014/COCO_val2014_{number:012}.jpg").write_bytes(png("red"))
+    for number, colour in enumerate(("red", "blue")):
+        (tmp_path / f"val2014/COCO_val2014_{number:012}.jpg").write_bytes(png(colour))
     return tmp_path / "val2014"
 
 

@@ -91,6 +91,59 @@ def test_the_same_rows_asked_otherwise_are_not_tested(tmp_path: Path) -> None:
     assert "pope: the questions or their images differ between two: adapter and one: adapter" in warnings[1]
 
 
+def _two_runs(folder: Path, benchmark: str = "pope") -> list[Path]:
+    right = (np.arange(60) % 3 > 0).astype(float)
+    found = {"base": right, "adapter": right}
+    return [finished_run(folder / name, found, weights=name, benchmark=benchmark) for name in ("one", "two")]
+
+
+def _edit(file: Path, **facts: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+
+
+def _warnings_of(first: Path, second: Path) -> list[str]:
+    found = compare_runs(first, baseline=second).comparison
+    assert found.claims == (0 if found.warnings else 2)
+    return list(found.warnings)
+
+
+def test_answers_scored_with_another_table_of_words_are_not_tested(tmp_path: Path) -> None:
+    """A file of the same name with other content: settings and questions are alike."""
+    one, two = _two_runs(tmp_path, "chair")
+    _edit(one / "run.json", data={"chair": {"samples": "s", "files": {"synonyms": "sha256:a", "images": "sha256:1"}}})
+    assert _warnings_of(one, two) == []  # the other did not record it
+    _edit(two / "run.json", data={"chair": {"samples": "s", "files": {"synonyms": "sha256:a", "images": "sha256:2"}}})
+    assert _warnings_of(one, two) == []  # where images lie decides nothing
+    _edit(two / "run.json", data={"chair": {"samples": "s", "files": {"synonyms": "sha256:b", "images": "sha256:1"}}})
+    assert len(warnings := _warnings_of(one, two)) == 2
+    assert "chair: the files that it is scored with differ between two: adapter and one: adapter" in warnings[1]
+    assert len(compare([one, two]).models) == 4  # one base, scored in two ways
+
+
+def test_replies_read_with_other_markers_of_reasoning_are_not_tested(tmp_path: Path) -> None:
+    one, two = _two_runs(tmp_path)
+    _edit(one / "run.json", recipe={"model": "me/vlm", "thinking": ["<a> </a>"]})
+    assert _warnings_of(one, two) == []
+    _edit(two / "run.json", recipe={"model": "me/vlm", "thinking": []})
+    assert "pope: the markers of reasoning differ between" in _warnings_of(one, two)[0]
+
+
+def test_verdicts_of_another_judge_are_not_tested(tmp_path: Path) -> None:
+    """One that the benchmark's own code asks, whose name no metric has."""
+    one, two = _two_runs(tmp_path)
+
+    def judged(run: Path, changed: dict[str, str] | None) -> None:
+        _edit(run / "results.json", asked={"pope": {"benchmark": "pope", "label": "pope", "changed": changed}})
+
+    judged(one, {"judge": "gpt-4o (OpenAIServer)"})
+    assert _warnings_of(one, two) == []
+    for unknown in (None, {}):
+        judged(two, unknown)
+        assert _warnings_of(one, two) == []
+    judged(two, {"judge": "gpt-3.5 (OpenAIServer)"})
+    assert "pope: the judge differs between two: adapter and one: adapter" in _warnings_of(one, two)[1]
+
+
 def test_only_finished_evaluations_are_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an evaluation"):
         compare([_run(tmp_path / "one", command="train")])

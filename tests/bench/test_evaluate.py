@@ -69,7 +69,7 @@ def test_the_hub_columns_of_pope(tmp_path: Path) -> None:
             "question": "Is there a cup in the image?",
             "answer": answer,
             "image_source": f"COCO_val2014_{i // 2:012d}",
-            "image": {"bytes": _png("red"), "path": None},
+            "image": {"bytes": _png(("red", "blue")[i // 2]), "path": None},
             "category": category,
         }
         for i, (answer, category) in enumerate([("yes", "random"), ("no", "random"), ("no", "adversarial")])

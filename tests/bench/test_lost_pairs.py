@@ -41,7 +41,7 @@ def data(tmp_path: Path) -> dict[str, Any]:
     """A third of the questions in each part; every image has two."""
     rows = []
     for number in range(QUESTIONS):
-        (tmp_path / f"{number // 2}.png").write_bytes(png("red"))
+        (tmp_path / f"{number // 2}.png").write_bytes(png(f"rgb({number // 2},0,0)"))
         part = ("random", "popular", "adversarial")[number % 3]
         row = pope_row(number, f"{number // 2}.png", part, answer="no")
         rows.append({**row, "image_source": str(number // 2), "question": f"Is there a thing {number}, or none?"})

@@ -191,7 +191,9 @@ def test_other_data_did_not_choose(chosen: Path, file: Path, caplog: pytest.LogC
 def test_an_evaluation_records_what_was_asked(chosen: Path, file: Path, make_adapter: MakeAdapter) -> None:
     make_adapter(chosen)
     settings = {"pope": {"data": str(file), "suffix": "", "max_new_tokens": 4}}
-    recipe = EvaluateRecipe(MODEL, ("pope",), adapter=str(chosen), benchmark=settings, limit=5)
+    recipe = EvaluateRecipe(
+        MODEL, ("pope",), adapter=str(chosen), benchmark=settings, limit=5, thinking=("<plan> </plan>",)
+    )
     manifest = evaluate(recipe, file.parent / "evaluation")
     planned = planned_evaluation(recipe)
     assert planned.recipe_hash == manifest["recipe_hash"]
@@ -199,7 +201,7 @@ def test_an_evaluation_records_what_was_asked(chosen: Path, file: Path, make_ada
     results = Results.read(file.parent / "evaluation")
     asked = results.asked["pope"]
     assert (asked.official, asked.title, asked.questions, asked.images) == (False, "mine.jsonl, scored like pope", 5, 3)
-    assert asked.changed == {"suffix": "", "max_new_tokens": 4, "limit": 5}
+    assert asked.changed == {"suffix": "", "max_new_tokens": 4, "limit": 5, "thinking": ["<plan> </plan>"]}
     assert asked.chose == {"step": 20, "metric": "pope/accuracy"}
     assert asked.data["fingerprint"].startswith("sha256:")
     assert Asked.from_dict(asked.as_dict()) == asked

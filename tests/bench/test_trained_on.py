@@ -13,6 +13,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.finished_model import read_finished
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.image_metadata import without_metadata
+from mmpref.run.asked import TRAINED_ON
 from mmpref.run.training_images import TRAINING_IMAGES, shortened, write_training_images
 from mmpref.types import ImageData
 from tests.test_image_metadata import photo
@@ -45,7 +46,7 @@ def test_images_of_the_training_are_told(trained: Path, tmp_path: Path, caplog: 
     assert any(remark in line for line in results["asked"]["pope"]["remarks"])
     assert results["asked"]["pope"]["trained_on"] == 2
     (adapter,) = (one for one in read_finished([tmp_path / "run"]) if one.model == "adapter")
-    assert adapter.trained_on == {"pope"}
+    assert adapter.marks("pope") == (TRAINED_ON,)
     assert caplog.text.count(remark) == 1
 
 

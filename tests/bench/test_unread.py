@@ -15,13 +15,17 @@ import pytest
 from mmpref.bench.benchmarks.amber import BENCHMARK, AmberSettings
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.plan import Plan
+from mmpref.bench.plan import Plan, load_plan
 from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome, metric_value
+from mmpref.bench.score import score_replies
 from mmpref.bench.undefined import undefined
 from mmpref.bench.unread import unread
+from mmpref.errors import InputError
 from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
 from mmpref.hub.cards.verdict import limits, opening, verdict_tags
+from mmpref.reasoning import MARKERS
 from mmpref.run import verdict
 from mmpref.run.results import ALL, Key, Results, Value
 from mmpref.tables.open import open_table
@@ -185,3 +189,22 @@ def test_nowhere_is_a_claim_made_on_form(tmp_path: Path) -> None:
     assert {row[columns.index("change")] for row in cells} == {""}
     assert [line.verdict for line in verdict.lines_of(results)] == ["form only"]
     assert [line.p for line in lines_of(results) if line.headline] == [None]
+
+
+@pytest.mark.parametrize(("lost", "counts"), [(False, (8, 4)), (True, (6, 3))])
+def test_every_answer_to_a_group_counts(tmp_path: Path, lost: bool, counts: tuple[int, int]) -> None:
+    """Of MMVP's pairs the second answers are garbled; a pair without one of its answers is missing as a whole."""
+    rows = [
+        {"question": f"Is it {number}?", "options": "(a) yes (b) no", "answer": "(a)", "image": f"{number}.png"}
+        for number in range(8)
+    ]
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(png("red"))
+    plan = load_plan("mmvp", "mmvp", {"data": str(write_rows(tmp_path / "rows.jsonl", rows))}, None)
+    said = ["A", "The wings."] * 3 + [InputError("No answer.") if lost else "A", "The wings."]
+    outcome = score_replies(plan, read_replies(said, plan, MARKERS))
+    pairs, single = plan.task.metrics([score for _, score in outcome.answered])
+    value, other = (metric_value(one, "base", outcome.clusters, outcome, 0, None) for one in (pairs, single))
+    assert value.n == (3 if lost else 4)
+    assert (value.answers, value.parse_failures) == counts
+    assert (other.answers, other.parse_failures) == ((7, 4) if lost else (8, 4))

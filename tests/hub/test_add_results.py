@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from huggingface_hub import ModelCard
 from mmpref.errors import HubError
 from mmpref.hub.cards.add_results import add_results, merge_model_card
 from mmpref.hub.cards.model import model_card
+from mmpref.hub.cards.model_index import merged_index, model_index
 from mmpref.run.results import Results
 from tests.hub.card_parts import metadata
 from tests.hub.runs import HOSTILE, adapter_manifest, evaluation
@@ -81,3 +84,70 @@ def test_a_republished_card_keeps_the_owners_words_and_the_results_of_the_same_r
     assert "0.891 [" not in after
     assert "model-index" not in metadata(after)
     assert merge_model_card(None, ours) == ours
+
+
+def _asked(results: Results, **facts: Any) -> Results:
+    asked = {name: replace(of, **facts) for name, of in results.asked.items()}
+    return replace(results, asked=asked)
+
+
+def _of(config: str, value: float) -> Results:
+    """Of one configuration of a dataset on the Hub."""
+    data = {"id": "me/questions", "revision": "a" * 40, "split": "test", "config": config, "fingerprint": config}
+    results = Results.from_dict(evaluation("pope", value))
+    return _asked(results, official=False, data=data, samples=f"sha256:{config}", changed={"config": config})
+
+
+def test_two_configurations_of_one_dataset_both_stay() -> None:
+    card = "---\nlicense: mit\n---\n# Mine\n"
+    both = add_results(add_results(card, _of("german", 0.81)), _of("french", 0.72))
+    for name in ("german", "french"):
+        assert f"| me/questions ({name}):test, scored like pope (random), accuracy ↑ |" in both
+    entries = metadata(both)["model-index"][0]["results"]
+    assert [entry["dataset"]["type"] for entry in entries] == [
+        "not-pope-me-questions-german-test",
+        "not-pope-me-questions-french-test",
+    ]
+    newer = add_results(both, _of("german", 0.9))
+    assert [m["value"] for e in metadata(newer)["model-index"][0]["results"] for m in e["metrics"]][::2] == [0.72, 0.9]
+
+
+def test_a_configuration_that_a_card_of_before_did_not_name_gives_way_to_itself() -> None:
+    card = add_results("---\nlicense: mit\n---\n# Mine\n", _of("german", 0.81))
+    before = card.replace("me/questions (german):test", "me/questions:test").replace("questions-german", "questions")
+    assert before != card
+    newer = add_results(before, _of("german", 0.9))
+    assert len(metadata(newer)["model-index"][0]["results"]) == 1
+    assert "0.810" not in newer
+
+
+def test_what_gives_way_to_other_data_of_its_name_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Files of one name in two folders, whose path stays its owner's."""
+    one, two = (
+        _asked(
+            Results.from_dict(evaluation()),
+            official=False,
+            data={"id": f"/{folder}/rows.jsonl", "fingerprint": folder},
+            samples=f"sha256:{folder}",
+        )
+        for folder in "ab"
+    )
+    card = add_results("---\nlicense: mit\n---\n# Mine\n", one)
+    add_results(card, one)
+    assert not caplog.text
+    add_results(card, two)
+    assert "the card's results of rows.jsonl, scored like pope were of other questions" in caplog.text
+
+
+def test_benchmarks_on_the_same_rows_stand_under_their_own_names() -> None:
+    """TextVQA with and without OCR tokens."""
+    one, two = (Results.from_dict(evaluation(name)) for name in ("textvqa", "textvqa-ocr"))
+    data = one.asked["textvqa"].data
+    both = replace(one, values=one.values + two.values, asked=one.asked | _asked(two, data=data).asked)
+    together = model_index("mine", both)
+    apart = merged_index(model_index("mine", one), model_index("mine", _asked(two, data=data)))
+    for index in (together, apart):
+        assert [(e["dataset"]["name"], e["metrics"][0]["name"]) for e in index[0]["results"]] == [
+            ("textvqa", "textvqa accuracy"),
+            ("textvqa-ocr", "textvqa-ocr accuracy"),
+        ]

@@ -30,3 +30,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def test_the_split_of_data(data: dict[str, Any], which: str, split: str | None) -> None:
     asked = Asked("chair", "chair", data=data)
     assert (asked.which, asked.split) == (which, split)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "which"),
+    [
+        ("me/questions", {"config": "german"}, "me/questions (german):test"),
+        ("me/questions", {"config": None}, "me/questions (default):test"),
+        ("me/questions", {"limit": 3}, "me/questions:test"),
+        ("me/questions", None, "me/questions:test"),
+        ("testbed-gqa", {"config": None}, "testbed-gqa:test"),
+    ],
+)
+def test_a_configuration_that_is_not_the_published_one_is_named(name: str, changed: Any, which: str) -> None:
+    assert Asked("gqa", "gqa", data={"id": name, "revision": "a" * 40, "split": "test"}, changed=changed).which == which

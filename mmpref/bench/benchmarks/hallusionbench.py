@@ -26,7 +26,7 @@ from mmpref.bench.benchmark import (
     Score,
 )
 from mmpref.bench.cells import choice_cell, column_of, image_cell, text_cell, with_suffix
-from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
+from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of, whole_groups
 from mmpref.bench.scoring import yes_no
 from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.run.results import ALL
@@ -49,25 +49,35 @@ class HallusionBenchSettings(YesNoSettings):
     suffix: str = ""
 
 
+def _set_of(row: Row, where: str) -> str:
+    """The set of figures that a row is about."""
+    return "_".join(text_cell(row, key, where) for key in ("category", "subcategory", "set_id"))
+
+
 class _HallusionBench(YesNoTask[HallusionBenchSettings]):
     name = "hallusionbench"
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
-        tables = [table]
-        if self.settings.non_image_split:
-            config, split = self.settings.config, self.settings.non_image_split
-            other = open_table(table.spec, split, config=config, revision=table.revision)
-            if other.fingerprint != table.fingerprint or table.revision:  # one file has all of its rows in any split
-                tables.append(other)
-        return [
-            self._sample(row, where, part, f"{part.split}-{number}")
-            for part in tables
-            for number, row, where in numbered_rows(part, limit)
+        samples = [
+            self._sample(row, where, table, f"{table.split}-{number}")
+            for number, row, where in whole_groups(table, limit, _set_of)
+        ]
+        if not self.settings.non_image_split:
+            return samples
+        config, split = self.settings.config, self.settings.non_image_split
+        other = open_table(table.spec, split, config=config, revision=table.revision)
+        if other.fingerprint == table.fingerprint and not table.revision:  # one file has all of its rows in any split
+            return samples
+        asked = {sample.image_id for sample in samples}
+        return samples + [
+            self._sample(row, where, other, f"{split}-{number}")
+            for number, row, where in numbered_rows(other, None)
+            if limit is None or _set_of(row, where) in asked
         ]
 
     def _sample(self, row: Row, where: str, table: Table, name: str) -> Sample:
         kind, figure, question = (text_cell(row, key, where) for key in ("category", "figure_id", "question_id"))
-        sets = "_".join(text_cell(row, key, where) for key in ("category", "subcategory", "set_id"))
+        sets = _set_of(row, where)
         has_image = choice_cell(row, "visual_input", where, ("0", "1", "2")) != "0"
         reference = {
             "answer": self.truth(row, "gt_answer", where),

@@ -26,11 +26,11 @@ from mmpref.bench.benchmark import (
     ratio,
 )
 from mmpref.bench.cells import image_cell, text_cell, with_suffix
-from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
+from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of, whole_groups
 from mmpref.bench.scoring import mme
 from mmpref.bench.yes_no_words import YesNoSettings, YesNoTask
 from mmpref.run.results import ALL
-from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.table import Row, Table
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -66,13 +66,18 @@ def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
     return total
 
 
+def _image(row: Row, where: str) -> tuple[str, str]:
+    """Category and name of the image that a row's question, and another one, are about."""
+    return text_cell(row, "category", where), text_cell(row, "question_id", where)
+
+
 class _Mme(YesNoTask[MmeSettings]):
     name = "mme"
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered_rows(table, limit):
-            category, name = text_cell(row, "category", where), text_cell(row, "question_id", where)
+        for number, row, where in whole_groups(table, limit, _image):
+            category, name = _image(row, where)
             question = text_cell(row, "question", where).strip()
             if self.settings.suffix is not None:
                 question = with_suffix(question.replace(_ASKED, ""), self.settings.suffix)

@@ -85,7 +85,7 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
                     *(one.text(digits=digits) for one in models),
                     change.text(signed=True, digits=digits),
                 ],
-                "kind": "" if asked.trained_on and change.verdict == "better" else change.verdict,
+                "kind": "" if asked.marks and change.verdict == "better" else change.verdict,
                 "mark": asked.marked(change.mark),
                 "n": counts_text(one.n for one in models),
                 "unparsed": counts_text(one.parse_failures for one in models),

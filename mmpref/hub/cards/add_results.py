@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -19,9 +20,10 @@ from mmpref.hub.cards.merge import (
     split_card,
 )
 from mmpref.hub.cards.model_index import merged_index, model_index
-from mmpref.hub.cards.results_table import Line, lines_of, merged_lines, read_lines, results_block
+from mmpref.hub.cards.results_table import Line, lines_of, measured_on, merged_lines, read_lines, results_block
 from mmpref.hub.cards.verdict import with_tags, with_verdict
 from mmpref.hub_ids import is_hub_id
+from mmpref.log import warn
 from mmpref.run.results import Results
 
 
@@ -45,11 +47,25 @@ def add_results(card_text: str, results: Results, name: str | None = None) -> st
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
-    lines = merged_lines(read_lines(body), lines_of(results))
+    there = read_lines(body)
+    lines = merged_lines(there, lines_of(results))
+    _tell_replaced(there, lines)
     _set_tags(blocks, old.get("tags"), lines)
     index = merged_index(old.get("model-index"), model_index(name or _name(results), results))
     blocks["model-index"] = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
     return join_card(blocks.values(), put_block(with_verdict(body, lines), results_block(lines)))
+
+
+def _tell_replaced(there: Sequence[Line], lines: Sequence[Line]) -> None:
+    """Say which results of other questions, or of other settings, gave way: of data of that name in another folder,
+    say."""
+    measured = {line.benchmark: measured_on(line) for line in lines}
+    gone = [line.benchmark for line in there if line.asked and measured_on(line) != measured.get(line.benchmark)]
+    for title in dict.fromkeys(gone):
+        warn(
+            f"the card's results of {title} were of other questions, or of other settings, than those of this run, "
+            "which stand in their place. Data of another name keep a line of their own."
+        )
 
 
 def _set_tags(blocks: dict[str, str], old: Any, lines: list[Line]) -> None:

@@ -18,6 +18,8 @@ from mmpref.run.asked import Asked
 from mmpref.run.results import ALL, BASE, Results, Value
 
 TASK = "image-text-to-text"
+_WHICH = ("scored_like", "data", "data_split")
+"""What tells one's own data apart."""
 _SETTING = 200
 """Characters of one setting."""
 
@@ -28,8 +30,9 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    entries = [
-        EvalResult(
+    entries: dict[str, list[EvalResult]] = {}
+    for value in own_values(results):
+        entry = EvalResult(
             task_type=TASK,
             **_dataset(results.asked_of(value), value.part),
             dataset_split=value.part,
@@ -42,10 +45,10 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
                 **({"images_trained_on": seen} if (seen := results.asked_of(value).trained_on) else {}),
             },
         )
-        for value in own_values(results)
-    ]
-    index: list[dict[str, Any]] = eval_results_to_model_index(name, entries)
-    return index
+        entries.setdefault(value.benchmark, []).append(entry)
+    # The library puts all metrics on one dataset under one name, and several benchmarks may ask about its rows.
+    apart = [eval_results_to_model_index(name, of_one)[0]["results"] for of_one in entries.values()]
+    return [{"name": name, "results": [result for of_one in apart for result in of_one]}]
 
 
 def _dataset(asked: Asked, part: str) -> dict[str, Any]:
@@ -128,10 +131,18 @@ def _without(result: dict[str, Any], new: Sequence[Mapping[str, Any]]) -> dict[s
 
     def about(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         data = entry["dataset"]
-        return entry["task"]["type"], data["type"], data.get("config"), data.get("split")
+        own = _mapping(data.get("args"))
+        which = [own.get(name) for name in _WHICH] if "scored_like" in own else [data["type"]]
+        config = _mapping(own.get("changed_settings")).get("config", "")  # a type of before had none in its name
+        return entry["task"]["type"], *which, config, data.get("config"), data.get("split")
 
     replaced = {_metric(metric) for entry in new if about(entry) == about(result) for metric in entry["metrics"]}
     return {**result, "metrics": [metric for metric in result["metrics"] if _metric(metric) not in replaced]}
+
+
+def _mapping(content: Any) -> Mapping[str, Any]:
+    """Of a stranger's entry, which may hold anything."""
+    return content if isinstance(content, Mapping) else {}
 
 
 def _metric(metric: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -154,17 +154,17 @@ def merged_lines(old: Sequence[Line], new: Sequence[Line]) -> list[Line]:
     samples or with other settings no old line stays: what the card says of the data would not be true of it. What a
     card of before called by a benchmark's name, whatever the data, gives way to what is measured by its rule now."""
     replaced = {(line.asked.label, line.split, line.metric) for line in new if line.asked}
-    measured = {line.benchmark: _samples(line) for line in new}
+    measured = {line.benchmark: measured_on(line) for line in new}
     kept = [
         line
         for line in old
-        if _samples(line) == measured.get(line.benchmark, _samples(line))
+        if measured_on(line) == measured.get(line.benchmark, measured_on(line))
         and (line.asked or (line.benchmark, line.split, line.metric) not in replaced)
     ]
     return list({line.key: line for line in [*kept, *new]}.values())
 
 
-def _samples(line: Line) -> tuple[Any, ...] | None:
+def measured_on(line: Line) -> tuple[Any, ...] | None:
     """Which questions a line is of, and how they were asked; None where that was not recorded."""
     asked = line.asked
     return None if asked is None else (asked.samples or asked.data.get("fingerprint"), asked.changed)
@@ -329,7 +329,7 @@ def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
         return float(value), None if low is None else float(low), None if high is None else float(high)
 
     return Line(
-        str(row["benchmark"]),
+        asked.title if asked else str(row["benchmark"]),
         str(row["split"]),
         str(row["metric"]),
         {True: True, False: False, None: None}[row["higher_is_better"]],
