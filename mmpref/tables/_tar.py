@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,3 +61,8 @@ def _value(column: str, content: bytes, name: str, where: str) -> Any:
     if ending in _TEXT_ENDINGS:
         return text_of_bytes(content, where)
     return {"bytes": content, "path": name}
+
+
+def image_members(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a row's images, by column."""
+    return {name: cell for name, cell in row.items() if name.rpartition(".")[2] in IMAGE_ENDINGS}

@@ -4,6 +4,7 @@ apart into columns; and which cells of a row are its images."""
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import math
 import numbers
@@ -171,6 +172,12 @@ class NamedRow(dict[str, Any]):
         self.columns: tuple[str, ...] = before.columns if isinstance(before, NamedRow) else tuple(map(str, before))
 
 
+@functools.lru_cache(maxsize=4096)
+def plain_name(column: str) -> str:
+    """``image_path`` of ``Image Path``: a column's name without capitals and spaces."""
+    return "_".join(str(column).lower().split())
+
+
 def own_name(row: Mapping[str, Any], column: str) -> str:
     """What the owner of a row calls this column of it."""
     return row.own.get(column, column) if isinstance(row, NamedRow) else column
@@ -185,7 +192,7 @@ def columns_of(row: Mapping[str, Any]) -> str:
 
 
 def _told(row: NamedRow, column: str) -> str:
-    as_it_is = (column, "_".join(column.lower().split()))
+    as_it_is = (column, plain_name(column))
     read_as = [name for name, own in row.own.items() if own == column and name not in as_it_is]
     return brief(column, 60) + (f" (called {' and '.join(read_as)})" if read_as else "")
 
@@ -201,10 +208,10 @@ def image_cells(row: Mapping[str, Any]) -> list[Any]:
 
 
 def unread_images(row: Mapping[str, Any], files: bool = True) -> list[str]:
-    """Columns that look as if they held images by their names, or (`files`) as they hold names of image files, and are
-    not read."""
+    """Columns, as their owner calls them, that look as if they held images by their names, or (`files`) as they hold
+    names of image files, and are not read."""
     return [
-        name
+        own_name(row, name)
         for name, value in row.items()
         if name not in IMAGES
         and (

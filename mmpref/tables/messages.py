@@ -18,10 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.errors import InputError, brief
-from mmpref.tables._tar import IMAGE_ENDINGS, KEY
 from mmpref.tables.cells import (
-    IMAGES,
-    NamedRow,
     as_text,
     columns_of,
     image_cells,
@@ -29,6 +26,7 @@ from mmpref.tables.cells import (
     is_missing,
     is_no_image,
     is_null,
+    own_name,
     records,
     unpacked,
     unread_images,
@@ -45,7 +43,6 @@ CAPTIONS = ("caption", "captions", "description", "text")
 DEFAULT_PROMPT = "Please describe this image in detail."
 """Asked of captions, which have no prompt: what the benchmark chair asks."""
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
-_KNOWN = frozenset((*WHOLE, *QUESTIONS, *CHOSEN, *ANSWERS, *CAPTIONS, *REJECTED, *IMAGES))
 CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
 MEDIA = (
     *("video", "videos", "video_path", "audio", "audios", "audio_path", "chosen_images", "rejected_images"),
@@ -133,10 +130,11 @@ def rejected_column(row: Mapping[str, Any]) -> str | None:
 
 
 def unread_answers(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look as if they held a rejected answer, hold something, and are not read."""
+    """Columns, as their owner calls them, that look as if they held a rejected answer, hold something, and are not
+    read."""
     read = {rejected_column(row), "rejected_policy"}
     return [
-        name
+        own_name(row, name)
         for name, value in row.items()
         if name not in read
         and name not in MEDIA
@@ -148,10 +146,13 @@ def unread_answers(row: Mapping[str, Any]) -> list[str]:
 
 
 def unread_context(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look like a part of the question (choices, a hint), hold something, and are not read."""
+    """Columns, as their owner calls them, that look like a part of the question (choices, a hint), hold something, and
+    are not read."""
     read = "input" if "instruction" in row else None
     return [
-        name for name in CONTEXT if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
+        own_name(row, name)
+        for name in CONTEXT
+        if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
     ]
 
 
@@ -162,53 +163,18 @@ def named_answers(row: Mapping[str, Any], column: str) -> list[str]:
         return []
     columns = [name for name in row if _CANDIDATE.fullmatch(name) and not is_missing(row[name])]
     listed = [name for name in columns if isinstance(row[name], list) and len(row[name]) > 1]
-    return listed or (columns if len(columns) > 1 else [])
+    return [own_name(row, name) for name in listed or (columns if len(columns) > 1 else [])]
 
 
 def unread_media(row: Mapping[str, Any]) -> list[str]:
-    """Columns of video, sound, images of one of the answers, or further images (``image_2``), that hold something."""
+    """Columns, as their owner calls them, of video, sound, images of one of the answers, or further images
+    (``image_2``), that hold something."""
     further = [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
     return [
-        name
+        own_name(row, name)
         for name in (*MEDIA, *further)
         if isinstance(value := row.get(name), str | bytes | list | Mapping) and not is_no_image(value)
     ]
-
-
-def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of a webdataset, or one whose ``text`` is a JSON object (RLHF-V), with the columns inside of it in its own
-    place; any other row as it is. Its columns by their `known_name`, where no other has it too."""
-    return _by_known_names(_unpacked_row(row))
-
-
-def known_name(column: str) -> str:
-    """``image_path`` of ``Image Path``: the name that a column is read by, where case and spaces alone differ."""
-    name = "_".join(str(column).lower().split())
-    return name if name in _KNOWN else column
-
-
-def _by_known_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = [known_name(name) for name in row]
-    if names == list(row):
-        return row
-    called = {known if names.count(known) == 1 else name: name for name, known in zip(row, names, strict=True)}
-    return NamedRow({known: row[name] for known, name in called.items()}, called, row)
-
-
-def _unpacked_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    if KEY in row:
-        inner = row.get("json")
-        inner = inner if isinstance(inner, Mapping) else {}
-        images = {name: cell for name, cell in row.items() if name.rpartition(".")[2] in IMAGE_ENDINGS}
-        texts = {"caption": row["txt"]} if isinstance(row.get("txt"), str) else {}
-        others = {name: cell for name, cell in row.items() if name not in images and name not in (KEY, "json", "txt")}
-        cells = [cell for cell in images.values() if cell is not None]
-        return {"id": row[KEY], **others, **texts, **inner, **({"images": cells} if cells else {})}
-    if not any(name in row for name in (*WHOLE, *QUESTIONS, *CHOSEN)) and isinstance(row.get("text"), str):
-        inner = unpacked(row["text"])
-        if isinstance(inner, Mapping):
-            return {**{name: value for name, value in row.items() if name != "text"}, **inner}
-    return row
 
 
 def _first(names: Iterable[str], row: Mapping[str, Any]) -> str | None:

@@ -32,6 +32,7 @@ from typing import Any
 
 from mmpref.errors import ImageError, brief
 from mmpref.tables.cells import columns_of, image_cells, is_empty, is_false, is_missing, unpacked, unread_images
+from mmpref.tables.headings import unfolded
 from mmpref.tables.messages import (
     DEFAULT_PROMPT,
     MARK,
@@ -45,7 +46,6 @@ from mmpref.tables.messages import (
     read_turns,
     rejected_column,
     shape_of,
-    unfolded,
     unread_answers,
     unread_context,
     unread_media,
@@ -168,7 +168,7 @@ class _RowReader:
         self._check_answer(answer)
         prompt = self._checked_prompt(read)
         images = self._images(prompt, answer)
-        if unread := unread_media(self.row):
+        if unread := unread_media(self.given):
             self._add("not-read", f"the row has {', '.join(unread)}, which mmpref does not read", "prompt", unread[0])
         rejected = self._rejected_answer("rejected", rejected_column(self.row), prompt)
         second = self._rejected_answer(REJECTED_POLICY, REJECTED_POLICY, prompt)
@@ -183,7 +183,7 @@ class _RowReader:
             tuple(images),
             self.shape,
             tuple(self.notes),
-            (*self.unread, *unread_context(self.row)),
+            (*self.unread, *unread_context(self.given)),
             tuple(self.faults),
         )
 
@@ -315,7 +315,7 @@ class _RowReader:
         in_messages, bare = [cell for cell in cells if cell is not None], cells.count(None)
         others = [turn for turn in (*prompt, *([answer] if answer else [])) if turn is not first and turn.images]
         if not in_columns and not in_messages and not any(_has_cell(turn) for turn in others):
-            columns = unread_images(self.row)
+            columns = unread_images(self.given)
             mark = f"{MARK}, and " if bare else ""
             detail = (
                 f"{', '.join(columns[:6])} is not read as an image"

@@ -20,7 +20,8 @@ from mmpref.local_paths import path_hint
 from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of, own_name
-from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, rejected_column, unfolded
+from mmpref.tables.headings import unfolded
+from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, rejected_column
 from mmpref.tables.parts import HINT, PUBLISHED, answer_column, how_to_name
 from mmpref.tables.rows import FIRST_CAPTION, LAST_ANSWER, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
@@ -244,7 +245,7 @@ def _lacking(row: Mapping[str, Any], read: PreferenceRow, needs: Sequence[str]) 
         "prompt": bool(read.shape) and without_prompt is None,
         "chosen": bool(read.shape and read.shape[-1]) or without_prompt is not None,
         "rejected": rejected_column(given) is not None,
-        REJECTED_POLICY: REJECTED_POLICY in row,
+        REJECTED_POLICY: REJECTED_POLICY in given,
     }
     return [name for name in ("prompt", *needs) if not present[name]]
 

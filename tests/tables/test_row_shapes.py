@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.data.inspect import inspect
-from mmpref.tables.messages import unfolded
+from mmpref.tables.headings import unfolded
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import read_row
 from mmpref.types import Example, Skip
