@@ -78,8 +78,9 @@ def is_null(value: object) -> bool:
 
 
 def is_false(value: object) -> bool:
-    """Whether a cell says no: false or 0, as text too."""
-    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
+    """Whether a cell says no: false or 0, as text too, and as the fraction that a column with gaps makes of it."""
+    text = str(value) if isinstance(value, bool) else as_text(value)
+    return text is not None and text.strip().lower() in ("false", "0", "0.0")
 
 
 def as_text(value: object) -> str | None:
@@ -215,15 +216,20 @@ def unread_images(row: Mapping[str, Any], files: bool = True) -> list[str]:
         for name, value in row.items()
         if name not in IMAGES
         and (
-            (files and isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()))
+            (files and isinstance(value, str) and is_image_file(value.strip()))
             or (
-                _LOOKS_LIKE_IMAGE.match(name)
+                (_LOOKS_LIKE_IMAGE.match(name) or is_image_file(name))
                 and not _ABOUT_IMAGES.match(name)
                 and isinstance(value, str | bytes | list | Mapping)
                 and not is_no_image(value)
             )
         )
     ]
+
+
+def is_image_file(name: str) -> bool:
+    """Whether this is the name of an image file, or of a member of a webdataset's row that is one (``seg.png``)."""
+    return _IMAGE_FILE.fullmatch(name) is not None
 
 
 def is_no_image(cell: Any) -> bool:

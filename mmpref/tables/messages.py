@@ -23,6 +23,8 @@ from mmpref.tables.cells import (
     columns_of,
     image_cells,
     is_empty,
+    is_false,
+    is_image_file,
     is_missing,
     is_no_image,
     is_null,
@@ -58,6 +60,8 @@ _ABOUT_ANSWERS = re.compile(
 )
 _LABEL = re.compile(r"\s*(?:[A-Da-d]|\d)\s*")
 _CANDIDATE = re.compile(r"(?:response|answer|completion|output|candidate)s?(?:_?(?:[a-d]|\d))?", re.IGNORECASE)
+_UNPAIRED = (*WHOLE, "completion", "response")
+_TO_FILL = re.compile("<ref-object>|<bbox>")
 _FURTHER_IMAGE = re.compile(r"(?:image|img)s?_?\d{1,2}", re.IGNORECASE)
 
 
@@ -146,12 +150,13 @@ def unread_answers(row: Mapping[str, Any]) -> list[str]:
 
 
 def unread_context(row: Mapping[str, Any]) -> list[str]:
-    """Columns, as their owner calls them, that look like a part of the question (choices, a hint), hold something, and
-    are not read."""
+    """Columns, as their owner calls them, that look like a part of the question (choices, a hint, a further image of a
+    webdataset), hold something, and are not read."""
     read = "input" if "instruction" in row else None
+    others = [name for name in row if is_image_file(name)]
     return [
         own_name(row, name)
-        for name in CONTEXT
+        for name in (*CONTEXT, *others)
         if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
     ]
 
@@ -164,6 +169,25 @@ def named_answers(row: Mapping[str, Any], column: str) -> list[str]:
     columns = [name for name in row if _CANDIDATE.fullmatch(name) and not is_missing(row[name])]
     listed = [name for name in columns if isinstance(row[name], list) and len(row[name]) > 1]
     return [own_name(row, name) for name in listed or (columns if len(columns) > 1 else [])]
+
+
+def is_labelled_bad(row: Mapping[str, Any], answer: str) -> bool:
+    """Whether a row without pairs says that its answer is a bad one: ``kto_tag`` of LLaMA-Factory, ``label`` of TRL and
+    ms-swift. Beside other columns than theirs a ``label`` of 0 may be the number of a class."""
+    if is_false(row.get("kto_tag")):
+        return True
+    label = row.get("label")
+    is_number = answer not in _UNPAIRED and str(label).strip().lower() != "false"
+    return answer not in CHOSEN and is_false(label) and not is_number
+
+
+def unfilled(row: Mapping[str, Any], texts: Iterable[str]) -> str | None:
+    """ms-swift's placeholder in one of the row's texts, for which every model has its own words: names and boxes of
+    ``objects``."""
+    cell = unpacked(row.get("objects"))
+    if not any(isinstance(one, Mapping) for one in (cell if isinstance(cell, list) else [cell])):
+        return None
+    return next((found[0] for text in texts if (found := _TO_FILL.search(text))), None)
 
 
 def unread_media(row: Mapping[str, Any]) -> list[str]:
@@ -211,6 +235,18 @@ class Turn:
     images: tuple[ImagePart, ...] = ()
     image_after_text: bool = False
     image_amid_text: bool = False
+
+
+def with_input(turn: Turn, more: str) -> Turn:
+    """A turn that goes on with the text of another column (Alpaca's ``input``), placeholders in it too."""
+    whole = _turn({"role": turn.message.role, "content": f"{turn.message.content}\n{more}"}, 1)
+    behind = turn.image_after_text and whole.message.content != turn.message.content
+    return Turn(
+        whole.message,
+        (*turn.images, *whole.images),
+        turn.image_after_text or whole.image_after_text,
+        turn.image_amid_text or whole.image_amid_text or behind,
+    )
 
 
 def read_turns(value: Any, role: str, column: str) -> list[Turn]:

@@ -19,7 +19,7 @@ from mmpref.errors import InputError, brief, row_at
 from mmpref.local_paths import path_hint
 from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
-from mmpref.tables.cells import columns_of, own_name
+from mmpref.tables.cells import columns_of, is_image_file, own_name
 from mmpref.tables.headings import unfolded
 from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, rejected_column
 from mmpref.tables.parts import HINT, PUBLISHED, answer_column, how_to_name
@@ -209,9 +209,10 @@ class TableReader:
             self._warn_of_captions(column, rows)
         for column in self.unread:
             logger.warning(
-                "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read.",
+                "%s has the column %s, which looks like %s, and is not read.",
                 self.where,
                 column,
+                "a further image" if is_image_file(column) else "a rejected answer or a part of the question",
             )
 
     def _warn_of_captions(self, column: str, rows: int) -> None:

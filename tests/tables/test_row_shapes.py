@@ -87,6 +87,7 @@ SUPERVISED = {
     },
     "ms-swift": {"query": Q, "response": GOOD, "system": "Be brief.", "history": [], "images": ["a.png"]},
     "Alpaca": {"instruction": Q, "input": "", "output": GOOD, "images": ["a.png"]},
+    "Alpaca, the image in its input": {"instruction": Q, "input": "<image>", "output": GOOD, "images": ["a.png"]},
     "one answer in a list": {"question": Q, "answer": [GOOD, GOOD], "image": CELL},
     "a webdataset": {"__key__": "0", "png": {"bytes": PNG, "path": None}, "json": {"question": Q, "answer": GOOD}},
     "a path only": {"question": Q, "answer": GOOD, "image": {"bytes": None, "path": "a.png"}},
