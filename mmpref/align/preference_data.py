@@ -26,8 +26,8 @@ from mmpref.errors import InputError, RunError, row_at
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.training_images import shortened
+from mmpref.tables.headings import unfolded
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.messages import unfolded
 from mmpref.tables.named_images import RecordingRoots
 from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow
 from mmpref.tables.table import Table, TableReader
@@ -289,7 +289,7 @@ def _rows(
 
 def _method(row: Mapping[str, Any]) -> str:
     """The method of ``build-dataset`` that made a row; "" where the row does not say."""
-    method = row.get("method")
+    method = unfolded(row).get("method")
     return method if isinstance(method, str) and _METHOD.fullmatch(method) else ""
 
 

@@ -234,21 +234,24 @@ def _examples(
 
 def _read(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Rows as they are; those that have objects and no answer are asked for a description."""
-    from mmpref.tables.messages import unfolded
+    from mmpref.tables.headings import unfolded
 
-    objects = objects_of(raw)
-    if objects and not {"answer", "completion", "chosen", "messages", "conversations", "caption"} & raw.keys():
-        kept = {name: raw[name] for name in ("id", "image", "images") if name in raw}
+    row = unfolded(raw)
+    objects = objects_of(row)
+    if objects and not {"answer", "completion", "chosen", "messages", "conversations", "caption"} & row.keys():
+        kept = {name: row[name] for name in ("id", "image", "images") if name in row}
         yield {**kept, "question": _PROMPT, "answer": ", ".join(objects)}
     else:
-        yield unfolded(raw)
+        yield row
 
 
 def _objects(table: Table, examples: Sequence[Example]) -> dict[str, list[str]]:
     """By an example's id, the objects that its raw row names."""
+    from mmpref.tables.headings import unfolded
+
     rows = {int(example.source_id.rpartition("/")[2]): example.id for example in examples}
     raw = enumerate(islice(table, max(rows) + 1))
-    return {rows[number]: [*(objects_of(row) or ())] for number, row in raw if number in rows}
+    return {rows[number]: [*(objects_of(unfolded(row)) or ())] for number, row in raw if number in rows}
 
 
 def _refuse_blind(policy: Policy, example: Example) -> None:

@@ -13,8 +13,8 @@ from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.run.results import ALL
 from mmpref.tables.cells import is_null
+from mmpref.tables.headings import unfolded
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import Fault, PreferenceRow, same_answer
 from mmpref.tables.table import Table, TableReader, numbered_rows
 from mmpref.types import ImageData, Message

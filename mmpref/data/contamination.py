@@ -15,6 +15,7 @@ from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.run.inputs import refuse_changed_input
 from mmpref.tables.cells import image_cells
+from mmpref.tables.headings import unfolded
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import coco_id
 from mmpref.tables.named_images import RecordingRoots, refuse_other_images
@@ -127,7 +128,7 @@ def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) 
 
 def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
     """The image cells of a row of any shape: of its image column, or of its messages."""
-    if cells := image_cells(row):
+    if cells := image_cells(unfolded(row)):
         return cells
     with contextlib.suppress(InputError):
         return read_row(row, "a row").images

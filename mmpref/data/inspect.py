@@ -12,9 +12,9 @@ from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, leng
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.image_metadata import has_position, positions_told
 from mmpref.tables.cells import IMAGES, as_number, is_null
+from mmpref.tables.headings import unfolded
 from mmpref.tables.image_cells import name_in_cell, read_images
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.messages import unfolded
 from mmpref.tables.repeated_pairs import pair_keys
 from mmpref.tables.rows import PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader
@@ -196,7 +196,8 @@ class _Collected:
         problems, notes = (_Remarks(findings, number, names) for findings in (self.problems, self.notes))
         self._compare_columns(number, row, notes)
         images = self._read_images(read, problems)
-        self._check_texts(unfolded(row), read, problems)
+        row = unfolded(row)
+        self._check_texts(row, read, problems)
         differing = differing_share(read.chosen, read.rejected)
         if read.chosen and read.rejected:
             self._compare_answers(read, problems)

@@ -18,10 +18,11 @@ from mmpref.errors import ImageError, InputError
 from mmpref.image_metadata import without_metadata
 from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.columns import read_parts
+from mmpref.tables.headings import unfolded
 from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.image_roots import MissingImageError
-from mmpref.tables.messages import Unusable, unfolded
+from mmpref.tables.messages import Unusable
 from mmpref.tables.named_images import RecordingRoots
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Row, Table, TableReader

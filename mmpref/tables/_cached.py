@@ -5,7 +5,6 @@ The ``datasets`` library itself would take the newest commit that it has; here i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from mmpref.errors import HubError
 from mmpref.local_paths import FORMATS
 from mmpref.registry import suggest
 from mmpref.tables._repository import Repository
+from mmpref.tables._shards import missing_shards, stem_of_shard
 
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>[-.].*)")
 _DATA = (*FORMATS, ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -66,25 +65,15 @@ def refuse_gaps(spec: str, repository: Repository, names: Sequence[str]) -> None
     if repository.online:
         return
     snapshot = _snapshot(spec, repository.commit, constants.HF_HUB_CACHE)
-    missing = [name for name in _with_all_shards(names) if not (snapshot / name).is_file()]
+    stems = {stem_of_shard(name) for name in names}
+    unknown = [name for name in missing_shards(repository.files) if stem_of_shard(name) in stems]
+    missing = [*(name for name in names if not (snapshot / name).is_file()), *unknown]
     if missing:
         raise HubError(
             f"The Hub cannot be asked, and {len(missing)} files of {spec} at {repository.commit} are not cached "
             f"here, such as {missing[0]}.",
             "Run it once with a network, or fetch it: hf download --repo-type dataset.",
         )
-
-
-def _with_all_shards(names: Sequence[str]) -> list[str]:
-    """The names, and those of the shards that ``-00000-of-00003`` speaks of."""
-    all_names = dict.fromkeys(names)
-    for name in names:
-        if shard := _SHARD.fullmatch(name):
-            count = shard["count"]
-            all_names |= {
-                f"{shard['stem']}-{number:05d}-of-{count}{shard['rest']}": None for number in range(int(count))
-            }
-    return list(all_names)
 
 
 def _snapshot(spec: str, commit: str, cache: str) -> Path:

@@ -18,10 +18,10 @@ from mmpref.run.manifest import MANIFEST, STATE
 from mmpref.tables._datasets import open_folder, open_saved
 from mmpref.tables._files import content_hash, read_files
 from mmpref.tables._index import named_files
+from mmpref.tables._shards import missing_shards, several_versions, stem_of_shard
 from mmpref.tables.table import Origin, Table
 from mmpref.text_files import read_text
 
-_SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
 _NAMES = {
     "train": "train",
     "training": "train",
@@ -46,7 +46,8 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         origin: whose files the folder may hold a copy of.
 
     Raises:
-        InputError: no data in it, not that split or configuration, or the run of a command that makes no data.
+        InputError: no data in it or not all, not that split or configuration, or the run of a command that makes no
+            data.
         RunError: the folder of a run that is not finished.
     """
     if path.is_file():
@@ -60,16 +61,19 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         return open_saved(spec, path, split)
     if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
         refuse_raw_split(spec, split, raw)
+        _refuse_gaps(spec, raw)
         archives = [path / name for name in origin.archives if (path / name).is_file()]
         table = _of_files(spec, split, [path / name for name in raw], path)
         return replace(table, archives=(*archives, path) if archives else ())
     by_split = _data_files(path)
     if config is not None or not by_split or len(_configs(path)) > 1:
+        _refuse_gaps(spec, _names(path, (file for file in path.rglob("*") if is_data_file(file.name))))
         return open_folder(spec, path, split, config)
     if split not in by_split:
         unnamed = [file for files in by_split.values() for file in files if not _says_split(file.relative_to(path))]
         which = f" Or name one of its files: {_listed(spec, path, unnamed)}." if unnamed else ""
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)) + which)
+    _refuse_gaps(spec, _names(path, by_split[split]))
     return _of_files(spec, split, by_split[split], path)
 
 
@@ -106,6 +110,24 @@ def _refuse_other_run(spec: str, path: Path) -> None:
         raise InputError(
             f"{spec} is a run of `{command}`, not a dataset.",
             f"Name the run directory of `{_MAKES_DATA}`, or other data.{hint}",
+        )
+
+
+def _names(folder: Path, files: Iterable[Path]) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _refuse_gaps(spec: str, names: Sequence[str]) -> None:
+    """Files in a folder are one table: fewer rows would be read where some are lost, or rows of two versions, and
+    nobody told."""
+    if versions := several_versions(names):
+        raise InputError(
+            f"{spec} holds files of two versions: {versions[0]} and {versions[1]}.", "Delete those of the older one."
+        )
+    if missing := missing_shards(names):
+        raise InputError(
+            f"{spec} lacks {len(missing):,} of its files, such as {missing[0]}.",
+            "Fetch or make it again; a single file can be named instead of the folder.",
         )
 
 
@@ -160,8 +182,8 @@ def _split_of(file: Path) -> str:
 
 def _says_split(file: Path) -> str | None:
     """The split that the name of a file, or of a folder that it is in, says; None where none does."""
-    if shard := _SHARD.match(_stem(file)):
-        return shard[1]
+    if stem := stem_of_shard(_stem(file)):
+        return stem
     words = [word for part in (_stem(file), *reversed(file.parent.parts)) for word in re.split(r"[-_. ]", part.lower())]
     return next((_NAMES[word] for word in words if word in _NAMES), None)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +15,7 @@ from mmpref.text_files import text_of_bytes
 
 KEY = "__key__"
 """The column with the name that a row's members share."""
-IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+_IMAGE = re.compile(r"(?:(?:(?:images?|img|photo|picture)[_.]?)?(?:\d+)?\.)?(?:jpe?g|png|webp|gif|bmp|tiff?)")
 _TEXT_ENDINGS = ("txt", "text", "caption", "cls")
 _LARGEST = 256_000_000
 """Bytes of a member: a packed file may unpack to more than any memory holds."""
@@ -61,3 +62,9 @@ def _value(column: str, content: bytes, name: str, where: str) -> Any:
     if ending in _TEXT_ENDINGS:
         return text_of_bytes(content, where)
     return {"bytes": content, "path": name}
+
+
+def image_members(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a row's images, by column: members with a plain ending, or one that numbers or calls them images.
+    Others, such as a mask in ``seg.png``, are what their makers know."""
+    return {name: cell for name, cell in row.items() if _IMAGE.fullmatch(name)}

@@ -4,6 +4,7 @@ apart into columns; and which cells of a row are its images."""
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import math
 import numbers
@@ -77,8 +78,9 @@ def is_null(value: object) -> bool:
 
 
 def is_false(value: object) -> bool:
-    """Whether a cell says no: false or 0, as text too."""
-    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
+    """Whether a cell says no: false or 0, as text too, and as the fraction that a column with gaps makes of it."""
+    text = str(value) if isinstance(value, bool) else as_text(value)
+    return text is not None and text.strip().lower() in ("false", "0", "0.0")
 
 
 def as_text(value: object) -> str | None:
@@ -171,6 +173,12 @@ class NamedRow(dict[str, Any]):
         self.columns: tuple[str, ...] = before.columns if isinstance(before, NamedRow) else tuple(map(str, before))
 
 
+@functools.lru_cache(maxsize=4096)
+def plain_name(column: str) -> str:
+    """``image_path`` of ``Image Path``: a column's name without capitals and spaces."""
+    return "_".join(str(column).lower().split())
+
+
 def own_name(row: Mapping[str, Any], column: str) -> str:
     """What the owner of a row calls this column of it."""
     return row.own.get(column, column) if isinstance(row, NamedRow) else column
@@ -185,7 +193,7 @@ def columns_of(row: Mapping[str, Any]) -> str:
 
 
 def _told(row: NamedRow, column: str) -> str:
-    as_it_is = (column, "_".join(column.lower().split()))
+    as_it_is = (column, plain_name(column))
     read_as = [name for name, own in row.own.items() if own == column and name not in as_it_is]
     return brief(column, 60) + (f" (called {' and '.join(read_as)})" if read_as else "")
 
@@ -201,22 +209,27 @@ def image_cells(row: Mapping[str, Any]) -> list[Any]:
 
 
 def unread_images(row: Mapping[str, Any], files: bool = True) -> list[str]:
-    """Columns that look as if they held images by their names, or (`files`) as they hold names of image files, and are
-    not read."""
+    """Columns, as their owner calls them, that look as if they held images by their names, or (`files`) as they hold
+    names of image files, and are not read."""
     return [
-        name
+        own_name(row, name)
         for name, value in row.items()
         if name not in IMAGES
         and (
-            (files and isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()))
+            (files and isinstance(value, str) and is_image_file(value.strip()))
             or (
-                _LOOKS_LIKE_IMAGE.match(name)
+                (_LOOKS_LIKE_IMAGE.match(name) or is_image_file(name))
                 and not _ABOUT_IMAGES.match(name)
                 and isinstance(value, str | bytes | list | Mapping)
                 and not is_no_image(value)
             )
         )
     ]
+
+
+def is_image_file(name: str) -> bool:
+    """Whether this is the name of an image file, or of a member of a webdataset's row that is one (``seg.png``)."""
+    return _IMAGE_FILE.fullmatch(name) is not None
 
 
 def is_no_image(cell: Any) -> bool:

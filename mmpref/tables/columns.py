@@ -10,14 +10,17 @@ from typing import Any
 
 from mmpref.errors import AbsentColumnError, MmprefError, UsageError
 from mmpref.registry import did_you_mean, suggest
-from mmpref.tables.cells import NamedRow, columns_of, is_empty
-from mmpref.tables.messages import CHOSEN, QUESTIONS, WHOLE, known_name, unfolded
+from mmpref.tables.cells import NamedRow, columns_of, is_empty, plain_name
+from mmpref.tables.headings import unfolded
+from mmpref.tables.messages import CHOSEN, QUESTIONS, WHOLE
 from mmpref.tables.parts import PARTS, has_question
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import LOOKED_THROUGH, Row, Table
 
 _BESIDE = ("id", "severity", "hardness", "chosen_weights", "rejected_weights")
 """What some commands and methods read of a row beside its conversation and images."""
+_SHARED = frozenset(name for names in PARTS.values() for name in names)
+"""Headings that mean the same whoever reads the rows; others stay as they are written, as their reader may want."""
 FIRST_ROWS = 64
 """So many rows tell whether a part is read."""
 
@@ -42,15 +45,19 @@ def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, t
     _refuse_absent(table, columns)
 
     def rows() -> Iterator[Row]:
-        return (_renamed(unfolded(row), columns, parts or {}) for row in table)
+        return (_renamed(_shared(row), columns, parts or {}) for row in table)
 
     return dataclasses.replace(table, rows=rows)
 
 
+def _shared(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return unfolded(row, _SHARED)
+
+
 def _as_column(table: Table, part: str, column: str) -> str:
     """What to write where the name that stands for a part is a column; "" where it is none."""
-    first = unfolded(next(iter(table), {}))
-    if part not in first and known_name(part) not in first:
+    first = _shared(next(iter(table), {}))
+    if part not in first and plain_name(part) not in first:
         return ""
     if column in PARTS:
         return f"The part comes first, then the column: {_option(column, part)}"
@@ -62,7 +69,7 @@ def _option(part: str, column: str) -> str:
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[str, tuple[str, ...]]) -> Row:
-    columns = {part: column if column in row else known_name(column) for part, column in columns.items()}
+    columns = {part: column if column in row else plain_name(column) for part, column in columns.items()}
     named = {part: row[column] for part, column in columns.items() if column in row}
     gone = {columns[part] for part in named}.union(*(parts.get(part, ()) for part in named))
     cells = {**{name: cell for name, cell in row.items() if name not in gone}, **named}
@@ -73,9 +80,9 @@ def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
     absent = set(columns.values())
     first: Mapping[str, Any] | None = None
     for raw in islice(table, LOOKED_THROUGH):
-        row = unfolded(raw)
+        row = _shared(raw)
         first = row if first is None else first
-        absent = {column for column in absent if column not in row and known_name(column) not in row}
+        absent = {column for column in absent if column not in row and plain_name(column) not in row}
         if not absent:
             return
     if first is None:
@@ -174,7 +181,7 @@ def with_prompt(table: Table, prompt: str) -> Table:
     """The table with this prompt in rows that have none."""
 
     def rows() -> Iterator[Row]:
-        return (_prompted(unfolded(row), prompt) for row in table)
+        return (_prompted(_shared(row), prompt) for row in table)
 
     return dataclasses.replace(table, rows=rows)
 

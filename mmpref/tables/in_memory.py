@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpref.errors import InputError, row_at
 from mmpref.run.asked import IN_MEMORY
-from mmpref.tables.cells import IMAGES
+from mmpref.tables.cells import IMAGES, plain_name
 from mmpref.tables.image_cells import is_embedded
 from mmpref.tables.table import Row, Table
 
@@ -99,7 +99,7 @@ def _plain_rows(rows: Iterable[Any], own_paths: bool) -> Iterator[Row]:
             plain = {str(name): _plain(cell) for name, cell in row.items()}
         except ValueError as error:
             raise InputError(f"{row_at(number).capitalize()} in memory: {error}") from error
-        yield {name: _files(cell, own_paths) if name in IMAGES else cell for name, cell in plain.items()}
+        yield {name: _files(cell, own_paths) if plain_name(name) in IMAGES else cell for name, cell in plain.items()}
 
 
 def _plain(cell: Any) -> Any:
@@ -191,7 +191,7 @@ def _files(cell: Any, own_paths: bool) -> Any:
 
 def _with_images(row: Row) -> Row:
     """The row with the content of its image files."""
-    return {name: _read(cell) if name in IMAGES else cell for name, cell in row.items()}
+    return {name: _read(cell) if plain_name(name) in IMAGES else cell for name, cell in row.items()}
 
 
 def _read(cell: Any) -> Any:

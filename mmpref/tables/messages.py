@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.errors import InputError, brief
-from mmpref.tables._tar import IMAGE_ENDINGS, KEY
 from mmpref.tables.cells import (
-    IMAGES,
-    NamedRow,
     as_text,
     columns_of,
     image_cells,
     is_empty,
+    is_false,
+    is_image_file,
     is_missing,
     is_no_image,
     is_null,
+    own_name,
     records,
     unpacked,
     unread_images,
@@ -45,7 +45,6 @@ CAPTIONS = ("caption", "captions", "description", "text")
 DEFAULT_PROMPT = "Please describe this image in detail."
 """Asked of captions, which have no prompt: what the benchmark chair asks."""
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
-_KNOWN = frozenset((*WHOLE, *QUESTIONS, *CHOSEN, *ANSWERS, *CAPTIONS, *REJECTED, *IMAGES))
 CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
 MEDIA = (
     *("video", "videos", "video_path", "audio", "audios", "audio_path", "chosen_images", "rejected_images"),
@@ -61,6 +60,8 @@ _ABOUT_ANSWERS = re.compile(
 )
 _LABEL = re.compile(r"\s*(?:[A-Da-d]|\d)\s*")
 _CANDIDATE = re.compile(r"(?:response|answer|completion|output|candidate)s?(?:_?(?:[a-d]|\d))?", re.IGNORECASE)
+_UNPAIRED = (*WHOLE, "completion", "response")
+_TO_FILL = re.compile("<ref-object>|<bbox>")
 _FURTHER_IMAGE = re.compile(r"(?:image|img)s?_?\d{1,2}", re.IGNORECASE)
 
 
@@ -133,10 +134,11 @@ def rejected_column(row: Mapping[str, Any]) -> str | None:
 
 
 def unread_answers(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look as if they held a rejected answer, hold something, and are not read."""
+    """Columns, as their owner calls them, that look as if they held a rejected answer, hold something, and are not
+    read."""
     read = {rejected_column(row), "rejected_policy"}
     return [
-        name
+        own_name(row, name)
         for name, value in row.items()
         if name not in read
         and name not in MEDIA
@@ -148,10 +150,14 @@ def unread_answers(row: Mapping[str, Any]) -> list[str]:
 
 
 def unread_context(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look like a part of the question (choices, a hint), hold something, and are not read."""
+    """Columns, as their owner calls them, that look like a part of the question (choices, a hint, a further image of a
+    webdataset), hold something, and are not read."""
     read = "input" if "instruction" in row else None
+    others = [name for name in row if is_image_file(name)]
     return [
-        name for name in CONTEXT if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
+        own_name(row, name)
+        for name in (*CONTEXT, *others)
+        if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
     ]
 
 
@@ -162,53 +168,37 @@ def named_answers(row: Mapping[str, Any], column: str) -> list[str]:
         return []
     columns = [name for name in row if _CANDIDATE.fullmatch(name) and not is_missing(row[name])]
     listed = [name for name in columns if isinstance(row[name], list) and len(row[name]) > 1]
-    return listed or (columns if len(columns) > 1 else [])
+    return [own_name(row, name) for name in listed or (columns if len(columns) > 1 else [])]
+
+
+def is_labelled_bad(row: Mapping[str, Any], answer: str) -> bool:
+    """Whether a row without pairs says that its answer is a bad one: ``kto_tag`` of LLaMA-Factory, ``label`` of TRL and
+    ms-swift. Beside other columns than theirs a ``label`` of 0 may be the number of a class."""
+    if is_false(row.get("kto_tag")):
+        return True
+    label = row.get("label")
+    is_number = answer not in _UNPAIRED and str(label).strip().lower() != "false"
+    return answer not in CHOSEN and is_false(label) and not is_number
+
+
+def unfilled(row: Mapping[str, Any], texts: Iterable[str]) -> str | None:
+    """ms-swift's placeholder in one of the row's texts, for which every model has its own words: names and boxes of
+    ``objects``."""
+    cell = unpacked(row.get("objects"))
+    if not any(isinstance(one, Mapping) for one in (cell if isinstance(cell, list) else [cell])):
+        return None
+    return next((found[0] for text in texts if (found := _TO_FILL.search(text))), None)
 
 
 def unread_media(row: Mapping[str, Any]) -> list[str]:
-    """Columns of video, sound, images of one of the answers, or further images (``image_2``), that hold something."""
+    """Columns, as their owner calls them, of video, sound, images of one of the answers, or further images
+    (``image_2``), that hold something."""
     further = [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
     return [
-        name
+        own_name(row, name)
         for name in (*MEDIA, *further)
         if isinstance(value := row.get(name), str | bytes | list | Mapping) and not is_no_image(value)
     ]
-
-
-def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of a webdataset, or one whose ``text`` is a JSON object (RLHF-V), with the columns inside of it in its own
-    place; any other row as it is. Its columns by their `known_name`, where no other has it too."""
-    return _by_known_names(_unpacked_row(row))
-
-
-def known_name(column: str) -> str:
-    """``image_path`` of ``Image Path``: the name that a column is read by, where case and spaces alone differ."""
-    name = "_".join(str(column).lower().split())
-    return name if name in _KNOWN else column
-
-
-def _by_known_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = [known_name(name) for name in row]
-    if names == list(row):
-        return row
-    called = {known if names.count(known) == 1 else name: name for name, known in zip(row, names, strict=True)}
-    return NamedRow({known: row[name] for known, name in called.items()}, called, row)
-
-
-def _unpacked_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    if KEY in row:
-        inner = row.get("json")
-        inner = inner if isinstance(inner, Mapping) else {}
-        images = {name: cell for name, cell in row.items() if name.rpartition(".")[2] in IMAGE_ENDINGS}
-        texts = {"caption": row["txt"]} if isinstance(row.get("txt"), str) else {}
-        others = {name: cell for name, cell in row.items() if name not in images and name not in (KEY, "json", "txt")}
-        cells = [cell for cell in images.values() if cell is not None]
-        return {"id": row[KEY], **others, **texts, **inner, **({"images": cells} if cells else {})}
-    if not any(name in row for name in (*WHOLE, *QUESTIONS, *CHOSEN)) and isinstance(row.get("text"), str):
-        inner = unpacked(row["text"])
-        if isinstance(inner, Mapping):
-            return {**{name: value for name, value in row.items() if name != "text"}, **inner}
-    return row
 
 
 def _first(names: Iterable[str], row: Mapping[str, Any]) -> str | None:
@@ -245,6 +235,18 @@ class Turn:
     images: tuple[ImagePart, ...] = ()
     image_after_text: bool = False
     image_amid_text: bool = False
+
+
+def with_input(turn: Turn, more: str) -> Turn:
+    """A turn that goes on with the text of another column (Alpaca's ``input``), placeholders in it too."""
+    whole = _turn({"role": turn.message.role, "content": f"{turn.message.content}\n{more}"}, 1)
+    behind = turn.image_after_text and whole.message.content != turn.message.content
+    return Turn(
+        whole.message,
+        (*turn.images, *whole.images),
+        turn.image_after_text or whole.image_after_text,
+        turn.image_amid_text or whole.image_amid_text or behind,
+    )
 
 
 def read_turns(value: Any, role: str, column: str) -> list[Turn]:

@@ -74,7 +74,7 @@ def how_to_name(row: Mapping[str, Any], missing: Sequence[str]) -> str:
     """What to do where these parts of a row are missing.
 
     Args:
-        row: with the columns that it is read by (`mmpref.tables.messages.unfolded`).
+        row: with the columns that it is read by (`mmpref.tables.headings.unfolded`).
     """
     ways = []
     if "prompt" in missing and (answer := answer_column(row)):

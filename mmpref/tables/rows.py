@@ -13,7 +13,7 @@ Reasons why a row cannot be used:
 * ``no-image``: text only
 * ``image-placement``: an image in a later turn or amid the text, or not as many placeholders as images
 * ``not-read``: something that the model would have to see or say, and that is not read: video, sound, tools, further
-  images, reasoning, answers that a pair only names
+  images, reasoning, boxes, answers that a pair only names; or an answer that is labelled as a bad one
 * ``malformed``: a cell that holds no text or messages
 
 and of its images, which are read apart (`mmpref.tables.image_cells.read_images`):
@@ -31,7 +31,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpref.errors import ImageError, brief
-from mmpref.tables.cells import columns_of, image_cells, is_empty, is_false, is_missing, unpacked, unread_images
+from mmpref.tables.cells import columns_of, image_cells, is_empty, is_missing, unpacked, unread_images
+from mmpref.tables.headings import unfolded
 from mmpref.tables.messages import (
     DEFAULT_PROMPT,
     MARK,
@@ -41,16 +42,19 @@ from mmpref.tables.messages import (
     Shape,
     Turn,
     Unusable,
+    is_labelled_bad,
     named_answers,
     read_turns,
     rejected_column,
     shape_of,
-    unfolded,
+    unfilled,
     unread_answers,
     unread_context,
     unread_media,
+    with_input,
 )
 from mmpref.tables.transcript import unrendered
+from mmpref.tables.turns import equal_turns, from_first_user, split_at_answer
 from mmpref.types import Message
 
 NO_IMAGE = "no-image"
@@ -168,22 +172,26 @@ class _RowReader:
         self._check_answer(answer)
         prompt = self._checked_prompt(read)
         images = self._images(prompt, answer)
-        if unread := unread_media(self.row):
+        if unread := unread_media(self.given):
             self._add("not-read", f"the row has {', '.join(unread)}, which mmpref does not read", "prompt", unread[0])
         rejected = self._rejected_answer("rejected", rejected_column(self.row), prompt)
         second = self._rejected_answer(REJECTED_POLICY, REJECTED_POLICY, prompt)
+        said = self._answer_text(answer) if answer else ""
+        if mark := unfilled(self.row, (*(turn.message.content for turn in prompt), said, rejected, second)):
+            detail = f"{mark} stands for something in the column objects, which mmpref does not put in its place"
+            self._add("not-read", detail, "prompt", "objects")
         whole = self.shape[0] in WHOLE or not is_empty(self.row.get("history"))
         if whole and any(turn.message.role == "assistant" for turn in prompt):
             self.notes.append(LAST_ANSWER)
         return PreferenceRow(
             tuple(turn.message for turn in prompt),
-            self._answer_text(answer) if answer else "",
+            said,
             rejected,
             second,
             tuple(images),
             self.shape,
             tuple(self.notes),
-            (*self.unread, *unread_context(self.row)),
+            (*self.unread, *unread_context(self.given)),
             tuple(self.faults),
         )
 
@@ -208,7 +216,7 @@ class _RowReader:
             turns = self._turns(first, "user", "prompt")
             if turns is None:
                 return None, None
-            prompt, answer = _split_at_answer(turns)
+            prompt, answer = split_at_answer(turns)
             self.extra = prompt
         else:
             before = self._prompt_turns(first)
@@ -216,9 +224,9 @@ class _RowReader:
             if after is None or before is None:
                 return before, None
             # Some preference sets repeat the prompt in the answer column.
-            if len(after) > len(before) and _equal_turns(after[: len(before)], before):
+            if len(after) > len(before) and equal_turns(after[: len(before)], before):
                 after = after[len(before) :]
-            turns, answer = _split_at_answer(after)
+            turns, answer = split_at_answer(after)
             self.extra = turns if answer else []
             prompt = [*before, *self.extra]
         if any(turn.message.role == "system" for turn in prompt[:1]) or is_empty(self.row.get("system")):
@@ -239,11 +247,7 @@ class _RowReader:
         turns = self._turns(column, "user", "prompt")
         more = self.row.get("input")
         if turns and column == "instruction" and isinstance(more, str) and more.strip():
-            first = turns[-1]
-            text = f"{first.message.content}\n{more}"
-            turns[-1] = Turn(
-                Message(first.message.role, text), first.images, first.image_after_text, first.image_amid_text
-            )
+            turns[-1] = with_input(turns[-1], more)
         rounds = unpacked(self.row.get("history"))
         if turns is None or is_empty(rounds) or rounds == []:
             return turns
@@ -274,7 +278,7 @@ class _RowReader:
                 "chosen",
                 column,
             )
-        elif is_false(self.row.get("kto_tag")) or (self.shape[-1] == "completion" and is_false(self.row.get("label"))):
+        elif is_labelled_bad(self.row, column):
             self._add(
                 "not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen", column
             )
@@ -315,7 +319,7 @@ class _RowReader:
         in_messages, bare = [cell for cell in cells if cell is not None], cells.count(None)
         others = [turn for turn in (*prompt, *([answer] if answer else [])) if turn is not first and turn.images]
         if not in_columns and not in_messages and not any(_has_cell(turn) for turn in others):
-            columns = unread_images(self.row)
+            columns = unread_images(self.given)
             mark = f"{MARK}, and " if bare else ""
             detail = (
                 f"{', '.join(columns[:6])} is not read as an image"
@@ -357,16 +361,16 @@ class _RowReader:
         turns = self._turns(column, "assistant", part)
         if turns is None:
             return ""
-        turns, answer = _split_at_answer(turns)
+        turns, answer = split_at_answer(turns)
         if answer is None or not (text := self._answer_text(answer)):
             self._add("empty-answer", f"no text in {column}", part, column)
             return ""
         if answer.images:
             self._add("image-placement", f"{MARK} in {column}", part, column)
-        before, extra = _from_first_user(turns), _from_first_user(self.extra)
+        before, extra = from_first_user(turns), from_first_user(self.extra)
         # Text alone, or one message, takes the place of the last answer of a conversation.
         alone = not before and (len(self.shape) == 1 or not extra)
-        if not (alone or _equal_turns(before, _from_first_user(prompt)) or _equal_turns(before, extra)):
+        if not (alone or equal_turns(before, from_first_user(prompt)) or equal_turns(before, extra)):
             self._add("prompts-differ", f"{column} answers another prompt than {self.shape[-1]}", part, column)
             return ""
         return text
@@ -378,22 +382,3 @@ def _are_texts(value: list[Any]) -> bool:
 
 def _has_cell(turn: Turn) -> bool:
     return any(part.cell is not None for part in turn.images)
-
-
-def _split_at_answer(turns: list[Turn]) -> tuple[list[Turn], Turn | None]:
-    """The turns before the assistant's last, and that one; all turns and None where the assistant says nothing."""
-    last = next((i for i in reversed(range(len(turns))) if turns[i].message.role == "assistant"), None)
-    return (turns, None) if last is None else (turns[:last], turns[last])
-
-
-def _from_first_user(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns from the first of the user's, without what the system says."""
-    spoken = [turn for turn in turns if turn.message.role != "system"]
-    return spoken[next((i for i, turn in enumerate(spoken) if turn.message.role == "user"), len(spoken)) :]
-
-
-def _equal_turns(some: Sequence[Turn], others: Sequence[Turn]) -> bool:
-    """Whether these are the same turns, however their images are written."""
-    return [(turn.message.role, turn.message.content.strip()) for turn in some] == [
-        (turn.message.role, turn.message.content.strip()) for turn in others
-    ]

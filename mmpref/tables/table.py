@@ -19,8 +19,9 @@ from mmpref.errors import InputError, brief, row_at
 from mmpref.local_paths import path_hint
 from mmpref.log import counted, logger
 from mmpref.registry import Registry, suggest
-from mmpref.tables.cells import columns_of, own_name
-from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, rejected_column, unfolded
+from mmpref.tables.cells import columns_of, is_image_file, own_name
+from mmpref.tables.headings import unfolded
+from mmpref.tables.messages import CAPTIONS, DEFAULT_PROMPT, rejected_column
 from mmpref.tables.parts import HINT, PUBLISHED, answer_column, how_to_name
 from mmpref.tables.rows import FIRST_CAPTION, LAST_ANSWER, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
@@ -208,9 +209,10 @@ class TableReader:
             self._warn_of_captions(column, rows)
         for column in self.unread:
             logger.warning(
-                "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read.",
+                "%s has the column %s, which looks like %s, and is not read.",
                 self.where,
                 column,
+                "a further image" if is_image_file(column) else "a rejected answer or a part of the question",
             )
 
     def _warn_of_captions(self, column: str, rows: int) -> None:
@@ -244,7 +246,7 @@ def _lacking(row: Mapping[str, Any], read: PreferenceRow, needs: Sequence[str]) 
         "prompt": bool(read.shape) and without_prompt is None,
         "chosen": bool(read.shape and read.shape[-1]) or without_prompt is not None,
         "rejected": rejected_column(given) is not None,
-        REJECTED_POLICY: REJECTED_POLICY in row,
+        REJECTED_POLICY: REJECTED_POLICY in given,
     }
     return [name for name in ("prompt", *needs) if not present[name]]
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from mmpref.data.sources import Source
 from mmpref.errors import InputError
-from mmpref.tables.messages import MARK, shape_of, unfolded
+from mmpref.tables.headings import unfolded
+from mmpref.tables.messages import MARK, shape_of
 from mmpref.tables.parts import answer_column
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table

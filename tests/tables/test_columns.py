@@ -15,9 +15,9 @@ from mmpref.errors import InputError, UsageError
 from mmpref.tables._tar import KEY
 from mmpref.tables.cells import columns_of, own_name
 from mmpref.tables.columns import own_columns, with_columns
+from mmpref.tables.headings import unfolded
 from mmpref.tables.image_lookup import EMBEDDED, LOOKED_FOR, look_for_images
 from mmpref.tables.in_memory import open_memory, spec_of
-from mmpref.tables.messages import unfolded
 from mmpref.tables.parts import PARTS
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table

@@ -23,7 +23,7 @@ from mmpref.data.sources import Source
 from mmpref.errors import InputError
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import read_row
-from mmpref.types import Example
+from mmpref.types import Example, Skip
 from tests.tables.made_rows import png
 
 COLOURS = ("red", "blue", "green")
@@ -191,6 +191,31 @@ def test_members_of_a_shard_become_cells(tmp_path: Path) -> None:
     fault = read.fault("chosen")
     assert fault
     assert (fault.reason, fault.column) == ("not-read", "wav")
+
+
+@pytest.mark.parametrize("name", ["jpg", "0.png", "image.png", "img_0.webp"])
+def test_of_a_shard_the_member_with_a_plain_ending_is_the_rows_image(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tarfile.open(tmp_path / "rows.tar", "w") as archive:
+        for key in ("a", "b"):
+            add(archive, f"{key}.{name}", png("red"))
+            add(archive, f"{key}.seg.png", png("blue"))
+            add(archive, f"{key}.txt", b"A cup.")
+    source = Source(open_table(str(tmp_path / "rows.tar")))
+    for [example] in [block for _, block in source.blocks(1, lambda _: True)]:
+        assert isinstance(example, Example)
+        assert [image.content for image in example.images] == [png("red")]
+    assert "has the column seg.png, which looks like" in caplog.text
+
+
+def test_members_that_may_be_images_are_told_where_there_is_no_other(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "rows.tar", "w") as archive:
+        add(archive, "a.left.jpg", png("red"))
+        add(archive, "a.right.jpg", png("blue"))
+        add(archive, "a.json", b'{"question": "Q", "answer": "A"}')
+    [[skip]] = [block for _, block in Source(open_table(str(tmp_path / "rows.tar"))).blocks(1, lambda _: True)]
+    assert skip == Skip("a", "no-image", "left.jpg, right.jpg is not read as an image")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,27 @@ def test_earlier_rounds_and_an_instructions_input_are_part_of_the_prompt() -> No
     assert [turn.content for turn in read.prompt] == ["S", "Hi", "Hello.", f"Say it.\n{Q}"]
 
 
+@pytest.mark.parametrize(
+    ("instruction", "more", "prompt", "outcome"),
+    [
+        (Q, "<image>", Q, "images_moved_first"),
+        ("<image>", Q, Q, ""),
+        ("<image>Say it.", f"{Q} ", f"Say it.\n{Q} ", ""),
+        (Q, "<image>\nBriefly.", None, "image-placement"),
+        (f"{Q}<image>", "Briefly.", None, "image-placement"),
+        (Q, "<image><image>", None, "image-placement"),
+    ],
+)
+def test_a_placeholder_in_an_instructions_input_stands_for_its_image(
+    instruction: str, more: str, prompt: str | None, outcome: str
+) -> None:
+    [made] = built(table({"instruction": instruction, "input": more, "output": GOOD, "image": CELL}))
+    if isinstance(made, Skip):
+        assert (made.reason, prompt) == (outcome, None)
+    else:
+        assert (made.prompt[0].content.lstrip("\n"), made.notes) == (prompt, (outcome,) if outcome else ())
+
+
 TALK = [USER, ASSISTANT, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "Yes."}]
 CONVERSATIONS: dict[str, dict[str, Any]] = {
     "messages": {"messages": TALK},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.data.inspect import inspect
-from mmpref.tables.messages import unfolded
+from mmpref.tables.headings import unfolded
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import read_row
 from mmpref.types import Example, Skip
@@ -87,6 +87,7 @@ SUPERVISED = {
     },
     "ms-swift": {"query": Q, "response": GOOD, "system": "Be brief.", "history": [], "images": ["a.png"]},
     "Alpaca": {"instruction": Q, "input": "", "output": GOOD, "images": ["a.png"]},
+    "Alpaca, the image in its input": {"instruction": Q, "input": "<image>", "output": GOOD, "images": ["a.png"]},
     "one answer in a list": {"question": Q, "answer": [GOOD, GOOD], "image": CELL},
     "a webdataset": {"__key__": "0", "png": {"bytes": PNG, "path": None}, "json": {"question": Q, "answer": GOOD}},
     "a path only": {"question": Q, "answer": GOOD, "image": {"bytes": None, "path": "a.png"}},

@@ -131,7 +131,15 @@ def test_answers_that_look_the_same_make_no_pair(tmp_path: Path, rejected: str) 
         ({"label": False}, {"prompt": Q, "completion": BAD}),
         ({"label": "False"}, {"prompt": Q, "completion": BAD}),
         ({"label": 0}, {"prompt": Q, "completion": BAD}),
+        ({"label": 0.0}, {"prompt": Q, "completion": BAD}),
+        ({"label": "0.0"}, {"prompt": Q, "completion": BAD}),
         ({"kto_tag": False}, {"messages": [USER, ASSISTANT]}),
+        ({"label": False}, {"messages": [USER, ASSISTANT]}),
+        ({"label": 0}, {"messages": [USER, ASSISTANT]}),
+        ({"label": False}, {"conversations": [USER, ASSISTANT]}),
+        ({"label": 0}, {"query": Q, "response": BAD}),
+        ({"label": False}, {"question": Q, "answer": BAD}),
+        ({"label": "false"}, {"caption": BAD}),
     ],
 )
 def test_a_bad_answer_without_a_good_one_is_no_supervised_row(label: dict[str, Any], shape: dict[str, Any]) -> None:
@@ -140,6 +148,36 @@ def test_a_bad_answer_without_a_good_one_is_no_supervised_row(label: dict[str, A
     assert skip.reason == "not-read"
     [kept] = built(table({**shape, **dict.fromkeys(label, True), "image": CELL}))
     assert isinstance(kept, Example)
+
+
+@pytest.mark.parametrize(
+    "row", [{"caption": GOOD, "label": 0}, {"question": Q, "answer": GOOD, "label": "0"}, {**GOOD_ROW, "label": False}]
+)
+def test_the_number_of_a_class_and_a_label_of_a_pair_speak_of_no_bad_answer(row: dict[str, Any]) -> None:
+    [kept] = built(table({**row, "image": CELL}))
+    assert isinstance(kept, Example)
+
+
+BOXES = {"ref": ["cup"], "bbox": [[1, 2, 30, 40]]}
+
+
+@pytest.mark.parametrize("objects", [BOXES, json.dumps(BOXES), [{"caption": "cup", "bbox": [1, 2, 30, 40]}]])
+@pytest.mark.parametrize(
+    "change", [{"prompt": "Where is the <ref-object>?"}, {"chosen": "There: <bbox>."}, {"rejected": "At <bbox>."}]
+)
+def test_boxes_that_a_model_would_have_to_write_in_its_own_way_are_not_read(
+    objects: Any, change: dict[str, str]
+) -> None:
+    [skip] = built(table({**GOOD_ROW, **change, "objects": objects}), pairs=True)
+    assert isinstance(skip, Skip)
+    assert skip.reason == "not-read"
+    assert skip.detail.endswith("stands for something in the column objects, which mmpref does not put in its place")
+
+
+def test_boxes_beside_texts_without_a_place_for_them_and_names_of_objects_change_nothing() -> None:
+    for more in ({"objects": BOXES}, {"objects": ["cup"], "chosen": "A <bbox>."}):
+        [kept] = built(table({**GOOD_ROW, **more}), pairs=True)
+        assert isinstance(kept, Example)
 
 
 @pytest.mark.parametrize(
