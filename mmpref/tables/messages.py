@@ -165,12 +165,16 @@ def named_answers(row: Mapping[str, Any], column: str) -> list[str]:
     return listed or (columns if len(columns) > 1 else [])
 
 
+def further_images(row: Mapping[str, Any]) -> list[str]:
+    """Columns of further images by their names: ``image_2``."""
+    return [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
+
+
 def unread_media(row: Mapping[str, Any]) -> list[str]:
     """Columns of video, sound, images of one of the answers, or further images (``image_2``), that hold something."""
-    further = [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
     return [
         name
-        for name in (*MEDIA, *further)
+        for name in (*MEDIA, *further_images(row))
         if isinstance(value := row.get(name), str | bytes | list | Mapping) and not is_no_image(value)
     ]
 
