@@ -122,8 +122,7 @@ class BlockRunner:
                 on_progress(total, [])  # a block may take minutes, and the model is loaded
             outcomes_of_rows, notes = self._outcomes(rows)
             of_rows = [[self._checked(one) for one in of_row] for of_row in outcomes_of_rows]
-            outcomes = [one for of_row in of_rows for one in of_row]
-            self._blocks.write(number, outcomes, notes, source.named_images(number))
+            self._blocks.write(number, of_rows, notes, source.named_images(number))
             if on_progress:
                 on_progress(total, [of_row[0] for of_row in of_rows])
         return count

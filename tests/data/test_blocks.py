@@ -66,6 +66,7 @@ def test_a_row_of_no_pairs_is_skipped_and_counted(tmp_path: Path, png: bytes) ->
     described = blocks.describe(0)
     assert (described["rows"], told) == (3, [(3, 0), (3, 3)]), "how much there is to do is told before the first block"
     assert [(skip["id"], skip["reason"]) for skip in described["skips"]] == [("r0", "no-pair")]
+    assert described["images"]["all"] == 2, "of two rows, one of which has two pairs"
 
 
 def test_a_plain_callable_is_a_worker(png: bytes) -> None:
@@ -83,7 +84,7 @@ def test_blocks_that_another_shard_takes_away_meanwhile_name_nothing(
 ) -> None:
     blocks = Blocks(tmp_path / "state")
     for number in range(3):
-        blocks.write(number, [Skip(str(number), "no-image")], named=[{f"{number}.png": "0" * 16}])
+        blocks.write(number, [[Skip(str(number), "no-image")]], named=[{f"{number}.png": "0" * 16}])
     assert blocks.named_images() == [{f"{number}.png": "0" * 16 for number in range(3)}]
     describe = blocks.describe
 
