@@ -7,6 +7,10 @@ import re
 import textwrap
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmpref.types import ImageData
 
 
 def brief(text: str, limit: int = 200) -> str:
@@ -85,7 +89,13 @@ class AbsentColumnError(InputError):
 
 
 class ImageError(InputError):
-    """One image cannot be used: corrupt, truncated, empty, too large, missing, or outside its root."""
+    """One image cannot be used: corrupt, truncated, empty, too large, missing, or outside its root.
+
+    Attributes:
+        shown: the images, as they are stored, that were shown together when it was found; none where nobody says.
+    """
+
+    shown: tuple[ImageData, ...] = ()
 
 
 class ChatTemplateError(InputError):

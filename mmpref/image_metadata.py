@@ -34,6 +34,8 @@ _COMMENT = 0xFE
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
 _KEPT_SEGMENTS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 """Application segments that say how pixels are meant, by their marker and how they begin."""
+_JFIF, _JFIF_BODY = 0xE0, 12
+"""JFIF's marker, and the bytes of its segment before the size of a thumbnail (two bytes) and the thumbnail."""
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 """The end of a scan's own bytes, in which 0xff is followed by 0x00 or a restart marker."""
 _KEPT_CHUNKS = frozenset(b"tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD pHYs hIST sPLT acTL fcTL fdAT".split())
@@ -140,10 +142,11 @@ def _jpeg_parts(content: bytes, orientation: int) -> Iterator[bytes]:
         is_extra = marker in _APPLICATION or marker == _COMMENT
         body = content[begin:place].lstrip(b"\xff")[3:]
         if turned and marker != 0xE0:  # JFIF's segment is the first one
-            yield b"\xff\xe1" + (len(turned) + 2).to_bytes(2) + turned
+            yield _segment(0xE1, turned)
             turned = b""
         if not is_extra or body.startswith(_KEPT_SEGMENTS.get(marker, b"no such")):
-            yield content[begin:place]
+            has_thumbnail = marker == _JFIF and body[_JFIF_BODY:] not in (b"\0\0", b"")
+            yield _segment(_JFIF, body[:_JFIF_BODY] + b"\0\0") if has_thumbnail else content[begin:place]
         if marker == _END_OF_IMAGE:
             return
         if marker == _START_OF_SCAN:
@@ -151,6 +154,11 @@ def _jpeg_parts(content: bytes, orientation: int) -> Iterator[bytes]:
             end = found.start() if found else len(content)
             yield content[place:end]
             place = end
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    """Of a JPEG file."""
+    return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
 
 
 def _png_parts(content: bytes, orientation: int) -> Iterator[bytes]:

@@ -100,11 +100,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Skip:
-    """A row that was left out, and why; reasons are short, fixed strings so that they can be counted."""
+    """A row that was left out, and why; reasons are short, fixed strings so that they can be counted.
+
+    Args:
+        missing: paths of all its images that are nowhere, as the row has them.
+    """
 
     id: str
     reason: str
     detail: str = ""
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

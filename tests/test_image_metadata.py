@@ -193,3 +193,14 @@ def test_broken_files_are_told_or_show_what_they_showed() -> None:
             except ImageError:
                 continue
             assert after is None or (pixels(after) == shown).all()
+
+
+def test_thumbnails_in_the_head_of_a_jpeg_go() -> None:
+    plain, thumbnail = encoded("JPEG"), bytes(range(1, 13))
+    assert plain[2:11] == b"\xff\xe0\x00\x10JFIF\x00"
+    body = plain[6:18] + bytes([2, 2]) + thumbnail
+    extension = b"JFXX\x00\x13" + bytes([2, 2]) + thumbnail
+    segments = [b"\xff\xe0" + (len(part) + 2).to_bytes(2) + part for part in (body, extension)]
+    content = plain[:2] + b"".join(segments) + plain[20:]
+    assert np.array_equal(pixels(content), pixels(plain))
+    assert without_metadata(content) == plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmpref.align.recipe import TrainRecipe
+from mmpref.judges.named_files import refuse_changed_files
 from mmpref.run.directory import Run
 from mmpref.tables.made_of import refuse_changed_tables
 from mmpref.tables.named_images import named_images, refuse_changed_images
@@ -16,8 +17,8 @@ def refuse_changed(run: Run, recipe: TrainRecipe) -> None:
         run: a finished one.
 
     Raises:
-        RunError: the preference data, an image that they name, the model or the adapter that training went on from has
-            changed.
+        RunError: the preference data, an image that they name, the model, the adapter that training went on from, or a
+            file or folder of a model that the settings name, has changed.
     """
     from mmpref.vlm.made_with import refuse_changed_adapter, refuse_changed_model
 
@@ -27,3 +28,4 @@ def refuse_changed(run: Run, recipe: TrainRecipe) -> None:
     refuse_changed_images(run.path, named_images(run), places)
     refuse_changed_adapter(run.path, recipe.adapter, manifest.get("began"))
     refuse_changed_model(run.path, recipe.model, manifest.get("model_weights"))
+    refuse_changed_files(run)

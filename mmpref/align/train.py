@@ -188,11 +188,13 @@ def _fit(
     from mmpref.align.callbacks import ScheduleCallback, refuse_no_batch
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
+    from mmpref.judges.named_files import pin_named_files
     from mmpref.judges.pinned import pin_annotators
     from mmpref.sampling.embedders import pin_embedders
 
     scratch = run.state / SCRATCH
     with main_process_first():
+        pin_named_files(run, configured.settings, recipe.annotator)
         settings = pin_embedders(run, EMBEDDERS, configured.settings)
         settings, annotator = pin_annotators(run, ASKED, settings, recipe.annotator)
     log_pairs(pairs)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from mmpref.counts import sum_counts
 from mmpref.data.builder import SAME, Outcome, Worker
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import NO_PAIR, Source
@@ -19,7 +20,7 @@ from mmpref.errors import (
     is_out_of_memory,
     reason_of,
 )
-from mmpref.log import logger
+from mmpref.log import counted, logger
 from mmpref.tables.rows import same_answer
 from mmpref.types import Example, Pair, Skip
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, Sequence[Pair | Skip]], None]
 Rows = list[Example | Skip]
+Notes = dict[str, float]
 
 EMPTY = "empty-rejected"
 """Reason of a skip: the rejected answer came out empty."""
@@ -35,7 +37,8 @@ SPECIAL = "special-token"
 """Reason of a skip: a text has one of the model's special tokens in it."""
 _FATAL_ERRORS = (ModelError, HubError, RunError, UsageError)
 """What no row is to blame for: the build ends."""
-_FAULTS = ("bad-image", ChatTemplateError.reason, "failed")
+_BAD_IMAGE, _FAILED = "bad-image", "failed"
+_FAULTS = (_BAD_IMAGE, ChatTemplateError.reason, _FAILED)
 """Reasons of skips: what a worker raised over one row."""
 
 
@@ -117,10 +120,9 @@ class BlockRunner:
         for done, (number, rows) in enumerate(ahead):
             if on_progress and not done:
                 on_progress(total, [])  # a block may take minutes, and the model is loaded
-            of_rows = [[self._checked(one) for one in of_row] for of_row in self._outcomes(rows)]
-            outcomes = [one for of_row in of_rows for one in of_row]
-            notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}
-            self._blocks.write(number, outcomes, notes, source.named_images(number))
+            outcomes_of_rows, notes = self._outcomes(rows)
+            of_rows = [[self._checked(one) for one in of_row] for of_row in outcomes_of_rows]
+            self._blocks.write(number, of_rows, notes, source.named_images(number))
             if on_progress:
                 on_progress(total, [of_row[0] for of_row in of_rows])
         return count
@@ -171,58 +173,116 @@ class BlockRunner:
             outcome, rejected=outcome.example.rejected, rejected_policy=outcome.rejected, rejected_by="example"
         )
 
-    def _outcomes(self, rows: Rows) -> list[list[Pair | Skip]]:
-        """The pairs of each of the block's rows, or why there is none, in the source's order; an example that fails is
-        skipped alone."""
+    def _outcomes(self, rows: Rows) -> tuple[list[list[Pair | Skip]], Notes]:
+        """The pairs of each of the block's rows, or why there is none, in the source's order, and what was counted; an
+        example that fails is skipped alone."""
         examples = [row for row in rows if isinstance(row, Example)]
         if not examples:
-            return [[row] for row in rows if isinstance(row, Skip)]
+            return [[row] for row in rows if isinstance(row, Skip)], {}
         worker = self._worker()
         try:
-            outcomes = worker(examples)
+            outcomes, notes = _done(worker, examples)
         except _FATAL_ERRORS:
             raise
         except Exception as error:
-            if is_out_of_memory(error):
-                # Not one by one: that would succeed, with other bytes than on a machine with more memory.
-                raise RunError(
-                    f"The memory of the machine does not suffice: {reason_of(error)}",
-                    "Use a smaller --set builder.batch_size=NUMBER or --set block_size=NUMBER.",
-                ) from error
-            outcomes = self._one_by_one(worker, examples, error)
+            outcomes, notes = self._without_bad_rows(worker, examples, error)
         else:
             self._failed.clear()
         results = iter(outcomes)
         each = [row if isinstance(row, Skip) else next(results) or Skip(row.id, NO_PAIR) for row in rows]
-        return [[*one] if isinstance(one, tuple) else [one] for one in each]
+        return [[*one] if isinstance(one, tuple) else [one] for one in each], notes
 
-    def _one_by_one(self, worker: Worker, examples: Sequence[Example], first: Exception) -> list[Outcome]:
-        """Skip the examples that a method cannot digest. The fault is not theirs if it is every one of several whose
-        images are right, and the method has not worked before either.
+    def _without_bad_rows(
+        self, worker: Worker, examples: Sequence[Example], error: Exception
+    ) -> tuple[list[Outcome], Notes]:
+        """Do a block again without the rows that it fails on. Those that are left stay together, since a method may
+        take an answer, or images, of one for another.
 
         Args:
-            first: what the block as a whole ended with.
+            error: what the block as a whole ended with.
         """
-        outcomes: list[Outcome] = []
-        faulty: list[Skip] = []
+        skips: dict[str, Skip] = {}
+        left, done, notes = [*examples], list[Outcome](), Notes()
+        while left:
+            bad = {one.id: Skip(one.id, _BAD_IMAGE, str(error)) for one in left if _is_shown(one, error)}
+            alone = {} if bad else self._one_by_one(worker, left, error)
+            bad |= {name: one for name, (one, _) in alone.items() if isinstance(one, Skip) and one.reason in _FAULTS}
+            for skip in bad.values():
+                logger.warning("Row %s is skipped: %s", skip.id, skip.detail)
+            skips |= bad
+            left = [one for one in left if one.id not in bad]
+            if alone and not bad:
+                told = "Warning: %s, from %s on, are done one by one, for together they fail: %s"
+                logger.warning(told, counted(len(left), "row"), left[0].id, reason_of(error))
+            if alone and (not bad or len(left) < 2):
+                done, notes = [alone[one.id][0] for one in left], sum_counts(alone[one.id][1] for one in left)
+                break
+            try:
+                done, notes = _done(worker, left) if left else ([], {})
+            except _FATAL_ERRORS:
+                raise
+            except Exception as another:
+                error = another
+            else:
+                break
+        if done:
+            self._failed.clear()
+        results = iter(done)
+        return [skips[one.id] if one.id in skips else next(results) for one in examples], notes
+
+    def _one_by_one(
+        self, worker: Worker, examples: Sequence[Example], first: Exception
+    ) -> dict[str, tuple[Outcome, Notes]]:
+        """Each example done alone, with a skip for one that a method cannot digest. The fault is not theirs if it is
+        every one of several whose images are right, and the method has not worked before either.
+
+        Args:
+            first: what they ended with together.
+
+        Returns:
+            By id, what became of it, and what was counted.
+        """
+        alone: dict[str, tuple[Outcome, Notes]] = {}
         for example in examples:
             try:
-                outcomes.extend(worker([example]))
-                continue
+                [outcome], notes = _done(worker, [example])
             except _FATAL_ERRORS:
                 raise
             except ImageError as error:
-                faulty.append(Skip(example.id, "bad-image", str(error)))
+                outcome, notes = Skip(example.id, _BAD_IMAGE, str(error)), {}
             except ChatTemplateError as error:  # of what a method asks, which is more than the row holds
-                faulty.append(Skip(example.id, error.reason, str(error)))
+                outcome, notes = Skip(example.id, error.reason, str(error)), {}
             except Exception as error:
-                faulty.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason_of(error)}"))
+                outcome, notes = Skip(example.id, _FAILED, f"{type(error).__name__}: {reason_of(error)}"), {}
                 self._failed.append(example.id)
-            outcomes.append(faulty[-1])
-        if any(not (isinstance(outcome, Skip) and outcome.reason in _FAULTS) for outcome in outcomes):
+            alone[example.id] = outcome, notes
+        if any(not (isinstance(outcome, Skip) and outcome.reason in _FAULTS) for outcome, _ in alone.values()):
             self._failed.clear()
         elif len(self._failed) > 1 and not self._blocks.have_pairs():
             raise first
-        for skip in faulty:
-            logger.warning("Row %s is skipped: %s", skip.id, skip.detail)
-        return outcomes
+        return alone
+
+
+def _done(worker: Worker, examples: Sequence[Example]) -> tuple[list[Outcome], Notes]:
+    """What a worker makes of examples, and what it has counted. What it counted before it failed is forgotten: the
+    examples are done again, or skipped.
+
+    Raises:
+        RunError: memory does not suffice. Fewer examples at a time would succeed, with other bytes than on a machine
+            with more memory.
+    """
+    try:
+        return [*worker(examples)], worker.notes()
+    except Exception as error:
+        worker.notes()
+        if isinstance(error, _FATAL_ERRORS) or not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"The memory of the machine does not suffice: {reason_of(error)}",
+            "Use a smaller --set builder.batch_size=NUMBER or --set block_size=NUMBER.",
+        ) from error
+
+
+def _is_shown(example: Example, error: Exception) -> bool:
+    """Whether the images that an error is about are an example's own."""
+    return isinstance(error, ImageError) and len(error.shown) > 0 and error.shown == example.images

@@ -26,6 +26,7 @@ from mmpref.data.sources import Source, reading
 from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError, memory_errors
 from mmpref.images import Looks, open_looks
+from mmpref.judges.named_files import pin_named_files
 from mmpref.judges.pinned import pin_annotators
 from mmpref.licence import with_licence
 from mmpref.log import logger
@@ -98,6 +99,7 @@ def build_dataset(
         facts = with_licence(source_facts(tables), licence)
         if check_source:
             check_source(facts)
+        pin_named_files(run, settings, recipe.annotator)
         source = _open_source(run, recipe, where, builder, settings, tables, looks)
         refuse_changed_images(run.path, blocks.named_images(), [recipe.image_root or table.images for table in tables])
         model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None

@@ -18,6 +18,7 @@ from mmpref.tables.cells import image_cells
 from mmpref.tables.headings import unfolded
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import coco_id
+from mmpref.tables.messages import further_images
 from mmpref.tables.named_images import RecordingRoots, refuse_other_images
 from mmpref.tables.open import open_table, with_split
 from mmpref.tables.rows import read_row
@@ -104,14 +105,16 @@ def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) 
         `mmpref.tables.named_images.Digests` of those that its rows name.
     """
     roots, where = RecordingRoots((*table.images, *image_root)), f"{table.spec} ({table.split})"
-    images, unreadable, first_error = 0, 0, ""
+    images, unreadable, by_name, first_error = 0, 0, 0, ""
     for row in table:
         for cell in _cells(row):
             images += 1
             try:
                 excluded.add(read_image(cell, roots))
             except ImageError as error:
-                if not (isinstance(cell, str) and excluded.add_name(cell)):
+                if isinstance(cell, str) and excluded.add_name(cell):
+                    by_name += 1
+                else:
                     unreadable, first_error = unreadable + 1, first_error or str(error)
     if unreadable == images:
         raise InputError(f"No image of {where} can be read, so none can be excluded.", first_error)
@@ -123,13 +126,22 @@ def _exclude(excluded: ExcludedImages, table: Table, image_root: Sequence[str]) 
             where,
             brief(first_error, 300),
         )
+    if by_name:
+        logger.warning(
+            "Warning: %d of %d images of %s cannot be read and are known by their COCO id alone: rows that have one of "
+            "them by another name are not left out.",
+            by_name,
+            images,
+            where,
+        )
     return roots.take()
 
 
-def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
-    """The image cells of a row of any shape: of its image column, or of its messages."""
-    if cells := image_cells(unfolded(row)):
-        return cells
-    with contextlib.suppress(InputError):
-        return read_row(row, "a row").images
-    return []
+def _cells(row: Mapping[str, Any]) -> list[Any]:
+    """The image cells of a row of any shape: of its image column, or of its messages; and those of further images."""
+    row = unfolded(row)
+    cells = image_cells(row)
+    if not cells:
+        with contextlib.suppress(InputError):
+            cells = [*read_row(row, "a row").images]
+    return [*cells, *(cell for name in further_images(row) for cell in image_cells({"images": row[name]}))]

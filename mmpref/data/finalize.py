@@ -134,7 +134,8 @@ def finish(
         raise _no_pair(source["id"], splits.name, skips)
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
     files = merge(blocks, count, run.path / "data", masks)
-    report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
+    tries, kept = made_by.builder.tries(made_by.settings), made_by.builder.needs_pairs
+    report = build_report(run.path / "data", list(masks), skips, *tries, kept=kept)
     served, notes = _server(made_by.endpoint, notes)
     said, notes = made_by.builder.report(notes)
     report |= {**said, **run.pinned(PILOT).get("report", {}), **({POOL: sizes} if (sizes := run.pinned(POOL)) else {})}

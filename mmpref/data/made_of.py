@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmpref.data.builder import BUILDERS
 from mmpref.data.contamination import EXCLUDED_IMAGES
 from mmpref.data.recipe import BuildRecipe
+from mmpref.judges.named_files import refuse_changed_files
 from mmpref.recipes.schema import build
 from mmpref.run.directory import Run
 from mmpref.tables.made_of import refuse_changed_tables
@@ -20,7 +21,8 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
         recipe: as the user has it, or with every setting of its method.
 
     Raises:
-        RunError: the source, its images, the data of ``exclude_images_of``, the model or the adapter has changed.
+        RunError: the source, its images, the data of ``exclude_images_of``, the model, the adapter, or a file or folder
+            that a setting names, has changed.
     """
     from mmpref.vlm.made_with import refuse_changed_adapter, refuse_changed_model
 
@@ -36,3 +38,4 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
     adapter = builder.adapter(build(builder.config(), recipe.builder, f"builder {recipe.method}")) or recipe.adapter
     refuse_changed_adapter(run.path, adapter, manifest.get("adapter"))
     refuse_changed_model(run.path, recipe.model, run.pinned("model").get("weights"))
+    refuse_changed_files(run)

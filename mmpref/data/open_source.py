@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mmpref.data.sources import MISSING
 from mmpref.errors import InputError, RunError
 from mmpref.licence import join_sources
 from mmpref.run.directory import Run
@@ -94,6 +93,6 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
 
 def write_missing_images(run: Run, skips: Iterable[Skip]) -> None:
     """List every image that no root has, a path a line; no file where none is missing."""
-    names = sorted({skip.detail for skip in skips if skip.reason == MISSING})
+    names = sorted({name for skip in skips for name in skip.missing})
     if names:
         write_atomic(run.path / MISSING_LIST, "".join(f"{' '.join(name.split())}\n" for name in names))

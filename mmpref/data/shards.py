@@ -119,7 +119,7 @@ class Blocks:
     def write(
         self,
         number: int,
-        outcomes: Sequence[Pair | Skip],
+        outcomes: Sequence[Sequence[Pair | Skip]],
         notes: Mapping[str, float] | None = None,
         named: Sequence[Digests] = (),
     ) -> None:
@@ -127,21 +127,24 @@ class Blocks:
         the block is complete.
 
         Args:
+            outcomes: of each row.
             named: `mmpref.tables.named_images.Digests` of the images of each table that its rows name.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pairs = [as_row(outcome) for outcome in outcomes if isinstance(outcome, Pair)]
-        skips = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Skip)]
+        made = [[one for one in of_row if isinstance(one, Pair)] for of_row in outcomes]
+        pairs = [as_row(pair) for of_row in made for pair in of_row]
+        skips = [asdict(one) for of_row in outcomes for one in of_row if isinstance(one, Skip)]
         data, description = self._files(number)
         optional = [name for name in OPTIONAL if any(name in row for row in pairs)]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(pairs, schema=schema(optional)), buffer)
         content = buffer.getvalue()
         write_atomic(data, content)
-        changed = Counter(note for pair in outcomes if isinstance(pair, Pair) for note in pair.example.notes)
-        images = [image for pair in outcomes if isinstance(pair, Pair) for image in pair.example.images]
+        rows = [of_row[0].example for of_row in made if of_row]  # of all pairs of a row the images are the same
+        changed = Counter(note for example in rows for note in example.notes)
+        images = [image for example in rows for image in example.images]
         facts = {
             "rows": len(pairs),
             "images": {"all": len(images), "with_position": sum(has_position(image.content) for image in images)},
@@ -153,13 +156,12 @@ class Blocks:
             "named": named,
             "pairs": [
                 pair_keys(pair.example.images, pair.example.prompt, pair.chosen, pair.rejected)
-                for pair in outcomes
-                if isinstance(pair, Pair)
+                for of_row in made
+                for pair in of_row
             ],
         }
         if self._keys:
-            examples = [pair.example for pair in outcomes if isinstance(pair, Pair)]
-            facts["keys"] = [split_keys(example) for example in examples]
+            facts["keys"] = [split_keys(pair.example) for of_row in made for pair in of_row]
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:

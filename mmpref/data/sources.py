@@ -19,7 +19,7 @@ from mmpref.image_metadata import without_metadata
 from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.columns import read_parts
 from mmpref.tables.headings import unfolded
-from mmpref.tables.image_cells import conversions, find_images
+from mmpref.tables.image_cells import conversions, find_images, read_image
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.image_roots import MissingImageError
 from mmpref.tables.messages import Unusable
@@ -43,8 +43,13 @@ _LONGEST_ID = 1000
 
 @dataclass
 class _Part:
-    """One table of a source."""
+    """One table of a source.
 
+    Args:
+        name: what rows call it, with the split: another table of the same name is called otherwise.
+    """
+
+    name: str
     table: Table
     roots: RecordingRoots
     reader: TableReader
@@ -97,7 +102,10 @@ class Source:
         self._looks = looks or open_looks(0)
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
         tables = [tables] if isinstance(tables, Table) else tables
-        self._parts = [_part(table, image_root or table.images, self._needs) for table in tables]
+        self._parts = [
+            _part(name, table, image_root or table.images, self._needs)
+            for name, table in zip(_names_of(tables), tables, strict=True)
+        ]
         self._names: list[str] = []
         self._named_images: dict[int, list[dict[str, str]]] = {}
         self.skips: list[Skip] = []
@@ -116,7 +124,7 @@ class Source:
             is_name = (
                 isinstance(row_id, str | int) and str(row_id).isprintable() and 0 < len(str(row_id)) <= _LONGEST_ID
             )
-            name = str(row_id) if is_name else str(index)
+            name = str(row_id) if is_name else str(number)
             while name in used:
                 name = f"{name}#{index}"
             used.add(name)
@@ -188,7 +196,7 @@ class Source:
                 images, stripped = _stripped(images)
                 notes = (*notes, *stripped)
         except MissingImageError as error:
-            return Skip(name, MISSING, error.name)
+            return Skip(name, MISSING, error.name, _missing(read.images, part.roots))
         except ImageError as error:
             return _skip(name, error)
         return Example(
@@ -196,7 +204,7 @@ class Source:
             images=images,
             prompt=read.prompt,
             answer=read.chosen,
-            source_id=f"{part.table.name}/{part.table.split}/{number}",
+            source_id=f"{part.name}/{number}",
             rejected=read.rejected or None,
             rejected_policy=read.rejected_policy or None,
             facts=facts_of(row),
@@ -218,6 +226,19 @@ class Source:
         return self._excluded(checked) if self._excluded else checked
 
 
+def _missing(cells: Sequence[Any], roots: RecordingRoots) -> tuple[str, ...]:
+    """The paths of a row's image cells that no root has, each once."""
+    names: dict[str, None] = {}
+    for cell in cells:
+        try:
+            read_image(cell, roots)
+        except MissingImageError as error:
+            names[error.name] = None
+        except ImageError:
+            continue  # of another fault the row would have to be told anew
+    return tuple(names)
+
+
 def _stripped(images: Sequence[ImageData]) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
     """Images without metadata, and what is counted of that."""
     bare = [without_metadata(image.content) for image in images]
@@ -234,9 +255,23 @@ def _skip(name: str, error: ImageError) -> Skip:
     return Skip(name, fault.reason, fault.detail)
 
 
-def _part(table: Table, image_root: Sequence[str | Path], needs: Sequence[str]) -> _Part:
+def _names_of(tables: Sequence[Table]) -> list[str]:
+    """What rows call each table, without the folders of this machine: ``rows.json/train``, ``rows.json#2/train`` of the
+    second other one of that name."""
+    known: dict[str, list[str]] = {}
+    names = []
+    for table in tables:
+        specs = known.setdefault(f"{table.name}/{table.split}", [])
+        if table.spec not in specs:
+            specs.append(table.spec)
+        number = specs.index(table.spec) + 1
+        names.append(f"{table.name}{f'#{number}' if number > 1 else ''}/{table.split}")
+    return names
+
+
+def _part(name: str, table: Table, image_root: Sequence[str | Path], needs: Sequence[str]) -> _Part:
     roots, reader = RecordingRoots(image_root), TableReader(table, needs)
-    return _Part(table, roots, reader, ImageLookup(reader.where, roots, image_root))
+    return _Part(name, table, roots, reader, ImageLookup(reader.where, roots, image_root))
 
 
 def reading(reader: Reader | None) -> Callable[[Row], Any]:

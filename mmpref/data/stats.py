@@ -23,7 +23,12 @@ EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
 def build_report(
-    folder: Path, splits: Sequence[str], skips: Sequence[Skip], iterations: int, threshold: float | None = None
+    folder: Path,
+    splits: Sequence[str],
+    skips: Sequence[Skip],
+    iterations: int,
+    threshold: float | None = None,
+    kept: bool = False,
 ) -> dict[str, Any]:
     """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths.
 
@@ -33,6 +38,8 @@ def build_report(
     Args:
         iterations: tries that the method allows.
         threshold: a pair whose similarity is not below it was kept unresolved when the tries ran out.
+        kept: whether the pairs are the source's own. Where methods have made some of them by tries, above which
+            similarity they are unresolved is not known, so that ``resolved`` is empty.
     """
     lengths: dict[str, list[int]] = {"chosen": [], "rejected": []}
     policy_lengths: list[tuple[int, int]] = []
@@ -65,7 +72,7 @@ def build_report(
     return {
         "rows": len(differing),
         "skipped": _skipped(skips),
-        "resolved": resolved_per_try(tries, max(iterations, *tries, 1), same),
+        "resolved": [] if kept and measured else resolved_per_try(tries, max(iterations, *tries, 1), same),
         "similarity": {"edges": EDGES, "counts": histogram(measured), **spread(measured)},
         "words": {column: spread(values) for column, values in lengths.items()},
         "characters": {column: spread(values) for column, values in characters.items()},
@@ -104,7 +111,9 @@ def _skipped(skips: Iterable[Skip]) -> dict[str, Any]:
 
 def resolved_per_try(tries: Sequence[int], iterations: int, same: int = 0) -> list[dict[str, Any]]:
     """For every try: pairs accepted in it, and how many are resolved by then as a share of the dataset's pairs
-    (``share_of_pairs``) and of all rows that were tried (``share_of_tried``, which is the paper's Figure 10).
+    (``share_of_pairs``) and of these and the rows that were left out since both answers came out equal
+    (``share_of_tried``, set beside the paper's Figure 10). Rows that were left out for another reason, such as an
+    answer that was cut off, or empty, count in neither.
 
     Args:
         tries: of each pair of the dataset, from 1; 0 for a pair that no try resolved.

@@ -190,13 +190,17 @@ def unfilled(row: Mapping[str, Any], texts: Iterable[str]) -> str | None:
     return next((found[0] for text in texts if (found := _TO_FILL.search(text))), None)
 
 
+def further_images(row: Mapping[str, Any]) -> list[str]:
+    """Columns of further images by their names: ``image_2``."""
+    return [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
+
+
 def unread_media(row: Mapping[str, Any]) -> list[str]:
     """Columns, as their owner calls them, of video, sound, images of one of the answers, or further images
     (``image_2``), that hold something."""
-    further = [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
     return [
         own_name(row, name)
-        for name in (*MEDIA, *further)
+        for name in (*MEDIA, *further_images(row))
         if isinstance(value := row.get(name), str | bytes | list | Mapping) and not is_no_image(value)
     ]
 

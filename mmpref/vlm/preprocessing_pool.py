@@ -76,7 +76,12 @@ class PreprocessingPool:
         try:
             [inputs] = self.prepare_all(_prompts_of(example))
         except DeadlyImageError as error:
-            raise DeadlyImageError(f"the images of {example.id} end the process that preprocesses them.") from error
+            deadly = DeadlyImageError(f"the images of {example.id} end the process that preprocesses them.")
+            deadly.shown = example.images
+            raise deadly from error
+        except ImageError as error:
+            error.shown = example.images
+            raise
         return inputs
 
     def prepare_all(self, prompts: ImagePrompts) -> list[Inputs]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import RunError
+from mmpref.registry import resolve_path
 
 from .conftest import MODEL
 
@@ -74,3 +76,15 @@ def test_a_photo_that_was_exchanged_while_the_training_was_interrupted_is_told(
         train(recipe, tmp_path / "run")
     photo.write_bytes(before)
     assert train(recipe, tmp_path / "run")["counts"]["rows"] == 3
+
+
+def test_an_embedder_in_a_folder_that_was_changed_is_told(recipe: TrainRecipe, tmp_path: Path) -> None:
+    embedder = Path(shutil.copytree(resolve_path("pkg:mmpref.testbed/embedder"), tmp_path / "embedder"))
+    bdhs = {"similarity_model": str(embedder), "iterations": 1, "max_tail_tokens": 4}
+    values = replace(recipe, method="online-bdhs", loss={"bdhs": bdhs})
+    first = train(values, tmp_path / "run")
+    assert train(values, tmp_path / "run") == first
+    pooling = embedder / "1_Pooling/config.json"
+    pooling.write_text(pooling.read_text() + "\n")
+    with pytest.raises(RunError, match=rf"^{embedder} has changed since .*run was made"):
+        train(values, tmp_path / "run")

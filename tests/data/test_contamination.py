@@ -102,5 +102,25 @@ def test_images_of_an_evaluation_set_that_cannot_be_read_are_told(
     assert manifest["counts"]["skipped"] == {EXCLUDED: 2}
     assert "1 of 3 images" in caplog.text
     assert "gone.png" in caplog.text
+    assert "1 of 3 images of" in caplog.text.partition("known by their COCO id alone")[0].rpartition("Warning")[2]
     build_dataset(recipe(source, exclude_images_of=(f"{source}/broken.json",)), tmp_path / "other")
     assert "2 of 4 images" in caplog.text
+
+
+def test_that_images_are_known_by_their_coco_ids_alone_is_told(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [{"image": f"COCO_val2014_00000000000{number}.jpg"} for number in range(3)]
+    (tmp_path / "pope.json").write_text(json.dumps(names))
+    build_dataset(recipe(source, exclude_images_of=(f"{tmp_path}/pope.json",)), tmp_path / "run")
+    assert "3 of 3 images of" in caplog.text
+    assert "cannot be read and are known by their COCO id alone" in caplog.text
+
+
+@pytest.mark.parametrize("columns", [("image", "image_2"), ("Image_0", "Image_1")])
+def test_further_images_of_a_row_are_excluded_too(source: Path, tmp_path: Path, columns: tuple[str, str]) -> None:
+    row = dict(zip(columns, ("0.png", "1.png"), strict=True))
+    (tmp_path / "two.json").write_text(json.dumps([row]))
+    values = recipe(source, exclude_images_of=(f"{tmp_path}/two.json",), image_root=(str(source),))
+    assert build_dataset(values, tmp_path / "run")["counts"]["skipped"] == {EXCLUDED: 2}
+    assert not {"row0", "row1"} & {*ids(tmp_path / "run")}

@@ -203,7 +203,7 @@ def test_rows_of_one_photograph_stay_in_one_split(policy: Policy, captions: list
     boxes = [box for [box] in oracle.boxes(oracle.scene_of(captions[0].id)).values()][:2]
     hidden = [worker_of(policy, hide="pixels")._hide(captions[0], "it", [box]).example for box in boxes]
     blocks = Blocks(tmp_path, keys=True)
-    blocks.write(0, [Pair(example, "A saw.", "hide-object", None, 1, 0) for example in hidden])
+    blocks.write(0, [[Pair(example, "A saw.", "hide-object", None, 1, 0)] for example in hidden])
     first, second = map(set, blocks.describe(0)["keys"])
     assert first & second >= set(image_keys(captions[0].images))
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import RunError
+from mmpref.registry import resolve_path
 from tests.data.reversed_rows import picture, recipe
 
 pytestmark = pytest.mark.usefixtures("reverse")
@@ -103,4 +105,49 @@ def test_a_photo_of_the_data_to_be_excluded_that_was_exchanged_is_told(
     build_dataset(values, tmp_path / "run", shard=None if finished else (0, 2))
     (tmp_path / "1.png").write_bytes(OTHER)
     with pytest.raises(RunError, match=f"The image 1.png has changed since .*{'made' if finished else 'begun'}"):
+        build_dataset(values, tmp_path / "run")
+
+
+@pytest.fixture
+def ranked(own: Path) -> BuildRecipe:
+    """Of pairs that two tables rank."""
+    turns = [{"from": "human", "value": "<image>\nDescribe."}]
+    answers = {"answer_1": "A cat on a rug.", "answer_2": "A dog and a mug."}
+    rows = [{"id": str(n), "image": f"{n}.png", "conversations": turns, **answers} for n in range(8)]
+    (own / "ranked.json").write_text(json.dumps(rows))
+    (own / "seen.json").write_text(json.dumps({str(n): ["dog"] for n in range(8)}))
+    (own / "synonyms.txt").write_text("cat, kitty\ndog, puppy\n")
+    tables = {"detections": str(own / "seen.json"), "synonyms": str(own / "synonyms.txt")}
+    return recipe(own, source=str(own / "ranked.json"), method="chair-dpo", model=None, builder=tables)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("table", ["seen.json", "synonyms.txt"])
+def test_a_table_that_settings_name_that_was_changed_is_told(
+    ranked: BuildRecipe, own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str, finished: bool
+) -> None:
+    first, before = build_dataset(ranked, tmp_path / "run", shard=None if finished else (0, 2)), own / table
+    text = before.read_text()
+    before.write_text(text.replace("dog", "cow"))
+    since = "made" if finished else "begun"
+    with pytest.raises(RunError, match=rf"^{before} has changed since .*run was {since}"):
+        build_dataset(ranked, tmp_path / "run")
+    before.write_text(text)
+    assert build_dataset(ranked, tmp_path / "run")["counts"]["rows"] == 8
+    if finished:
+        before.unlink()
+        assert build_dataset(ranked, tmp_path / "run") == first
+        assert f"whether {before} is still what" in caplog.text
+
+
+def test_an_embedder_in_a_folder_that_was_changed_is_told(own: Path, tmp_path: Path) -> None:
+    embedder = Path(shutil.copytree(resolve_path("pkg:mmpref.testbed/embedder"), tmp_path / "embedder"))
+    settings = {"similarity_model": str(embedder), "max_answer_tokens": 4, "keep_cut_off": True}
+    values = recipe(own, model="pkg:mmpref.testbed/model", method="other-image", limit=3, builder=settings)
+    first = build_dataset(values, tmp_path / "run")
+    (embedder / "README.md").write_text("Words.")
+    assert build_dataset(values, tmp_path / "run") == first, "a card makes no answer"
+    pooling = embedder / "1_Pooling/config.json"
+    pooling.write_text(pooling.read_text() + "\n")
+    with pytest.raises(RunError, match=rf"^{embedder} has changed since"):
         build_dataset(values, tmp_path / "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -52,21 +53,30 @@ def test_copies_are_no_other_pictures_and_each_image_is_hashed_once(monkeypatch:
     block, following = examples([*COPIES, picture(2), COPIES[0]]), examples([picture(3), picture(4)])
     pictures = Pictures()
     assert pictures.others(block) == [[3], [3], [3], [0, 1, 2, 4], [3]]
-    assert pictures.same(block) == [{0, 1, 2, 4}] * 3 + [{3}, {0, 1, 2, 4}]
+    assert pictures.shared(block) == [{0, 1, 2, 4}] * 3 + [{3}, {0, 1, 2, 4}]
     for again in (following, block, following):
         pictures.others(again)
     assert len(hashed) == len(set(hashed)) == 6
 
 
-def test_of_several_images_each_is_set_beside_its_counterpart() -> None:
-    one, two, three = (ImageData(content) for content in (COPIES[0], COPIES[1], picture(2)))
-    [first, second, third, fourth] = examples([b""] * 4)
-    sets = [(one, three), (two, three), (three, one), (one,)]
-    block = [
-        Example(row.id, images, row.prompt, row.answer, row.source_id)
-        for row, images in zip([first, second, third, fourth], sets, strict=True)
-    ]
-    assert Pictures().others(block) == [[2], [2], [0, 1], []]
+def several(*sets: tuple[ImageData, ...]) -> list[Example]:
+    """A block of examples with these images."""
+    return [replace(row, images=images) for row, images in zip(examples([b""] * len(sets)), sets, strict=True)]
+
+
+def test_of_several_images_none_may_be_in_common() -> None:
+    one, again, two, three = (ImageData(content) for content in (COPIES[0], COPIES[1], picture(2), picture(3)))
+    block = several((one, two), (again, three), (three, one), (one,), (three, three), (two, two), ())
+    assert Pictures().others(block) == [[4], [5], [5], [], [0, 5], [1, 2, 4], []]
+    assert Pictures().shared(block)[3] == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("images", [((0, 1), (1, 0)), ((0,), (0, 1)), ((0, 1), (1, 2))])
+def test_mismatched_takes_no_answer_about_a_picture_that_both_rows_show(images: Sequence[Sequence[int]]) -> None:
+    builder = BUILDERS.get("mismatched")
+    block = several(*(tuple(ImageData(picture(number)) for number in numbers) for numbers in images))
+    made = builder.worker(Context(lambda: pytest.fail("no model"), None, 0), builder.config()())(block)
+    assert [one.reason for one in made if isinstance(one, Skip)] == ["no-partner"] * 2
 
 
 def test_what_cannot_be_decoded_is_the_same_only_as_itself() -> None:

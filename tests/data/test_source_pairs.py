@@ -318,3 +318,23 @@ def test_weights_of_rows_and_words_go_along(tmp_path: Path, png: bytes, caplog: 
     assert "chosen_weights" not in back[0]
     _, other = build(tmp_path / "other", source=parts[0], method="reverse", model="m")
     assert not {*weights} & {*other[0]}, "they say nothing of the method's answers"
+
+
+@pytest.mark.parametrize("method", ["mix", "reversed"])
+def test_of_kept_pairs_nobody_says_which_are_resolved(tmp_path: Path, png: bytes, method: str) -> None:
+    """Above which similarity they are not is a setting of the method that made them."""
+    made = {"source_id": "x/train/0", "method": "bdhs", "similarity": 0.99, "iterations": 2}
+    build(tmp_path / "run", source=pairs(tmp_path / "in", "a", png, **made), method=method)
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["rows"], report["resolved"], report["similarity"]["max"]) == (3, [], 0.99)
+    build(tmp_path / "plain", source=pairs(tmp_path / "in", "b", png), method=method)
+    [entry] = json.loads((tmp_path / "plain/report.json").read_text())["resolved"]
+    assert entry["share_of_pairs"] == 1
+
+
+def test_what_another_calls_so_is_not_how_our_pairs_were_made(tmp_path: Path, png: bytes) -> None:
+    theirs = {"method": "human", "similarity": 3.5, "iterations": 0}
+    own = {**theirs, "source_id": "x/train/0"}
+    for name, more in (("a", theirs), ("b", own)):
+        rows = build(tmp_path / name, source=pairs(tmp_path / "in", name, png, **more))[1]
+        assert {(row["method"], row["similarity"], row["iterations"]) for row in rows} == {("mix", None, 1)}

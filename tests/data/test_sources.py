@@ -168,3 +168,29 @@ def test_a_cell_that_names_nothing_is_no_name(tmp_path: Path, root: Path) -> Non
     assert isinstance(example, Example)
     assert example.id == "0"
     assert len(str(example.facts["source"])) < 300
+
+
+def test_every_missing_image_of_a_row_is_told(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps([{"messages": TURNS, "images": ["x.png", "a.png", "y.png"]}]))
+    [(_, [skip])] = Source(open_table(str(tmp_path / "rows.json")), [str(root)]).blocks(1, lambda _: True)
+    assert isinstance(skip, Skip)
+    assert (skip.reason, skip.detail, skip.missing) == ("missing-image", "x.png", ("x.png", "y.png"))
+
+
+def test_rows_of_tables_of_one_name_are_told_apart(tmp_path: Path, root: Path) -> None:
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "rows.json")
+        files[-1].write_text(json.dumps([{"messages": TURNS, "images": ["a.png"]}] * 2))
+    tables = [open_table(str(file)) for file in (*files, files[0])]
+    [(_, block)] = Source(tables, [str(root)]).blocks(6, lambda _: True)
+    made = [(row.id, row.source_id) for row in block if isinstance(row, Example)]
+    assert made == [
+        ("0", "rows.json/train/0"),
+        ("1", "rows.json/train/1"),
+        ("0#2", "rows.json#2/train/0"),
+        ("1#3", "rows.json#2/train/1"),
+        ("0#4", "rows.json/train/0"),
+        ("1#5", "rows.json/train/1"),
+    ], "the first table's rows are the same where it is named again"

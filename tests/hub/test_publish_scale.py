@@ -62,7 +62,7 @@ def _run(path: Path, version: str, count: int, rows: int) -> Path:
     manifest = dataset_run(path, recipe_hash=version.encode().hex() * 8)
     blocks = shards.Blocks(path / ".mmpref")
     for number in range(count):
-        blocks.write(number, _pairs(version, number, rows))
+        blocks.write(number, [[pair] for pair in _pairs(version, number, rows)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "SHARD_BYTES", 1)
         patch.setattr(shards, "ROW_GROUP_BYTES", 1)

@@ -1,4 +1,4 @@
-"""Which examples of a block show the same pictures, whatever file each has them from."""
+"""Which examples of a block have pictures in common, whatever file each has them from."""
 
 from __future__ import annotations
 
@@ -15,31 +15,25 @@ _BLOCKS = 3
 
 
 class Pictures:
-    """Tells examples with other pictures from those with the same, or with these saved again (scaled, compressed,
+    """Tells examples with other pictures from those with one in common, or with one saved again (scaled, compressed,
     converted). An image is hashed once while blocks that have it follow each other."""
 
     def __init__(self) -> None:
         self._hashed: deque[dict[bytes, PerceptualHash | None]] = deque(maxlen=_BLOCKS)
 
-    def same(self, block: Sequence[Example]) -> list[set[int]]:
-        """For each example, the places in the block of those with the same pictures in the same order, where there are
-        any pictures."""
+    def shared(self, block: Sequence[Example]) -> list[set[int]]:
+        """For each example, the places in the block of those that have a picture in common with it, itself among them;
+        none of one without images."""
         shown, near = self._numbered(block)
-        return [
-            {
-                place
-                for place, other in enumerate(shown)
-                if len(other) == len(own) > 0 and all(b in near[a] for a, b in zip(own, other, strict=True))
-            }
-            for own in shown
-        ]
+        own = [set().union(*(near[number] for number in numbers)) for numbers in shown]
+        return [{place for place, other in enumerate(shown) if not pictures.isdisjoint(other)} for pictures in own]
 
     def others(self, block: Sequence[Example]) -> list[list[int]]:
-        """For each example, the places in the block of those with as many images of other pictures."""
+        """For each example, the places in the block of those with as many images, all of other pictures."""
         counts = [len(example.images) for example in block]
         return [
-            [place for place, other in enumerate(counts) if other == count > 0 and place not in same]
-            for count, same in zip(counts, self.same(block), strict=True)
+            [place for place, other in enumerate(counts) if other == count > 0 and place not in shared]
+            for count, shared in zip(counts, self.shared(block), strict=True)
         ]
 
     def _numbered(self, block: Sequence[Example]) -> tuple[list[list[int]], list[set[int]]]:

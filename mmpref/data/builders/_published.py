@@ -14,6 +14,8 @@ from mmpref.tables.table import Origin
 from mmpref.types import Example, Pair, Skip
 
 Row = Mapping[str, Any]
+_LARGEST_COSINE = 1.001
+"""With what rounding adds to it."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,25 @@ class SourcePairs:
         if example.rejected is None:
             return Skip(example.id, "no-rejected")
         # Pairs that mmpref has made before keep what is known of their making.
-        method, similarity = example.facts.get("method", self.method), example.facts.get("similarity")
+        made = example.facts if made_before(example) else {}
+        similarity = made.get("similarity")
         return Pair(
             example,
             example.rejected,
-            str(method),
+            str(made.get("method", self.method)),
             None if similarity is None else float(similarity),
-            int(example.facts.get("iterations", 1)),
+            int(made.get("iterations", 1)),
             self.seed,
             example.rejected_policy,
             "example",
         )
+
+
+def made_before(example: Example) -> bool:
+    """Whether a pair is mmpref's own: the row says of which row it was made, and how, as ours do. Other sets have
+    columns of these names for ends of their own."""
+    tries, similarity = float(example.facts.get("iterations", 0)), float(example.facts.get("similarity", 0))
+    return bool(example.made_from_row) and tries >= 1 and tries.is_integer() and abs(similarity) <= _LARGEST_COSINE
 
 
 def published(method: str, origin: Origin | None = None, read: Reader | None = None) -> Builder:

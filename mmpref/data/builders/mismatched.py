@@ -26,18 +26,18 @@ class Settings:
 
 
 class _Worker:
-    """Reason for a skip: ``no-partner``, where no example of the block that may be drawn has another answer. One of the
-    same pictures may not: its answer is true of them."""
+    """Reason for a skip: ``no-partner``, where no example of the block that may be drawn has another answer. One that
+    shows a picture of the example's may not: its answer may be true of it."""
 
     def __init__(self, context: Context, settings: Settings) -> None:
         self.seed, self.same_prompt = context.seed, settings.same_prompt
         self.pictures = Pictures()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        same = self.pictures.same(block)
+        shared = self.pictures.shared(block)
         return [
             self._outcome(example, [other for place, other in enumerate(block) if place not in own])
-            for example, own in zip(block, same, strict=True)
+            for example, own in zip(block, shared, strict=True)
         ]
 
     def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:

@@ -1,6 +1,7 @@
 """Control: the model's answer to the same prompt about another image of the block; a contrast with another image.
 
-A file that shows the example's own picture, saved again, is no other image. Reason for a skip: ``no-partner``.
+A file that shows the example's own picture, saved again, is no other image, nor are images with one of the example's
+among them. Reason for a skip: ``no-partner``.
 """
 
 from __future__ import annotations

@@ -63,7 +63,10 @@ def completions_of(row: Row) -> list[Completion]:
     value = row.get("completions")
     if isinstance(value, dict):
         columns = [value.get(name) for name in ("model", "response", "annotations")]
-        if not all(isinstance(column, list) for column in columns) or len({len(c) for c in columns if c}) > 1:
+        if (
+            not all(isinstance(column, list) for column in columns)
+            or len({len(column) for column in columns if column is not None}) > 1
+        ):
             raise Unusable("malformed", "completions has columns of different lengths")
         value = [
             {"model": model, "response": response, "annotations": annotations}

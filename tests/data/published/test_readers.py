@@ -141,6 +141,8 @@ def test_a_mapping_of_lists_is_the_list_of_answers() -> None:
     with pytest.raises(Unusable) as error:
         completions_of({"completions": {**turned, "model": ["one"]}})
     assert (error.value.reason, error.value.detail) == ("malformed", "completions has columns of different lengths")
+    with pytest.raises(Unusable, match="malformed"):
+        completions_of({"completions": {**turned, "response": []}})
 
 
 def test_roles_are_known_in_capitals_too() -> None:
