@@ -1,8 +1,7 @@
 """``results.json``, typed: its one reader and its one writer.
 
 `Results` holds a `Value` for each metric of each model and a `Difference` for each metric of a pair; both are found by
-their `Key`. `JudgeNoise` is how much a judge's repeats differ. What older versions did not write yet is filled in when
-a file is read, and keys that are unknown are ignored.
+their `Key`. `JudgeNoise` is how much a judge's repeats differ. What older versions did not write is filled in.
 """
 
 from __future__ import annotations
