@@ -58,7 +58,7 @@ class DivergenceCallback(TrainerCallback):
 
 class ScheduleCallback(TrainerCallback):
     """Says before the first step what a step is, how many there are, and by which rates they learn; and where a step
-    asks for more rows than there are.
+    asks for more rows than there are, or takes some twice.
 
     Args:
         projector: the projector's learning rate; None where it is not trained.
@@ -92,6 +92,24 @@ class ScheduleCallback(TrainerCallback):
                 counted(self._rows, "row"),
                 _SMALLER_BATCH,
             )
+        if repeated := rows_again(args, num_processes(), self._rows):
+            logger.warning(
+                "Warning: the last batch of an epoch is filled up with %s of its beginning, so that processes "
+                "have batches of one size. --set trainer.dataloader_drop_last=true leaves out what is no whole batch.",
+                counted(repeated, "row"),
+            )
+
+
+def rows_again(args: Any, processes: int, rows: int) -> int:
+    """How many rows accelerate puts behind an epoch's last ones, from its beginning, so that all processes have batches
+    of one size. TRL's trainers that sample answers leave incomplete batches out.
+
+    Args:
+        args: of transformers' Trainer.
+    """
+    if processes == 1 or args.dataloader_drop_last or getattr(args, "num_generations", None):
+        return 0
+    return -rows % (processes * int(args.train_batch_size))
 
 
 def refuse_no_batch(args: Any, rows: int) -> None:

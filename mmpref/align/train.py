@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
+from mmpref.align.checkpoints import (
+    checkpoints_folder,
+    complete_checkpoints,
+    keep_adapters,
+    refuse_other_processes,
+    write_errors,
+)
 from mmpref.align.finish import Trained, finish
 from mmpref.align.fitted import ASKED, EMBEDDERS, SCRATCH, Fitted, facts_of
 from mmpref.align.made_of import refuse_changed
@@ -149,6 +155,7 @@ def _fit_and_save(
     """Train to the end from the last complete checkpoint, and save the adapter; None in a process that does not
     write."""
     refuse_machine(recipe)
+    refuse_other_processes(checkpoints_folder(run.state / SCRATCH))
     policy, pairs, began = _load(run, recipe, configured)
     fitted = _fit(run, recipe, configured, policy, pairs, began, evaluate, on_progress)
     trainer = fitted.trainer
