@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,7 +75,7 @@ class PeriodicEvaluator:
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply
-        comes to no answer, is missing, and so is its group; a metric over nothing is left out.
+        comes to no answer, is missing, and so is its group; a metric over nothing is NaN.
 
         Raises:
             InputError: no image can be read.
@@ -88,7 +87,7 @@ class PeriodicEvaluator:
             clusters = outcome.clusters
             for metric in plan.task.metrics([score for _, score in outcome.answered]):
                 value = float(replicates(clusters, metric, 0)[0])
-                if metric.part == ALL and not math.isnan(value):
+                if metric.part == ALL:
                     values[f"{plan.label}/{metric.name}"] = MetricValue(value, metric.higher_is_better)
         self._warned = True
         return values
