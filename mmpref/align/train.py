@@ -26,6 +26,7 @@ from mmpref.align.recipe import Evaluator, TrainRecipe, refuse
 from mmpref.align.refusals import refuse_launch, refuse_machine
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import log_pairs, parameter_counts, trained_text
+from mmpref.align.watched import pin_watched, refuse_changed_watched
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, process_index
 from mmpref.errors import UsageError, memory_errors
 from mmpref.images import open_looks
@@ -108,6 +109,7 @@ def train(
     ):
         if finished:
             refuse_changed(run, recipe)
+            refuse_changed_watched(run, evaluate)
             logger.info("%s is complete already.", run.path)
         else:
             with _quiet_libraries(), memory_errors("the training", _SMALLER):
@@ -200,6 +202,7 @@ def _fit(
 
     scratch = run.state / SCRATCH
     with main_process_first():
+        pin_watched(run, evaluate)
         settings = pin_embedders(run, EMBEDDERS, configured.settings)
         settings, annotator = pin_annotators(run, ASKED, settings, recipe.annotator)
     log_pairs(pairs)

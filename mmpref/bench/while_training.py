@@ -66,11 +66,15 @@ class PeriodicEvaluator:
         self._benchmarks: list[tuple[Plan, ImageStore]] = []
         self.watched: dict[str, Asked] = {}
         """On which data, by benchmark."""
+        self.files: dict[str, Mapping[str, str]] = {}
+        """Hashes of the files that settings name beside the data, by benchmark and setting."""
         for name in names:
             plan = load_plan(name, name, settings[name], limit)
             _refuse_judged(name, "judge" in BENCHMARKS.get(name).decided_by(plan.settings))
-            samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
-            self.watched[name] = dataclasses.replace(asked_of(plan, samples, limit), rows=row_digests(plan.samples))
+            facts = data_facts(plan.table, plan.samples, settings[name])
+            asked = asked_of(plan, facts["samples"], limit)
+            self.watched[name] = dataclasses.replace(asked, rows=row_digests(plan.samples))
+            self.files[name] = facts["files"]
             self._benchmarks.append((plan.without_images(), ImageStore(plan.samples)))
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:
