@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mmpref.align.divergence import diverged
-from mmpref.distributed import num_processes
+from mmpref.distributed import num_processes, process_index
 from mmpref.errors import UsageError
 from mmpref.log import counted, logger
 from mmpref.run.files import JsonLines
@@ -23,7 +23,8 @@ OnProgress = Callable[[int, int], None]
 
 
 class LogCallback(TrainerCallback):
-    """One JSON row a logging step, flushed at once; rows past the resumed step are cut first.
+    """One JSON row a logging step, flushed at once; rows past the resumed step are cut first. In several processes all
+    log, since a row is of all of them, and the first one writes.
 
     Args:
         path: ``log.jsonl``.
@@ -32,14 +33,15 @@ class LogCallback(TrainerCallback):
 
     def __init__(self, path: Path, resumed: int) -> None:
         self._log = JsonLines(path)
-        self._log.write(row for row in self._log.rows() if row["step"] <= resumed)
+        if not process_index():
+            self._log.write(row for row in self._log.rows() if row["step"] <= resumed)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
             control.should_log = True  # The last row describes the last step, whatever logging_steps is.
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if not logs or "loss" not in logs:
+        if process_index() or not logs or "loss" not in logs:
             return  # Trainer's last message holds timings only.
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with self._log.appending() as append:

@@ -109,7 +109,7 @@ class EvalCallback(TrainerCallback):
             logger.info(
                 "%s has not improved for %d evaluations: stopping.", self._settings.best, self._settings.patience
             )
-            control.should_save = control.should_training_stop = True
+            control.should_log = control.should_save = control.should_training_stop = True
 
     def _look(self, step: int) -> None:
         """Evaluate, log, and keep the weights where they are the best so far."""

@@ -99,6 +99,15 @@ def test_training_stops_when_nothing_gets_better(
     assert table["means over"] == "4 pairs, steps 3 to 4"
 
 
+def test_where_training_stops_the_log_ends(preferences: Path, tmp_path: Path) -> None:
+    asked = recipe(preferences, 12, patience=2)
+    asked = replace(asked, trainer={**asked.trainer, "logging_steps": 10})
+    manifest = train(asked, tmp_path / "run", evaluate=Scores(0.9, 0.5, 0.6, 0.4, 0.5))
+    [row] = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert row["step"] == manifest["steps"] == 8
+    assert manifest["final"]["loss"] == row["loss"]
+
+
 NAN = float("nan")
 
 
