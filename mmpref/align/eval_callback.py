@@ -128,8 +128,9 @@ class EvalCallback(TrainerCallback):
             if self._best_row() is row:
                 self._keep_weights(step)
         shown = ", ".join(f"{name} {rounded(value)}" for name, value in known.items())
-        nothing = f"; nothing to measure {', '.join(values.keys() - known.keys())} of" if values.keys() - known else ""
-        logger.info("%s: %s%s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown, nothing)
+        nothing = ", ".join(name for name in values if name not in known)
+        without = f"; nothing to measure {nothing} of" if nothing else ""
+        logger.info("%s: %s%s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown, without)
 
     def _keep_weights(self, step: int) -> None:
         """Keep the weights, which are the best so far, and of former ones those that a restart may come back to."""
@@ -148,7 +149,7 @@ class EvalCallback(TrainerCallback):
         Args:
             until: the last step that counts.
         """
-        metric = self._settings.best
+        metric = self._settings.best or ""
         rows = [row for row in self._trained if row["step"] <= until and metric in row]
         if not rows:
             return None
