@@ -10,12 +10,21 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.errors import UsageError
 from mmpref.run.inputs import refuse_changed_input
 from mmpref.types import ModelRef
-from mmpref.vlm.adapters import check_adapter, load_weights
+from mmpref.vlm.adapters import CONFIG, check_adapter, load_weights
 from mmpref.vlm.load import identify
 from mmpref.vlm.revisions import adapter_facts
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+_TOLD_OTHERWISE = {
+    *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision"),
+    *("inference_mode", "runtime_config", "megatron_config", "megatron_core", "qalora_group_size"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
+    *("lora_dropout", "init_lora_weights", "eva_config", "corda_config", "loftq_config", "lora_ga_config"),
+}
+"""What of a LoRA configuration is not compared: what it names, which modules there are (names of weights say so), and
+what only a beginning or a step needs. All else decides what the weights do."""
 
 
 def began_facts(path: Path, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -49,19 +58,31 @@ def refuse_other_shape(adapter: str, config: Mapping[str, Any], settings: LoraSe
         config: what its ``adapter_config.json`` says.
 
     Raises:
-        UsageError: it is no LoRA adapter, or has another rank, scale or kind.
+        UsageError: it is no LoRA adapter, or has another rank, scale or kind, or its configuration more than ours have.
     """
     if config.get("peft_type") != "LORA":
         raise UsageError(f"{adapter} is of the kind {config.get('peft_type')}.", "Training goes on from LoRA only.")
-    theirs = {
-        "lora.r": (config.get("r"), settings.r),
-        "lora.alpha": (config.get("lora_alpha"), settings.alpha),
-        "lora.use_rslora": (bool(config.get("use_rslora")), bool(settings.use_rslora)),
-        "lora.use_dora": (bool(config.get("use_dora")), bool(settings.use_dora)),
+    ours = {
+        "r": ("lora.r", settings.r),
+        "lora_alpha": ("lora.alpha", settings.alpha),
+        "use_rslora": ("lora.use_rslora", bool(settings.use_rslora)),
+        "use_dora": ("lora.use_dora", bool(settings.use_dora)),
     }
-    if others := [f"{name} is {had} there and {has} here" for name, (had, has) in theirs.items() if had != has]:
+    others = [
+        f"{called} is {had} there and {has} here"
+        for name, (called, has) in ours.items()
+        if (had := config.get(name) or has.__class__()) != has
+    ]
+    if others:
         raise UsageError(
             f"Training cannot go on from {adapter}: {', '.join(others)}.", "Give the settings that it was trained with."
+        )
+    more = {name: value for name, value in config.items() if name not in {*ours, *_TOLD_OTHERWISE}}
+    if unknown := [f"{name} is {value}" for name, value in more.items() if value and value != "none"]:
+        raise UsageError(
+            f"Training cannot go on from {adapter}: in its {CONFIG} {', '.join(unknown)}, which adapters that are "
+            "trained here do not have.",
+            "Merge it into its base (PEFT's merge_and_unload), and train the model that comes of it.",
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mmpref.align.divergence import diverged
-from mmpref.distributed import num_processes
+from mmpref.distributed import num_processes, process_index
 from mmpref.errors import UsageError
 from mmpref.log import counted, logger
 from mmpref.run.files import JsonLines
@@ -23,7 +23,8 @@ OnProgress = Callable[[int, int], None]
 
 
 class LogCallback(TrainerCallback):
-    """One JSON row a logging step, flushed at once; rows past the resumed step are cut first.
+    """One JSON row a logging step, flushed at once; rows past the resumed step are cut first. In several processes all
+    log, since a row is of all of them, and the first one writes.
 
     Args:
         path: ``log.jsonl``.
@@ -32,14 +33,15 @@ class LogCallback(TrainerCallback):
 
     def __init__(self, path: Path, resumed: int) -> None:
         self._log = JsonLines(path)
-        self._log.write(row for row in self._log.rows() if row["step"] <= resumed)
+        if not process_index():
+            self._log.write(row for row in self._log.rows() if row["step"] <= resumed)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
             control.should_log = True  # The last row describes the last step, whatever logging_steps is.
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if not logs or "loss" not in logs:
+        if process_index() or not logs or "loss" not in logs:
             return  # Trainer's last message holds timings only.
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with self._log.appending() as append:
@@ -58,7 +60,7 @@ class DivergenceCallback(TrainerCallback):
 
 class ScheduleCallback(TrainerCallback):
     """Says before the first step what a step is, how many there are, and by which rates they learn; and where a step
-    asks for more rows than there are.
+    asks for more rows than there are, or takes some twice.
 
     Args:
         projector: the projector's learning rate; None where it is not trained.
@@ -92,6 +94,24 @@ class ScheduleCallback(TrainerCallback):
                 counted(self._rows, "row"),
                 _SMALLER_BATCH,
             )
+        if repeated := rows_again(args, num_processes(), self._rows):
+            logger.warning(
+                "Warning: the last batch of an epoch is filled up with %s of its beginning, so that processes "
+                "have batches of one size. --set trainer.dataloader_drop_last=true leaves out what is no whole batch.",
+                counted(repeated, "row"),
+            )
+
+
+def rows_again(args: Any, processes: int, rows: int) -> int:
+    """How many rows accelerate puts behind an epoch's last ones, from its beginning, so that all processes have batches
+    of one size. TRL's trainers that sample answers leave incomplete batches out.
+
+    Args:
+        args: of transformers' Trainer.
+    """
+    if processes == 1 or args.dataloader_drop_last or getattr(args, "num_generations", None):
+        return 0
+    return -rows % (processes * int(args.train_batch_size))
 
 
 def refuse_no_batch(args: Any, rows: int) -> None:

@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmpref.distributed import num_processes
 from mmpref.errors import RunError, is_killed_worker, is_out_of_memory
+from mmpref.log import counted
 from mmpref.run.files import write_atomic
 
 COMPLETE = "complete.json"
@@ -31,6 +33,36 @@ def write_errors(what: str) -> Iterator[None]:
             raise
         hint = "Make room on the disk and run the same command again: the last checkpoint is kept."
         raise RunError(f"Cannot write {what}: {' '.join(str(error).split())}.", hint) from error
+
+
+def sums_file(process: int | str) -> str:
+    """Of a checkpoint: what a process has summed up since the last log row.
+
+    Args:
+        process: its number; ``*`` for all of them.
+    """
+    return f"pending-{process}.json"
+
+
+def refuse_other_processes(folder: Path) -> None:
+    """Refuse to go on from a checkpoint of another number of processes: they divide rows, sums and random numbers among
+    them, and steps would be of other rows than those of the schedule.
+
+    Args:
+        folder: of the checkpoints.
+
+    Raises:
+        RunError: the last complete one is of another number.
+    """
+    if not (complete := complete_checkpoints(folder)):
+        return
+    before, now = len([*complete[-1].glob(sums_file("*"))]), num_processes()
+    if before and before != now:
+        raise RunError(
+            f"Step {step_of(complete[-1])} of this training was saved by {counted(before, 'process', 'processes')}, "
+            f"and {counted(now, 'process', 'processes')} would go on: rows, log and schedule go by their number.",
+            f"Start it in {before} (accelerate launch --num_processes={before}), or choose another --output.",
+        )
 
 
 def mark_complete(checkpoint: Path) -> None:

@@ -3,6 +3,7 @@ stop."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from transformers import TrainerCallback
 
 from mmpref.align.recipe import Evaluator, WatchSettings, refuse_metric
 from mmpref.distributed import process_index
+from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.run.files import JsonLines
 from mmpref.run.kept_step import none_of
@@ -17,9 +19,6 @@ from mmpref.run.results_text import rounded
 
 if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
-
-_BEST = "best.safetensors"
-"""The trained weights at the best step so far."""
 
 
 class EvalCallback(TrainerCallback):
@@ -29,7 +28,8 @@ class EvalCallback(TrainerCallback):
 
     Args:
         folder: of the run.
-        scratch: holds the best weights while the run lasts.
+        scratch: holds the best weights while the run lasts: those of the best step so far, and those of the best step
+            up to the last checkpoint, which a restart goes on from.
         resumed: the step that training starts from: rows past it are cut.
     """
 
@@ -43,7 +43,7 @@ class EvalCallback(TrainerCallback):
         resumed: int,
     ) -> None:
         self._trainer, self._evaluate, self._settings = trainer, evaluate, settings
-        self._log, self._best_weights = JsonLines(folder / "evaluations.jsonl"), scratch / _BEST
+        self._log, self._scratch, self._saved = JsonLines(folder / "evaluations.jsonl"), scratch, resumed
         self.rows = [row for row in self._log.rows() if row["step"] <= resumed]
         if not process_index():
             self._log.write(self.rows)
@@ -51,13 +51,23 @@ class EvalCallback(TrainerCallback):
     @property
     def patience_exceeded(self) -> bool:
         """Whether the best is so long ago that training should stop."""
-        patience, trained = self._settings.patience, self._trained
-        return patience is not None and bool(trained) and len(trained) - 1 - self._best_row() >= patience
+        patience, trained, best = self._settings.patience, self._trained, self._best_row()
+        return patience is not None and best is not None and len(trained) - 1 - trained.index(best) >= patience
 
     def restore_best(self) -> None:
-        """Go back to the weights of the best step, where somebody asked for the best."""
+        """Go back to the weights of the best step, where somebody asked for the best.
+
+        Raises:
+            RunError: they were not kept.
+        """
         if best := self.best():
-            self._trainer.load_trainable(self._best_weights)
+            weights = self._weights_of(best["step"])
+            if not weights.is_file():
+                raise RunError(
+                    f"The weights of step {best['step']}, where {best['metric']} was best, are not in {self._scratch}.",
+                    "Choose another --output: the training has to begin anew.",
+                )
+            self._trainer.load_trainable(weights)
             logger.info(
                 "Keeping the %s of step %d of %d, where %s was best: %s%s.",
                 *(self._trainer.product, best["step"], self.rows[-1]["step"], best["metric"], rounded(best["value"])),
@@ -65,19 +75,26 @@ class EvalCallback(TrainerCallback):
             )
             if said := none_of(self.rows, best, self._trainer.begins_as):
                 logger.warning("Warning: %s by %s.", said, best["metric"])
+        elif self._settings.best:
+            logger.warning("Warning: no step has a value of %s: the last step is kept.", self._settings.best)
 
     def best(self) -> dict[str, Any] | None:
-        """The step whose weights the run keeps; None where nobody asked for the best."""
-        metric, trained = self._settings.best, self._trained
-        if not metric or not trained:
+        """The step whose weights the run keeps; None where nobody asked for the best, or no step has a value of it."""
+        metric, row = self._settings.best, self._best_row()
+        if not metric or row is None:
             return None
-        row, base = trained[self._best_row()], next((row for row in self.rows if row["step"] == 0), {})
+        base: dict[str, Any] = next((row for row in self.rows if row["step"] == 0), {})
         return {"step": row["step"], "metric": metric, "value": row[metric], "base": base.get(metric)}
 
     @property
     def _trained(self) -> list[dict[str, Any]]:
         """The rows after the first step."""
         return [row for row in self.rows if row["step"] > 0]
+
+    def _weights_of(self, step: int | str) -> Path:
+        """The file of the trained weights of a step, where it was the best one; ``*`` for those of all steps. A step
+        that was lost in a kill may have left one, too."""
+        return self._scratch / f"best-{step}.safetensors"
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 0 and not self.rows:
@@ -92,7 +109,7 @@ class EvalCallback(TrainerCallback):
             logger.info(
                 "%s has not improved for %d evaluations: stopping.", self._settings.best, self._settings.patience
             )
-            control.should_save = control.should_training_stop = True
+            control.should_log = control.should_save = control.should_training_stop = True
 
     def _look(self, step: int) -> None:
         """Evaluate, log, and keep the weights where they are the best so far."""
@@ -100,20 +117,42 @@ class EvalCallback(TrainerCallback):
         with self._trainer.sampling():
             values = self._evaluate(self._trainer.policy)
         refuse_metric(self._settings.best, {name: better for name, (_, better) in values.items()})
-        row: dict[str, Any] = {"step": step, **{name: value for name, (value, _) in values.items()}}
+        known = {name: value for name, (value, _) in values.items() if not math.isnan(value)}
+        row: dict[str, Any] = {"step": step, **known}
         if self._settings.best:
             row["higher_is_better"] = values[self._settings.best][1]
         self.rows.append(row)
         if not process_index():
             with self._log.appending() as append:
                 append(row)
-            if self._settings.best and step and self._best_row() == len(self._trained) - 1:
-                self._trainer.save_trainable(self._best_weights)
-        shown = ", ".join(f"{name} {rounded(value)}" for name, (value, _) in values.items())
-        logger.info("%s: %s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown)
+            if self._best_row() is row:
+                self._keep_weights(step)
+        shown = ", ".join(f"{name} {rounded(value)}" for name, value in known.items())
+        nothing = ", ".join(name for name in values if name not in known)
+        without = f"; nothing to measure {nothing} of" if nothing else ""
+        logger.info("%s: %s%s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown, without)
 
-    def _best_row(self) -> int:
-        """Number of the trained row with the best value; of equals the first."""
-        metric, trained = self._settings.best or "", self._trained
-        sign = 1 if trained[0]["higher_is_better"] else -1
-        return max(range(len(trained)), key=lambda number: (sign * trained[number][metric], -number))
+    def _keep_weights(self, step: int) -> None:
+        """Keep the weights, which are the best so far, and of former ones those that a restart may come back to."""
+        self._trainer.save_trainable(self._weights_of(step))
+        saved = self._best_row(self._saved)
+        needed = {self._weights_of(step), *([self._weights_of(saved["step"])] if saved else [])}
+        for weights in {*self._scratch.glob(self._weights_of("*").name)} - needed:
+            weights.unlink()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._saved = state.global_step
+
+    def _best_row(self, until: float = math.inf) -> dict[str, Any] | None:
+        """The trained row with the best value, of equals the first; None where none has one.
+
+        Args:
+            until: the last step that counts.
+        """
+        metric = self._settings.best or ""
+        rows = [row for row in self._trained if row["step"] <= until and metric in row]
+        if not rows:
+            return None
+        sign = 1 if rows[0]["higher_is_better"] else -1
+        best: dict[str, Any] = max(rows, key=lambda row: sign * row[metric])
+        return best

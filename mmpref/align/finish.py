@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.divergence import first_loss
 from mmpref.align.log_means import final_metrics, final_over, log_until
 from mmpref.align.plot import plot
-from mmpref.align.summary import remarks_on
+from mmpref.align.summary import reference_text, remarks_on
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
 from mmpref.run.manifest import product_of
@@ -50,12 +50,11 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     reward = trained.facts.get("logged_reward")
     plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best, before, product, reward)
     rows = log_until(rows, best)
-    final = final_metrics(rows)
+    final, first = final_metrics(rows), first_loss(rows)
     every = trained.facts.get("reference_every")
     moving = (every, trained.facts["steps"]) if every else None
     start = "the adapter that training went on from" if "kl_from_began" in verification else "the base"
     kl = verification.get("kl_from_began", verification.get("kl"))
-    reference = "the policy that training went on from" if "began" in trained.facts else "the base model"
     model, pairs, began = trained.model, trained.pairs, trained.facts.get("began")
     earlier = training_images_of(began["id"], began["revision"]) if began else ()
     pin_named_images(run, pairs.named)
@@ -76,7 +75,9 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         **trained.facts,
         "final": final,
         "final_over": final_over(rows),
-        "remarks": remarks_on(final, kl, moving, reference, start, product, first_loss(rows)),
+        "remarks": remarks_on(
+            final, kl, moving, reference_text(moving, "began" in trained.facts), start, product, first
+        ),
         "probe": verification,
     }
     run.finish(facts, write_card)

@@ -17,7 +17,7 @@ from mmpref.align.callbacks import (
 )
 from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, step_of
 from mmpref.align.eval_callback import EvalCallback
-from mmpref.distributed import is_model_sharded, main_process_first, process_index
+from mmpref.distributed import is_model_sharded, main_process_first
 from mmpref.errors import RunError, is_killed_worker, reason_of
 from mmpref.log import logger
 from mmpref.vlm.adapters import check_names
@@ -54,8 +54,7 @@ def fit(
         checkpoint = latest_checkpoint(checkpoints_folder(scratch))
     resumed = step_of(checkpoint) if checkpoint else 0
     trainer.add_callback(DivergenceCallback())
-    if not process_index():
-        trainer.add_callback(LogCallback(folder / "log.jsonl", resumed))
+    trainer.add_callback(LogCallback(folder / "log.jsonl", resumed))
     eval_callback = None
     if evaluate and watch.benchmarks:
         eval_callback = EvalCallback(trainer, evaluate, watch, folder, scratch, resumed)

@@ -85,7 +85,7 @@ def _plot_logged(axes: Any, rows: Sequence[Mapping[str, Any]], lines: Mapping[st
 def _watched(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
     """The metric that chose, and the first metric of every benchmark."""
     first: dict[str, str] = {}
-    for name in evaluations[0] if evaluations else ():
+    for name in dict.fromkeys(name for row in evaluations for name in row):
         if "/" in name:
             first.setdefault(name.split("/")[0], name)
     return list(dict.fromkeys([*([best["metric"]] if best else []), *first.values()]))
@@ -102,7 +102,7 @@ def _plot_watched(
     """A benchmark over the steps, with lines for what it was before and for the step that is kept."""
     steps, values = [row["step"] for row in evaluations], [row.get(metric, math.nan) for row in evaluations]
     axes.plot(steps, values, marker="o", markersize=3, linewidth=1.4, label=product)
-    marked = steps[0] == 0
+    marked = steps[0] == 0 and not math.isnan(values[0])
     if marked:
         axes.axhline(values[0], color="0.4", linestyle="--", linewidth=1, label=f"{before} (step 0)")
     if best:

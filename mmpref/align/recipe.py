@@ -238,6 +238,11 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
         refuse_server(server, recipe.quantization, bool(recipe.lora.use_dora))
     if recipe.feature_cache_gb < 0:
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
+    if not (recipe.projector_learning_rate or 0) >= 0:
+        raise UsageError(
+            f"projector_learning_rate is {recipe.projector_learning_rate:g}; it must not be below 0.",
+            "0 leaves the projector as it is, and so does train_projector=false.",
+        )
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"limit is {recipe.limit}; it must be at least 1.")
     if recipe.attn and not (recipe.share_prompt and method.shares_prompt):

@@ -100,6 +100,18 @@ def unmoved_reference(every: int, steps: int) -> str | None:
     )
 
 
+def reference_text(moving: tuple[int, int] | None, began: bool) -> str:
+    """What log-ratios at the end of a training are to.
+
+    Args:
+        moving: as of `remarks_on`.
+        began: training went on from an adapter.
+    """
+    if moving and not unmoved_reference(*moving):
+        return f"the reference, which was the policy of at most {counted(moving[0], 'step')} before"
+    return "the policy that training went on from" if began else "the base model"
+
+
 def remarks_on(
     final: Mapping[str, float],
     kl: float | None = None,
@@ -120,7 +132,7 @@ def remarks_on(
         kl: from ``start``, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
             where it is not known.
         moving: of a reference that moves, after how many steps it does so, and how many there were.
-        reference: what log-ratios are to.
+        reference: as `reference_text` says it.
         start: what training began with.
         product: what was trained: an ``adapter`` or a ``model``.
         first_loss: `mmpref.align.divergence.first_loss`.

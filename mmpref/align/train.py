@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
+from mmpref.align.checkpoints import (
+    checkpoints_folder,
+    complete_checkpoints,
+    keep_adapters,
+    refuse_other_processes,
+    write_errors,
+)
 from mmpref.align.finish import Trained, finish
 from mmpref.align.fitted import ASKED, EMBEDDERS, SCRATCH, Fitted, facts_of
 from mmpref.align.made_of import refuse_changed
@@ -20,6 +26,7 @@ from mmpref.align.recipe import Evaluator, TrainRecipe, refuse
 from mmpref.align.refusals import refuse_launch, refuse_machine
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import log_pairs, parameter_counts, trained_text
+from mmpref.align.watched import pin_watched, refuse_changed_watched
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, process_index
 from mmpref.errors import UsageError, memory_errors
 from mmpref.images import open_looks
@@ -102,6 +109,7 @@ def train(
     ):
         if finished:
             refuse_changed(run, recipe)
+            refuse_changed_watched(run, evaluate)
             logger.info("%s is complete already.", run.path)
         else:
             with _quiet_libraries(), memory_errors("the training", _SMALLER):
@@ -149,6 +157,7 @@ def _fit_and_save(
     """Train to the end from the last complete checkpoint, and save the adapter; None in a process that does not
     write."""
     refuse_machine(recipe)
+    refuse_other_processes(checkpoints_folder(run.state / SCRATCH))
     policy, pairs, began = _load(run, recipe, configured)
     fitted = _fit(run, recipe, configured, policy, pairs, began, evaluate, on_progress)
     trainer = fitted.trainer
@@ -195,6 +204,7 @@ def _fit(
     scratch = run.state / SCRATCH
     with main_process_first():
         pin_named_files(run, configured.settings, recipe.annotator)
+        pin_watched(run, evaluate)
         settings = pin_embedders(run, EMBEDDERS, configured.settings)
         settings, annotator = pin_annotators(run, ASKED, settings, recipe.annotator)
     log_pairs(pairs)

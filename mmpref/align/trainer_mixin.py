@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 
 from mmpref.align import adapter
-from mmpref.align.checkpoints import mark_complete, write_errors
+from mmpref.align.checkpoints import mark_complete, sums_file, write_errors
 from mmpref.align.collator import SECOND_BATCH, PreferenceCollator
 from mmpref.align.divergence import refuse_diverged
 from mmpref.align.sharded import is_sharded, prepare_sharding
@@ -128,7 +128,7 @@ class ResumableTrainerMixin(Base):
             super()._save_checkpoint(model, trial)
         if self.args.should_save:
             self.save_state(checkpoint)
-        write_atomic(checkpoint / _pending_file(), json.dumps(self.pending_sums()))
+        write_atomic(checkpoint / sums_file(process_index()), json.dumps(self.pending_sums()))
         self.accelerator.wait_for_everyone()  # each process writes files of its own
         if self.args.should_save:
             mark_complete(checkpoint)
@@ -246,11 +246,6 @@ class ResumableTrainerMixin(Base):
         """Nothing: a run sends no word of itself to anybody."""
 
 
-def _pending_file() -> str:
-    """The file of a process's sums in a checkpoint."""
-    return f"pending-{process_index()}.json"
-
-
 def _read_pending(checkpoint: Path) -> dict[str, Any]:
-    pending: dict[str, Any] = json.loads((checkpoint / _pending_file()).read_text(encoding="utf-8"))
+    pending: dict[str, Any] = json.loads((checkpoint / sums_file(process_index())).read_text(encoding="utf-8"))
     return pending

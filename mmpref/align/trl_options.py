@@ -52,6 +52,37 @@ _FIXED = {
 }
 
 
+class _Refused(typing.NamedTuple):
+    reason: str
+    hint: str = "Leave it out."
+
+
+_NOTHING_HELD_OUT = _Refused(
+    "a training holds out no pairs to compute a loss on",
+    "Watch a benchmark: --eval-benchmark=NAME, with --eval-every, and --best to keep the best step.",
+)
+_OTHER_THAN_DEFAULT: dict[str, _Refused] = {
+    **dict.fromkeys(("eval_strategy", "do_eval", "eval_on_start", "load_best_model_at_end"), _NOTHING_HELD_OUT),
+    "sync_ref_model": _Refused(
+        "the reference has no weights of its own that could follow the model's",
+        "Use --method=tr-dpo, whose reference moves (--set loss.every=STEPS).",
+    ),
+    "save_only_model": _Refused(
+        "a run that resumes would begin its optimizer and its schedule anew",
+        "Leave it out; what stays of a finished run is the adapter alone anyway.",
+    ),
+    "ignore_data_skip": _Refused("a run that resumes would train on its first rows again"),
+    "auto_find_batch_size": _Refused(
+        "with a smaller batch the log, the schedule and the rows of the steps would be those of two trainings",
+        "Set --batch-size=NUMBER; what one step needs is tried before the first (preflight).",
+    ),
+    "neftune_noise_alpha": _Refused(
+        "its noise goes to whatever the model embeds while it trains, the reference's answers among it"
+    ),
+}
+"""Options that have no place here unless they say what TRL does anyway."""
+
+
 class _Kind(typing.NamedTuple):
     types: tuple[type, ...]
     text: str
@@ -68,8 +99,6 @@ _KINDS: dict[Any, _Kind] = {
 
 _MOST_WORKERS = 4
 """Processes that make batches, unless told otherwise: a step takes far longer than its images."""
-_EVALUATING = ("eval_strategy", "do_eval", "eval_on_start", "load_best_model_at_end")
-"""Options of TRL's own evaluation, which takes rows of its own."""
 _NOT_NEGATIVE = ("learning_rate", "num_train_epochs", "max_grad_norm", "weight_decay")
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
@@ -136,19 +165,23 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
         if name in _NOT_NEGATIVE and value < 0:
             raise UsageError(f"trainer.{name} is {value}; it must not be below 0.")
-    for name in (name for name in _EVALUATING if name in trainer):
-        value = getattr(trainer[name], "value", trainer[name])
-        if value and value != "no":
-            raise UsageError(
-                f"trainer.{name} is {value!r}, and a training holds out no pairs to compute a loss on.",
-                "Watch a benchmark: --eval-benchmark=NAME, with --eval-every, and --best to keep the best step.",
-            )
+        _refuse_other_than_default(name, getattr(value, "value", value), kind)
     limit = trainer.get("save_total_limit", 2)
     if limit is not None and limit < 2:
         raise UsageError(
             f"trainer.save_total_limit is {limit}; it must be at least 2.",
             "While a checkpoint is written the one before it must stay.",
         )
+
+
+def _refuse_other_than_default(name: str, value: Any, kind: type[Any]) -> None:
+    """Refuse an option of `_OTHER_THAN_DEFAULT` that is another than TRL's default."""
+    refused = _OTHER_THAN_DEFAULT.get(name)
+    if not refused or value is None or value is False:
+        return
+    default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
+    if value != getattr(default, "value", default):
+        raise UsageError(f"trainer.{name} cannot be {as_written(value)}: {refused.reason}.", refused.hint)
 
 
 def resolve(
@@ -225,7 +258,7 @@ def config(options: Mapping[str, Any], output_dir: Path, kind: type[Any] | None 
         kind: its class; by default `DPOConfig`. What it does not know of our own settings is left out.
 
     Raises:
-        UsageError: TRL refuses a value or a combination.
+        UsageError: TRL refuses a value or a combination, or answers would be used in more than one step.
     """
     from trl import DPOConfig
 
@@ -233,6 +266,30 @@ def config(options: Mapping[str, Any], output_dir: Path, kind: type[Any] | None 
     known = {field.name for field in dataclasses.fields(kind)}
     options = {name: value for name, value in options.items() if name != "max_length" or name in known}
     try:
-        return kind(output_dir=str(output_dir), disable_tqdm=True, **options)
+        made = kind(output_dir=str(output_dir), disable_tqdm=True, **options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"TRL refuses these trainer settings: {' '.join(str(error).split())}") from error
+    _refuse_kept_answers(made)
+    return made
+
+
+def _refuse_kept_answers(made: Any) -> None:
+    """Refuse answers that are used in more than one step: no checkpoint holds them, and a run that resumes between the
+    steps would sample others, of a later policy.
+
+    Args:
+        made: TRL's configuration; the batches of one lot of answers are ``steps_per_generation``, each of which is used
+            ``num_iterations`` times.
+
+    Raises:
+        UsageError: there are such answers.
+    """
+    if not hasattr(made, "num_iterations"):
+        return
+    batches = made.steps_per_generation * made.num_iterations
+    if made.gradient_accumulation_steps % batches:
+        raise UsageError(
+            f"Answers would be sampled for {batches} batches, and a step has {made.gradient_accumulation_steps}: no "
+            "checkpoint holds answers, and a run that resumes between two steps that share some would sample others.",
+            "Leave out trainer.num_iterations, trainer.steps_per_generation and trainer.generation_batch_size.",
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,16 +66,20 @@ class PeriodicEvaluator:
         self._benchmarks: list[tuple[Plan, ImageStore]] = []
         self.watched: dict[str, Asked] = {}
         """On which data, by benchmark."""
+        self.files: dict[str, Mapping[str, str]] = {}
+        """Hashes of the files that settings name beside the data, by benchmark and setting."""
         for name in names:
             plan = load_plan(name, name, settings[name], limit)
             _refuse_judged(name, "judge" in BENCHMARKS.get(name).decided_by(plan.settings))
-            samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
-            self.watched[name] = dataclasses.replace(asked_of(plan, samples, limit), rows=row_digests(plan.samples))
+            facts = data_facts(plan.table, plan.samples, settings[name])
+            asked = asked_of(plan, facts["samples"], limit)
+            self.watched[name] = dataclasses.replace(asked, rows=row_digests(plan.samples))
+            self.files[name] = facts["files"]
             self._benchmarks.append((plan.without_images(), ImageStore(plan.samples)))
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply
-        comes to no answer, is missing, and so is its group; a metric over nothing is left out.
+        comes to no answer, is missing, and so is its group; a metric over nothing is NaN.
 
         Raises:
             InputError: no image can be read.
@@ -88,7 +91,7 @@ class PeriodicEvaluator:
             clusters = outcome.clusters
             for metric in plan.task.metrics([score for _, score in outcome.answered]):
                 value = float(replicates(clusters, metric, 0)[0])
-                if metric.part == ALL and not math.isnan(value):
+                if metric.part == ALL:
                     values[f"{plan.label}/{metric.name}"] = MetricValue(value, metric.higher_is_better)
         self._warned = True
         return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ HEAD = "value_head"
 """Of a reward model (`mmpref.vlm.reward_model`)."""
 _NAME = "default"
 _PREFIX = "base_model.model."
+_KEEPS_THE_BASE = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")
+"""PEFT's ``init_lora_weights`` that leave the base's weights as they are; the others take off them what LoRA begins
+with."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,15 @@ def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
     """What an adapter's configuration says, and its commit (None for a folder); a warning where it names another base.
 
     Raises:
-        ModelError: no such adapter, or one that was trained on another revision or other weights of the base.
+        ModelError: no such adapter, one that was trained on another revision or other weights of the base, or one that
+            changes the base's own weights.
     """
     assert ref.adapter is not None
     refuse_page(ref.adapter)
     refuse_no_adapter(ref.adapter)
     with load_errors(f"adapter {ref.adapter}", name=ref.adapter):
         config, commit = _config(ref.adapter, ref.adapter_revision)
+    _refuse_changed_base(ref.adapter, config)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     is_known = refuse_other_weights(replace(ref, adapter_revision=commit))
     if base and not is_known and not _is_base(base, ref):
@@ -128,6 +134,27 @@ def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
             f"Use --revision={revision}.",
         )
     return config, commit
+
+
+def _refuse_changed_base(adapter: str, config: Mapping[str, Any]) -> None:
+    """Refuse an adapter beside which PEFT changes the base's weights when it puts the layers on: switched off, what is
+    left would not be the base, and not what it began with where that is drawn (``pissa_niter_4``).
+
+    Raises:
+        ModelError: it is one.
+    """
+    begun = config.get("init_lora_weights")
+    if config.get("kasa_config") is not None:
+        begun = "kasa"
+    if str(begun).lower() in _KEEPS_THE_BASE:
+        return
+    raise ModelError(
+        f"Beside the adapter {adapter} PEFT changes the weights of the base itself ({begun!r} in its {CONFIG}): with "
+        "the adapter off, the model would not be the base.",
+        "Have it converted to plain LoRA where it was trained, by path_initial_model_for_weight_conversion of PEFT's "
+        "save_pretrained; where PEFT cannot, save the base as PEFT changed it and give that as --model, with "
+        '"init_lora_weights": true in the adapter\'s configuration.',
+    )
 
 
 def _is_base(name: str | None, ref: ModelRef) -> bool:

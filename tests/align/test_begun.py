@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from trl import DPOTrainer
 
 from mmpref.align import trl_options
 from mmpref.align.adapter import logits_from, lora_config
-from mmpref.align.begun import began_facts
+from mmpref.align.begun import began_facts, refuse_other_shape
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.preference_data import ROW
 from mmpref.align.recipe import LoraSettings, TrainRecipe
@@ -173,6 +173,24 @@ def test_another_shape_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         train(replace(RECIPE, dataset=(str(preferences),), adapter=str(first), **change), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"alpha_pattern": {"q_proj": 64}}, r"alpha_pattern is {'q_proj': 64}"),
+        ({"rank_pattern": {"q_proj": 2}}, r"rank_pattern is {'q_proj': 2}"),
+        ({"use_qalora": True, "bias": "all"}, "bias is all, use_qalora is True"),
+        ({"of_a_later_peft": {"scale": 2}}, "of_a_later_peft is {'scale': 2}"),
+        ({"lora_alpha": None}, "lora.alpha is 0 there and 8 here"),
+    ],
+)
+def test_another_function_of_the_same_weights_is_refused(said: dict[str, Any], told: str) -> None:
+    """It would begin as another policy than the adapter, without a word."""
+    config = {**LoraConfig(r=4, lora_alpha=8).to_dict(), "peft_type": "LORA"}
+    refuse_other_shape("first", {**config, "lora_dropout": 0.1, "megatron_core": "megatron.core"}, LoraSettings(4, 8))
+    with pytest.raises(UsageError, match=f"cannot go on from first: .*{told}"):
+        refuse_other_shape("first", {**config, **said}, LoraSettings(4, 8))
 
 
 @pytest.mark.parametrize("asked", [None, "main"])

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from mmpref.align import trl_options
-from mmpref.align.callbacks import schedule_line
+from mmpref.align.callbacks import rows_again, schedule_line
 from mmpref.align.train import train
 from mmpref.errors import UsageError
 
@@ -70,6 +72,17 @@ def test_a_batch_of_more_rows_than_there_are_is_told(
     train(recipe(MODEL, str(preferences), limit=2, trainer=batches_of(2)), tmp_path / "sixteen")
     told = "Warning: the global batch is of 16 rows, and there are 2 rows: an epoch is one step on all of them. Name a"
     assert told in caplog.text
+
+
+@pytest.mark.parametrize("rows", [10, 12, 13, 3])
+def test_rows_that_an_epoch_has_twice_in_several_processes(rows: int, tmp_path: Path) -> None:
+    """As accelerate divides them."""
+    options = trl_options.resolve({"per_device_train_batch_size": 2}, DPO, seed=0, dtype="float32", dropout=False)
+    config = trl_options.config(options, tmp_path)
+    batches = BatchSampler(SequentialSampler(range(rows)), 2, drop_last=False)
+    taken = [row for number in range(2) for batch in BatchSamplerShard(batches, 2, number) for row in batch]
+    assert rows_again(config, 2, rows) == len(taken) - rows
+    assert rows_again(config, 1, rows) == 0
 
 
 @pytest.mark.parametrize("max_steps", [1, -1])

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.align.checkpoints import COMPLETE, latest_checkpoint, mark_complete, step_of
+from mmpref.align.checkpoints import (
+    COMPLETE,
+    latest_checkpoint,
+    mark_complete,
+    refuse_other_processes,
+    step_of,
+    sums_file,
+)
+from mmpref.errors import RunError
 
 
 def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
@@ -45,3 +53,17 @@ def test_a_half_written_list_does_not_count(tmp_path: Path) -> None:
 
 def test_none_at_all(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path / "nothing") is None
+
+
+def test_another_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would divide the rows otherwise, under the schedule of the first ones."""
+    refuse_other_processes(tmp_path)
+    path = checkpoint(tmp_path, 3, sealed=False)
+    for number in range(2):
+        (path / sums_file(number)).write_text("{}")
+    refuse_other_processes(tmp_path)  # it is not complete, and training begins anew
+    mark_complete(path)
+    with pytest.raises(RunError, match=r"Step 3 .* saved by 2 processes, and 1 process would go on.*num_processes=2"):
+        refuse_other_processes(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refuse_other_processes(tmp_path)

@@ -17,7 +17,7 @@ from mmpref.align.summary import summary_rows
 from mmpref.align.train import train
 from mmpref.api.results import TrainedAdapter
 from mmpref.cli.train import command
-from mmpref.errors import UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.hub.cards.model import write_model_card
 from mmpref.run.manifest import read_manifest
 
@@ -97,6 +97,63 @@ def test_training_stops_when_nothing_gets_better(
     table = dict(summary_rows(manifest))
     assert table["steps"] == "8; kept is step 4 (bench/score 0.600, base 0.900); no step was better than the base"
     assert table["means over"] == "4 pairs, steps 3 to 4"
+
+
+def test_where_training_stops_the_log_ends(preferences: Path, tmp_path: Path) -> None:
+    asked = recipe(preferences, 12, patience=2)
+    asked = replace(asked, trainer={**asked.trainer, "logging_steps": 10})
+    manifest = train(asked, tmp_path / "run", evaluate=Scores(0.9, 0.5, 0.6, 0.4, 0.5))
+    [row] = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert row["step"] == manifest["steps"] == 8
+    assert manifest["final"]["loss"] == row["loss"]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [((0.5, 0.3, NAN, 0.4, NAN), 3), ((NAN, NAN, 0.2, NAN, 0.1), 2), ((0.5, NAN, NAN, NAN, NAN), None)],
+)
+def test_a_metric_over_nothing_is_no_value(
+    values: tuple[float, ...], best: int | None, preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As CHAIR's of answers that name no object: such a step is never the best, and ends nothing."""
+    scores = Scores(*values)
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        manifest = train(
+            recipe(preferences, 4, every=1), tmp_path / "run", evaluate=scores, write_card=write_model_card
+        )
+    assert manifest["steps"] == 4
+    assert [row.get("bench/score", NAN) for row in manifest["evaluations"]] == pytest.approx(values, nan_ok=True)
+    assert (manifest["best"] or {"step": None})["step"] == best
+    assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[best or 4], rel=1e-6)
+    assert ("no step has a value of bench/score: the last step is kept" in caplog.text) == (best is None)
+    assert "bench/score" in (tmp_path / "run/README.md").read_text()
+
+
+def test_the_weights_of_a_step_that_was_lost_are_not_kept_as_those_of_the_best(
+    preferences: Path, tmp_path: Path
+) -> None:
+    """A step after the last checkpoint was the best, and is not so when it is made anew."""
+    asked, run = recipe(preferences, 4, every=1), tmp_path / "run"
+    asked = replace(asked, trainer={**asked.trainer, "save_steps": 2})
+    first = Scores(0.1, 0.5, 0.4, 0.9)
+    with pytest.raises(Cut):
+        train(asked, run, evaluate=first, on_progress=cutting(3))
+    manifest = train(asked, run, evaluate=Scores(0.45, 0.4))
+    assert manifest["best"]["step"] == 1
+    assert lora_b(run) == pytest.approx(first.weights[1], rel=1e-6)
+
+
+def test_best_weights_that_are_gone(preferences: Path, tmp_path: Path) -> None:
+    asked, run = recipe(preferences, 4, every=1), tmp_path / "run"
+    with pytest.raises(Cut):
+        train(asked, run, evaluate=Scores(0.1, 0.5, 0.4, 0.3), on_progress=cutting(3))
+    [kept] = run.rglob("best*")
+    kept.rename(kept.with_name("best.safetensors"))
+    with pytest.raises(RunError, match=r"weights of step 1, where bench/score was best, are not in"):
+        train(asked, run, evaluate=Scores(0.4, 0.4))
 
 
 STOPPED = (0.2, 0.5, 0.6, 0.4, 0.5)

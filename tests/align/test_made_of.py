@@ -1,8 +1,10 @@
-"""Photos that preference rows name by path: a training that is asked for again looks at what they show by now."""
+"""A training that is asked for again looks at what it was made of: photos that rows name by path, what is held out and
+what is watched."""
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
 from mmpref.align.train import train
+from mmpref.api.watching import watcher
 from mmpref.errors import RunError
 from mmpref.registry import resolve_path
 
 from .conftest import MODEL
+from .cut import Cut, cutting
 
 
 @pytest.fixture
@@ -88,3 +92,37 @@ def test_an_embedder_in_a_folder_that_was_changed_is_told(recipe: TrainRecipe, t
     pooling.write_text(pooling.read_text() + "\n")
     with pytest.raises(RunError, match=rf"^{embedder} has changed since .*run was made"):
         train(values, tmp_path / "run")
+
+
+def test_a_held_out_set_that_was_changed_after_the_end_is_told(recipe: TrainRecipe, tmp_path: Path) -> None:
+    held_out = Path(shutil.copy(tmp_path / "pairs.csv", tmp_path / "held-out.csv"))
+    asked = replace(recipe, method="reward-model", loss={"held_out": [str(held_out)]})
+    first = train(asked, tmp_path / "run")
+    assert train(asked, tmp_path / "run") == first
+    held_out.write_text(held_out.read_text().replace("A cat.", "A dog."))
+    with pytest.raises(RunError, match=r"^The held-out set \S*held-out\.csv has changed since"):
+        train(asked, tmp_path / "run")
+
+
+@pytest.mark.parametrize("changed", ["bench.jsonl", "synonyms.txt"])
+def test_data_that_are_watched_and_were_changed_are_told(changed: str, recipe: TrainRecipe, tmp_path: Path) -> None:
+    rows = [{"image": f"photos/{number}.png", "objects": ["cup"], "prompt": "Describe it."} for number in range(2)]
+    (tmp_path / "bench.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "synonyms.txt").write_text("cup, mug\ndog, puppy\n")
+    chair = {"data": str(tmp_path / "bench.jsonl"), "synonyms": str(tmp_path / "synonyms.txt"), "max_new_tokens": 4}
+    trainer = {**recipe.trainer, "max_steps": 2, "save_steps": 1}
+    asked = replace(recipe, trainer=trainer, watch=WatchSettings(("chair",), {"chair": chair}, every=1))
+    run, file = tmp_path / "run", tmp_path / changed
+    with pytest.raises(Cut):
+        train(asked, run, evaluate=watcher(asked), on_progress=cutting(2))
+    before = file.read_text()
+    file.write_text(before.replace("cup", "dog") if changed == "bench.jsonl" else "cup, mug, beaker\ndog, puppy\n")
+    with pytest.raises(RunError, match=r"^What the benchmark chair asks, .* has changed since .*run was begun"):
+        train(asked, run, evaluate=watcher(asked))
+    file.write_text(before)
+    first = train(asked, run, evaluate=watcher(asked))
+    assert train(asked, run, evaluate=watcher(asked)) == first
+    if changed == "bench.jsonl":
+        file.write_text(before.replace("cup", "dog"))
+        with pytest.raises(RunError, match=r"^What the benchmark chair asks, .* has changed since .*run was made"):
+            train(asked, run, evaluate=watcher(asked))

@@ -161,6 +161,18 @@ def test_two_processes_that_accumulate_train_what_one_batch_does(preferences: Pa
 
 
 @LONG
+def test_the_last_row_is_of_all_processes_whatever_the_steps_of_the_log(preferences: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    every = ["--set", "trainer.logging_steps=4"]
+    forked.run(training(preferences, one, 4, "dpo", *every))
+    forked.run(training(preferences, two, 2, "dpo", *every), 2)
+    assert [row["step"] for row in rows(two)] == [4, STEPS]
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        assert [together[name] for name in ("pairs", "num_tokens")] == [alone[name] for name in ("pairs", "num_tokens")]
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+
+
+@LONG
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     forked.run(training(preferences, whole, 2), 2)

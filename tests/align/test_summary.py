@@ -1,4 +1,4 @@
-"""What a training says of itself at its end: what is drawn."""
+"""What a training says of itself at its end: what is drawn, and what is remarked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmpref.align.plot import _plot_logged, _plot_watched, plot
+from mmpref.align.summary import reference_text, remarks_on
 
 
 @pytest.mark.usefixtures("pictures")
@@ -48,3 +49,22 @@ def test_a_partial_last_step_does_not_end_the_line() -> None:
     assert faint.get_color() == line.get_color()
     assert line.get_ydata()[-1] == pytest.approx((0.6 * 96 + 0.9 * 8) / 104)
     assert line.get_label() == "loss"
+
+
+@pytest.mark.parametrize(
+    ("moving", "began", "reference"),
+    [
+        (None, False, "the base model"),
+        (None, True, "the policy that training went on from"),
+        ((8, 8), False, "the base model"),
+        ((4, 8), False, "the reference, which was the policy of at most 4 steps before"),
+        ((1, 8), True, "the reference, which was the policy of at most 1 step before"),
+    ],
+)
+def test_a_remark_names_what_the_chosen_answers_became_less_likely_than(
+    moving: tuple[int, int] | None, began: bool, reference: str
+) -> None:
+    """A reference that moves is not the base: against that they may have become likelier."""
+    final = {"chosen_log_ratio": -0.5, "rejected_log_ratio": -2.0}
+    [*_, remark] = remarks_on(final, moving=moving, reference=reference_text(moving, began))
+    assert f"The chosen answers became less likely than under {reference}: the margin was won" in remark

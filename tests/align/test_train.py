@@ -363,6 +363,7 @@ def test_a_killed_worker_and_too_little_memory_are_said_and_the_run_goes_on_late
         ({"trainer": {"learning_rat": 1}}, UsageError, "Did you mean 'learning_rate'"),
         ({"trainer": {"precompute_ref_log_probs": True}}, UsageError, "not supported for vision"),
         ({"limit": 0}, UsageError, "at least 1"),
+        ({"projector_learning_rate": -1e-3}, UsageError, "projector_learning_rate is -0.001; it must not be below 0"),
         ({"dataset": ()}, UsageError, "needs preference data"),
         ({"dataset": ("nowhere/at/all",)}, InputError, "no file or folder"),
         ({"split": "dev"}, InputError, "no split 'dev'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,48 @@ def test_trl_defaults_that_hurt_are_off(tmp_path: Path) -> None:
         ({"save_total_limit": 1}, "at least 2"),
         ({"eval_strategy": "steps"}, "Watch a benchmark: --eval-benchmark=NAME"),
         ({"load_best_model_at_end": True}, "--best to keep the best step"),
+        ({"sync_ref_model": True}, "Use --method=tr-dpo"),
+        ({"save_only_model": True}, "begin its optimizer and its schedule anew"),
+        ({"ignore_data_skip": True}, "train on its first rows again"),
+        ({"auto_find_batch_size": True}, "Set --batch-size=NUMBER"),
+        ({"neftune_noise_alpha": 5.0}, "the reference's answers among it"),
     ],
 )
 def test_refused(block: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         trl_options.check(block, DPO)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_what_trl_does_anyway_can_be_said(method: str) -> None:
+    """As recipes do that hold the whole configuration of another run."""
+    kind = METHODS.get(method).config()
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    said = {name: defaults[name] for name in trl_options._OTHER_THAN_DEFAULT if name in defaults}
+    assert {"save_only_model", "ignore_data_skip", "auto_find_batch_size"} <= said.keys()
+    trl_options.check({**said, "eval_strategy": "no"}, {}, kind)
+
+
+@pytest.mark.parametrize(
+    ("block", "batches"),
+    [
+        ({"num_iterations": 2}, 4),
+        ({"steps_per_generation": 4}, 4),
+        ({"generation_batch_size": 16}, 4),
+        ({"num_iterations": 2, "steps_per_generation": 1}, None),
+        ({"steps_per_generation": 1}, None),
+        ({}, None),
+    ],
+)
+def test_answers_that_several_steps_share_are_refused(
+    block: dict[str, Any], batches: int | None, tmp_path: Path
+) -> None:
+    """A run that resumes between these steps would sample others."""
+    options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_generations": 2, **block}
+    refused = pytest.raises(UsageError, match=f"for {batches} batches, and a step has 2")
+    with refused if batches else contextlib.nullcontext():
+        trl_options.config({**options, "use_cpu": True}, tmp_path, METHODS.get("rloo").config())
 
 
 def test_the_names_that_the_source_text_has_are_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,46 @@ def test_prompts_that_were_learned_stand_beside_the_model(tmp_path: Path) -> Non
         load(tmp_path)
 
 
+@pytest.mark.parametrize("begun", ["pissa", "pissa_niter_2", "olora", "loftq", "lora_ga", "kasa"])
+def test_one_that_takes_its_beginning_off_the_base(begun: str, tmp_path: Path) -> None:
+    """PEFT does so again whenever it puts the layers on, and does not give it back when they are switched off."""
+    changes = {"kasa_config": {"beta": 1e-4}} if begun == "kasa" else {"init_lora_weights": begun}
+    say(made("lora", tmp_path), **changes)
+    with pytest.raises(ModelError, match=rf"'{begun}' in its {CONFIG}.*the model would not be the base"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("begun", [False, "gaussian", "orthogonal", "mica"])
+def test_one_whose_beginning_leaves_the_base_alone(begun: bool | str, tmp_path: Path) -> None:
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=begun)  # type: ignore[arg-type]
+    adapted = peft.get_peft_model(base_model(), config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.05)
+    adapted.save_pretrained(str(tmp_path))
+    with (policy := load(tmp_path)).without_adapter():
+        assert torch.equal(logits(policy.model, policy), logits(base_model(), policy))
+
+
+def test_one_that_was_converted_to_plain_lora(tmp_path: Path) -> None:
+    """As the message says, from the adapter that training began with."""
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa")
+    adapted = peft.get_peft_model(base_model(), config)
+    adapted.peft_config["default"].init_lora_weights = True  # type: ignore[index, union-attr]
+    adapted.save_pretrained(str(tmp_path / "begun"))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.05)
+    first = str(tmp_path / "begun")
+    adapted.save_pretrained(str(tmp_path / "converted"), path_initial_model_for_weight_conversion=first)
+    policy = load(tmp_path / "converted")
+    torch.testing.assert_close(logits(policy.model, policy), logits(adapted, policy), atol=1e-3, rtol=0)
+    with policy.without_adapter():
+        assert torch.equal(logits(policy.model, policy), logits(base_model(), policy))
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     (made("lora", tmp_path) / FILE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(ModelError, match=r"Its weights are not whole: .*Git LFS"):

@@ -32,7 +32,7 @@ def kept_text(manifest: Mapping[str, Any]) -> str:
     if best:
         columns[best["step"]] = f"**kept: step {best['step']}**"
     shown = [row for row in rows if row["step"] in columns]
-    metrics = [name for name in rows[-1] if "/" in name]
+    metrics = dict.fromkeys(name for row in reversed(shown) for name in row if "/" in name)
     lines = [(text(name), *(_value(row.get(name)) for row in shown)) for name in metrics]
     seen = table(("while training", *(columns[row["step"]] for row in shown)), lines)
     worse = f" **{said.capitalize()}.**" if (said := none_was_better(manifest)) else ""
