@@ -291,5 +291,5 @@ def _refuse_kept_answers(made: Any) -> None:
         raise UsageError(
             f"Answers would be sampled for {batches} batches, and a step has {made.gradient_accumulation_steps}: no "
             "checkpoint holds answers, and a run that resumes between two steps that share some would sample others.",
-            "Leave out trainer.num_iterations, trainer.steps_per_generation and trainer.generation_batch_size.",
+            "Leave out what of the trainer says so: num_iterations, steps_per_generation, generation_batch_size.",
         )
