@@ -37,7 +37,8 @@ SPECIAL = "special-token"
 """Reason of a skip: a text has one of the model's special tokens in it."""
 _FATAL_ERRORS = (ModelError, HubError, RunError, UsageError)
 """What no row is to blame for: the build ends."""
-_BAD_IMAGE, _FAILED = "bad-image", "failed"
+_BAD_IMAGE = "bad-image"
+_FAILED = "failed"
 _FAULTS = (_BAD_IMAGE, ChatTemplateError.reason, _FAILED)
 """Reasons of skips: what a worker raised over one row."""
 
