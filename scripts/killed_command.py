@@ -50,6 +50,8 @@ def run(arguments: Sequence[str], folder: str, watched: Sequence[str], number: i
         sys.exit(128 + signal.SIGINT)
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE)
+        for polite in _POLITE:  # one that has come is handled from here on: the command is over
+            signal.signal(polite, lambda *_: None)
         spent = {"changes": changes, "seconds": time.process_time()}
         Path(folder, SPENT).write_text(json.dumps(spent))
 
