@@ -15,13 +15,13 @@ from mmpref.study.measurement import Measurement, MetricValue
 GRID = Grid({"lr": [1, 2, 3]}, "chair chair_i", "chair recall", within=0.02)
 
 
-def _measured(lr: int, chair_i: float, recall: float) -> Measurement:
+def _measured(lr: int, chair_i: float, recall: float) -> Measurement:  # lr 0: the base
     values = (
         MetricValue(Key("chair", "chair_i", "all"), chair_i, 100, False),
         MetricValue(Key("chair", "recall", "all"), recall, 100, True),
         MetricValue(Key("chair", "words", "all"), 20.0, 100, None),
     )
-    return Measurement(row="bdhs", split="dev", base=0, seed=0, point={"lr": lr}, values=values)
+    return Measurement(row="bdhs", split="dev", base=0, seed=0, point={"lr": lr} if lr else {}, values=values)
 
 
 BASE = _measured(0, 0.15, 0.80)
@@ -68,3 +68,18 @@ def test_an_undefined_metric_is_never_the_best() -> None:
     silent, sound = _measured(1, math.nan, 0.0), _measured(2, 0.1, 0.8)
     assert choose(free, None, [silent, sound]).point == {"lr": 2}
     assert choose(GRID, BASE, [_measured(1, 0.1, math.nan), _measured(2, 0.1, 0.5)]) == Choice({"lr": 2}, outside=True)
+
+
+@pytest.mark.parametrize(
+    ("base", "points_", "said"),
+    [
+        (BASE, [(1, math.nan, 0.8), (2, math.nan, 0.8)], "chair chair_i.*at no point of row 'bdhs'"),
+        (BASE, [(1, 0.1, math.nan), (2, 0.1, math.nan)], "chair recall.*at no point"),
+        (_measured(0, 0.1, math.nan), [(1, 0.1, 0.8)], "chair recall.*not of the base"),
+    ],
+)
+def test_nothing_is_chosen_by_what_is_undefined_everywhere(
+    base: Measurement, points_: list[tuple[int, float, float]], said: str
+) -> None:
+    with pytest.raises(RunError, match=said):
+        choose(GRID, base, [_measured(*one) for one in points_])
