@@ -13,6 +13,7 @@ from mmpref.bench.benchmark import Sample
 from mmpref.bench.cells import images_digest
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import ModelError
+from mmpref.judges.named_files import local_digest
 from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.local_paths import names_file
@@ -41,17 +42,17 @@ def pin_identity(
     Returns:
         ``model`` (id, commit, and for a folder a hash of its files), ``weights`` (of a folder: the SHA-256 of each file
         with weights, by its name), ``adapter`` (id, commit, hash of its weights, and for a folder of its configuration;
-        None where there is none), ``data``, and ``judge`` (the commit, where it is a model of the Hub).
+        None where there is none), ``data``, and ``judge`` (the commit of a model of the Hub, a digest of a folder or a
+        file; None of anybody else).
 
     Raises:
         ModelError: no such model or adapter.
         RunError: something has changed since the run began.
     """
     facts_of_data = {name: dict(facts) for name, facts in data.items()}
-    commit = annotator_commit(judge) if judge else None
     model, weights = _model(ref)
     adapter = _adapter(ref)
-    identity = {"model": model, "weights": weights, "adapter": adapter, "data": facts_of_data, "judge": commit}
+    identity = {"model": model, "weights": weights, "adapter": adapter, "data": facts_of_data, "judge": _judge(judge)}
     _refuse_other(run, run.pin(_BEGAN, identity), identity)
     return identity
 
@@ -59,8 +60,8 @@ def pin_identity(
 def refuse_other_identity(
     run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]], judge: str | None = None
 ) -> None:
-    """Check that they are those that a finished run began with; it is warned of a base or an adapter that cannot be
-    found any more.
+    """Check that they are those that a finished run began with; it is warned of a base, an adapter or a judge that
+    cannot be found any more.
 
     Args:
         ref, judge: as of `pin_identity`.
@@ -82,7 +83,9 @@ def refuse_other_identity(
             warn_unchecked(run.path, f"the {name} {where}", error.message)
         else:
             identity[name] = found[0] if isinstance(found, tuple) else found
-    identity["judge"] = annotator_commit(judge) if judge else None
+    identity["judge"] = _judge(judge)
+    if judge and pinned.get("judge") and identity["judge"] is None:
+        warn_unchecked(run.path, f"the judge {judge}", "it cannot be found")
     _refuse_other(run, pinned, identity)
 
 
@@ -158,6 +161,10 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
         if facts["revision"] is None:
             facts["config"] = _hash(_digests([Path(ref.adapter) / "adapter_config.json"]))
     return facts
+
+
+def _judge(spec: str | None) -> str | None:
+    return (local_digest(spec) or annotator_commit(spec)) if spec else None
 
 
 @contextlib.contextmanager

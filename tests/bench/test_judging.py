@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 from starlette.responses import JSONResponse
 
 from mmpref.bench.evaluate import evaluate
+from mmpref.bench.identity import pin_identity, refuse_other_identity
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import read_records, read_resamples
 from mmpref.cli.format import print_results
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.hub.private import public
+from mmpref.run.directory import open_run
 from mmpref.run.results import Results
 from mmpref.run.verdict import lines_of
+from mmpref.types import ModelRef
 from tests.bench.judged import judged, value_of
 from tests.judges.server import ChatServer, fault, text_of
 
@@ -124,6 +128,31 @@ def test_what_a_judge_said_judges_again_without_it(mmhal: dict[str, Any], tmp_pa
     fewer = judged("mmhal-v", mmhal, str(file), tmp_path / "fewer", judge_repeats=2)
     assert fewer["judge"]["replies"]["mmhal-v"]["base"]["missing"] == 2, "of each repeat"
     assert value_of(fewer, "score")["n"] == 3
+
+
+def test_a_finished_run_is_not_that_of_another_file_of_judgements(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with ChatServer(lambda body, before: "Rating: 5") as server:
+        judged("mmhal", mmhal, f"{server.url}#gpt-x", tmp_path / "first")
+    file = tmp_path / "first/judgements.jsonl"
+    judged("mmhal", mmhal, str(file), tmp_path / "run")
+    judged("mmhal", mmhal, str(file), tmp_path / "run")  # the same is shown
+    file.write_text(file.read_text().replace("Rating: 5", "Rating: 2"))
+    with pytest.raises(RunError, match="The judge has changed"):
+        judged("mmhal", mmhal, str(file), tmp_path / "run")
+
+
+def test_a_judges_folder_is_told_by_its_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, run = tmp_path / "judge", open_run(tmp_path / "run", "evaluate", {})
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    begun = pin_identity(run, ModelRef(MODEL), {}, str(folder))
+    assert begun["judge"] == pin_identity(run, ModelRef(MODEL), {}, str(folder))["judge"]
+    (folder / "config.json").write_text('{"model_type": "another"}')
+    with pytest.raises(RunError, match="The judge has changed"):
+        refuse_other_identity(run, ModelRef(MODEL), {}, str(folder))
+    shutil.rmtree(folder)
+    refuse_other_identity(run, ModelRef(MODEL), {}, str(folder))
+    assert f"the judge {folder}" in caplog.text
 
 
 def test_what_it_costs_is_told_before_and_after(
