@@ -1,5 +1,5 @@
 """Names that may be paths of this machine: which can be nothing else, which are of data files, and what is near one
-where nothing is."""
+where nothing is; and the folder of what is kept from one command to the next."""
 
 from __future__ import annotations
 
@@ -75,3 +75,9 @@ def _entries(folder: Path) -> list[str]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         return [entry.name for entry in islice(entries, _LOOKED_AT)]
     return []
+
+
+def cache_folder() -> Path:
+    """``$MMPREF_CACHE``, else ``mmpref`` in the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.environ.get("MMPREF_CACHE") or cache / "mmpref").expanduser()

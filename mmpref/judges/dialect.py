@@ -19,7 +19,7 @@ from typing import Any
 
 from mmpref.errors import RunError
 from mmpref.judges.chat import ChatSettings
-from mmpref.judges.reply_cache import cache_folder
+from mmpref.local_paths import cache_folder
 from mmpref.run.files import write_atomic
 from mmpref.vlm.decoding import OFF
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.judges.chat import Chat, ChatWrapper, OnReply, Query, Reply
 from mmpref.judges.request_images import image_digest
+from mmpref.local_paths import cache_folder
 from mmpref.run.files import write_atomic
 from mmpref.types import as_dicts
-
-
-def cache_folder() -> Path:
-    """``$MMPREF_CACHE``, else ``mmpref`` in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return Path(os.environ.get("MMPREF_CACHE") or cache / "mmpref").expanduser()
 
 
 class CachedChat(ChatWrapper):

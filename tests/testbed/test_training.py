@@ -18,7 +18,7 @@ from mmpref.testbed.training import architectures, build, language, tower
 from mmpref.testbed.training.base import train_base
 from mmpref.testbed.training.eyes import Eyes, LlavaNextEyes
 from mmpref.testbed.training.idefics3 import Idefics3Eyes
-from mmpref.testbed.training.language import Batcher, features, train_language
+from mmpref.testbed.training.language import Batcher, features, teach_captions, teach_reading
 from mmpref.testbed.training.looking import GuidedAttention
 from mmpref.testbed.training.qwen2_5_vl import Qwen25VlEyes
 from mmpref.testbed.training.tower import train_tower
@@ -34,8 +34,8 @@ def _trained(seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     eyes = architectures.EYES["llava-next"](build.SIZES["0.5M"])
     train_tower(eyes, steps=4, batch=4, seed=seed, log=len)
-    stages = {"align_steps": 4, "finding_steps": 2, "reading_steps": 2, "plain_scenes": 24}
-    train_language(eyes, steps=4, scenes=24, seed=seed, log=len, **stages)
+    teach_reading(eyes, align_steps=4, finding_steps=2, reading_steps=2, plain_scenes=24, seed=seed, log=len)
+    teach_captions(eyes, steps=4, scenes=24, seed=seed, log=len)
     return eyes.model.state_dict()
 
 
@@ -44,6 +44,26 @@ def test_equal_seeds_give_equal_weights():
     one, two, other = _trained(0), _trained(0), _trained(1)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["lm_head.weight"], other["lm_head.weight"])
+
+
+@pytest.mark.long
+def test_bases_that_differ_in_captions_share_a_reader_and_are_what_they_would_be(tmp_path, monkeypatch):
+    lengths = {"tower_steps": 2, "plain_scenes": 24, "align_steps": 3, "finding_steps": 2, "reading_steps": 2}
+    lengths |= {"language_steps": 2, "language_scenes": 24, "measured": 1}
+
+    def weights(cache: str, name: str, **options) -> bytes:
+        monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / cache))
+        train_base(seed=0, output=tmp_path / name, lengths=lengths, **options)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    usual, alone = weights("shared", "usual"), weights("own", "alone", kind_first=1.0)
+    assert weights("shared", "second", kind_first=1.0) == alone != usual
+    spent = {name: json.loads((tmp_path / name / "TRAINING.json").read_text()) for name in ("alone", "second")}
+    assert [{"tower", "reading"} <= of["cpu_seconds"].keys() for of in spent.values()] == [True, False]
+    assert spent["second"]["tower_accuracy"] == spent["alone"]["tower_accuracy"]
+    assert len([*(tmp_path / "shared/testbed").iterdir()]) == 1
+    weights("shared", "other", held_out=True)
+    assert len([*(tmp_path / "shared/testbed").iterdir()]) == 2, "who has seen other scenes reads otherwise"
 
 
 @pytest.fixture(scope="module", params=architectures.EYES)
@@ -85,6 +105,7 @@ def test_its_tower_takes_what_the_processor_makes_of_a_picture(eyes):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("architecture", ["idefics3", "qwen2.5-vl"])
 def test_a_base_of_another_architecture_is_one_that_mmpref_loads(architecture, tmp_path):
     lengths = {"tower_steps": 2, "plain_scenes": 24, "align_steps": 3, "finding_steps": 2, "reading_steps": 2}
@@ -107,6 +128,7 @@ def test_a_base_of_another_architecture_is_one_that_mmpref_loads(architecture, t
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("own_cache")
 def test_a_base_may_learn_without_what_is_held_out(tmp_path, monkeypatch):
     """Of every picture that a training draws, for the tower and for language; else some 13 % of plain things are."""
     drawn = []

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpref.local_paths import cache_folder
 from mmpref.testbed.training.run import Lengths, train
 
 
@@ -21,7 +22,14 @@ def train_base(*, seed: int, output: Path, lengths: Mapping[str, int] | None = N
             `mmpref.testbed.training.run.train`.
     """
     with contextlib.redirect_stdout(sys.stderr):  # what a command prints there is its result
-        figures = train(output, seed=seed, with_embedder=False, lengths=Lengths(**(lengths or {})), **options)
+        figures = train(
+            output,
+            seed=seed,
+            with_embedder=False,
+            lengths=Lengths(**(lengths or {})),
+            keep=cache_folder() / "testbed",
+            **options,
+        )
     model = output / "model"
     for path in sorted(model.iterdir()):
         path.rename(output / path.name)

@@ -1,4 +1,5 @@
-"""Teaching the language model: captions and answers about scenes of the biased world, over the frozen tower.
+"""Teaching the language model over the frozen tower: to read plain scenes, then captions of the biased world and
+answers about it.
 
 A scene's image is read once and followed by one caption turn and several question turns, each of which sees the image
 and itself only, at the positions it would have alone. In a share of the turns the image is hidden, wholly or in part:
@@ -237,11 +238,9 @@ def align_projector(
     return float(np.mean(right[-max(1, steps // 10) :]))
 
 
-def train_language(
+def teach_reading(
     eyes: Eyes,
     *,
-    steps: int,
-    scenes: int,
     align_steps: int = 400,
     finding_steps: int = 350,
     reading_steps: int = 400,
@@ -250,82 +249,22 @@ def train_language(
     mixture: Mixture | None = None,
     members: int | None = None,
     log: Callable[[str], object] = print,
-) -> float:
-    """Train projector and language model in place, in four stages.
+) -> None:
+    """Train projector and language model in place, in three stages, in scenes in which anything may be anywhere.
 
-    The projector is aligned; then the model learns to find what a word names, and to read what is in a row, in scenes
-    in which anything may be anywhere; then it learns captions of the biased world and answers to questions.
+    The projector is aligned; then the model learns to find what a word names, and to read what is in a row.
 
     Args:
+        mixture: of which what captions are like has no part in this.
         members: of the world's families; None for all.
-
-    Returns:
-        the mean loss of the last tenth of the last stage's steps.
     """
     mixture = mixture or Mixture()
-    model, tokenizer = eyes.model, eyes.processor.tokenizer
-
-    def shown(split: str, count: int) -> list[Scene]:
-        truths = [scene(in_world(split, members), index) for index in range(count)]
-        return [familiar(truth) for truth in truths] if mixture.held_out else truths
-
-    plain = shown("plain", plain_scenes)
+    plain = _shown("plain", plain_scenes, mixture, members)
     cached = features(eyes, plain)
     near = align_projector(eyes, cached, plain, steps=align_steps, seed=seed)
     log(f"projector: {near:.3f} of the image tokens are nearest to their word")
-    order, batcher = eyes.order(), Batcher(eyes)
-    line_end = [] if eyes.line_end is None else [eyes.line_end]
-    trained = [*eyes.projector.parameters(), *line_end, *eyes.language.parameters()]
-
-    weights = torch.ones(len(tokenizer))
-    weights[tokenizer.convert_tokens_to_ids(["▁Yes", "▁No"])] = YES_NO_WEIGHT
-
-    def fit(
-        stage: str,
-        cached: torch.Tensor,
-        draw: Callable[[int, np.random.Generator], list[tuple[str, str, float]]],
-        steps: int,
-        rate: float,
-        guide: GuidedAttention | None = None,
-        batch: int = 24,
-    ) -> float:
-        model.set_attn_implementation("eager" if guide else "sdpa")
-        optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
-        )
-        rng = np.random.default_rng([seed, 1, len(stage)])
-        losses: list[float] = []
-        start = time.process_time()
-        for step in range(steps):
-            if step * batch % len(cached) < batch:
-                shuffled = rng.permutation(len(cached))
-            chosen = np.take(shuffled, range(step * batch, (step + 1) * batch), mode="wrap")
-            ids, targets, positions, mask = batcher([draw(int(k), rng) for k in chosen], rng)
-            seen = eyes.in_order(eyes.project(cached[torch.from_numpy(chosen)].float()), order)
-            embeds = eyes.language.embed_tokens(ids).index_copy(1, batcher.image, seen)
-            hidden = eyes.language(
-                inputs_embeds=embeds, position_ids=positions, attention_mask=mask, output_attentions=guide is not None
-            )
-            target = targets[:, 1:]
-            scored = target != -100
-            each = F.cross_entropy(
-                model.lm_head(hidden.last_hidden_state[:, :-1][scored]), target[scored], reduction="none"
-            )
-            weight = weights[target[scored]]
-            loss = (weight * each).sum() / weight.sum()
-            if guide:
-                loss = loss + looking.WEIGHT * guide(hidden.attentions, ids, targets, torch.from_numpy(chosen))
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            if step % 50 == 49:
-                seconds = time.process_time() - start
-                log(f"{stage} {step + 1}/{steps} loss {np.mean(losses[-50:]):.4f} {seconds:.0f} s")
-        return float(np.mean(losses[-max(1, steps // 10) :]))
+    batcher = Batcher(eyes)
+    guide = GuidedAttention(eyes.processor.tokenizer, plain, eyes.cells(), batcher.image)
 
     def read(number: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
         truth = plain[number]
@@ -334,18 +273,114 @@ def train_language(
     def find(number: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
         return [(*draw_question(plain[number], kind, rng).turn(short=True), 0.0) for kind in _FINDING]
 
-    guide = GuidedAttention(tokenizer, plain, eyes.cells(), batcher.image)
-    fit("finding", cached, find, finding_steps, 2e-3, guide)
-    fit("reading", cached, read, reading_steps, 2e-3, guide)
+    for stage, draw, steps in (("finding", find, finding_steps), ("reading", read, reading_steps)):
+        _fit(eyes, batcher, stage, cached, draw, steps, 2e-3, seed=seed, log=log, guide=guide)
+
+
+def teach_captions(
+    eyes: Eyes,
+    *,
+    steps: int,
+    scenes: int,
+    seed: int = 0,
+    mixture: Mixture | None = None,
+    members: int | None = None,
+    log: Callable[[str], object] = print,
+) -> float:
+    """Train a model that reads, in place, on captions of the biased world and answers to questions.
+
+    Args:
+        members: of the world's families; None for all.
+
+    Returns:
+        the mean loss of the last tenth of the steps.
+    """
+    mixture = mixture or Mixture()
     counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
     counts["train"] = scenes - sum(counts.values())
-    truths = [truth for split, count in counts.items() for truth in shown(split, count)]
+    truths = [truth for split, count in counts.items() for truth in _shown(split, count, mixture, members)]
     if (unclear := mixture.unclear) is not None:
         truths = [with_unclear(truth, unclear) if world_of(truth.split)[0] == "train" else truth for truth in truths]
-    return fit(
+    eyes.model.set_attn_implementation("eager")  # as reading leaves it: features are the same to the last bit
+    return _fit(
+        eyes,
+        Batcher(eyes),
         "language",
         features(eyes, truths),
         lambda number, rng: turns(truths[number], mixture, rng),
         steps,
         1.5e-3,
+        seed=seed,
+        log=log,
     )
+
+
+def _shown(split: str, count: int, mixture: Mixture, members: int | None) -> list[Scene]:
+    truths = [scene(in_world(split, members), index) for index in range(count)]
+    return [familiar(truth) for truth in truths] if mixture.held_out else truths
+
+
+def _fit(
+    eyes: Eyes,
+    batcher: Batcher,
+    stage: str,
+    cached: torch.Tensor,
+    draw: Callable[[int, np.random.Generator], list[tuple[str, str, float]]],
+    steps: int,
+    rate: float,
+    *,
+    seed: int,
+    log: Callable[[str], object],
+    guide: GuidedAttention | None = None,
+    batch: int = 24,
+) -> float:
+    """Train projector and language model in place, on turns that are drawn for scenes by their number.
+
+    Args:
+        cached: the scenes' `features`.
+
+    Returns:
+        the mean loss of the last tenth of the steps.
+    """
+    model, tokenizer, order = eyes.model, eyes.processor.tokenizer, eyes.order()
+    line_end = [] if eyes.line_end is None else [eyes.line_end]
+    trained = [*eyes.projector.parameters(), *line_end, *eyes.language.parameters()]
+    weights = torch.ones(len(tokenizer))
+    weights[tokenizer.convert_tokens_to_ids(["▁Yes", "▁No"])] = YES_NO_WEIGHT
+    model.set_attn_implementation("eager" if guide else "sdpa")
+    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
+    )
+    rng = np.random.default_rng([seed, 1, len(stage)])
+    losses: list[float] = []
+    start = time.process_time()
+    for step in range(steps):
+        if step * batch % len(cached) < batch:
+            shuffled = rng.permutation(len(cached))
+        chosen = np.take(shuffled, range(step * batch, (step + 1) * batch), mode="wrap")
+        ids, targets, positions, mask = batcher([draw(int(k), rng) for k in chosen], rng)
+        seen = eyes.in_order(eyes.project(cached[torch.from_numpy(chosen)].float()), order)
+        embeds = eyes.language.embed_tokens(ids).index_copy(1, batcher.image, seen)
+        hidden = eyes.language(
+            inputs_embeds=embeds, position_ids=positions, attention_mask=mask, output_attentions=guide is not None
+        )
+        target = targets[:, 1:]
+        scored = target != -100
+        each = F.cross_entropy(
+            model.lm_head(hidden.last_hidden_state[:, :-1][scored]), target[scored], reduction="none"
+        )
+        weight = weights[target[scored]]
+        loss = (weight * each).sum() / weight.sum()
+        if guide:
+            loss = loss + looking.WEIGHT * guide(hidden.attentions, ids, targets, torch.from_numpy(chosen))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 50 == 49:
+            seconds = time.process_time() - start
+            log(f"{stage} {step + 1}/{steps} loss {np.mean(losses[-50:]):.4f} {seconds:.0f} s")
+    return float(np.mean(losses[-max(1, steps // 10) :]))

@@ -15,8 +15,8 @@ import transformers
 
 from mmpref.testbed.language import KIND_FIRST_RATE
 from mmpref.testbed.tables import testbed_chair, testbed_pope
-from mmpref.testbed.training import architectures, build, embedder, measure
-from mmpref.testbed.training.language import Mixture, train_language
+from mmpref.testbed.training import architectures, build, embedder, measure, readers
+from mmpref.testbed.training.language import Mixture, teach_captions, teach_reading
 from mmpref.testbed.training.tower import train_tower
 from mmpref.testbed.world import in_world
 
@@ -48,10 +48,11 @@ def train(
     held_out: bool = False,
     with_embedder: bool = True,
     lengths: Lengths | None = None,
+    keep: Path | None = None,
 ) -> dict:
     """Train everything in one thread, save ``output``/model and ``output``/embedder, and return what was measured.
 
-    Equal seeds on equal machines and libraries give equal weights.
+    Equal seeds on equal machines and libraries give equal weights, from a reader that was kept too.
 
     Args:
         size: one of ``build.SIZES``.
@@ -64,6 +65,8 @@ def train(
         held_out: no scene holds what is held out of its kind of place, so that all pairs of the split ``foreign`` are
             new (``world.familiar``).
         with_embedder: also train the embedder, which depends on the world's words alone.
+        keep: folder of models that see and read, which bases that differ in ``kind_first`` and ``unclear`` alone share
+            (`mmpref.testbed.training.readers`); None to keep none.
     """
     lengths = lengths or Lengths()
     torch.set_num_threads(1)
@@ -78,22 +81,27 @@ def train(
         seconds[name] = round(time.process_time() - start - sum(seconds.values()), 1)
         print(f"{name}: {seconds[name]} CPU seconds", flush=True)
 
-    seen = train_tower(eyes, steps=lengths.tower_steps, seed=seed, held_out=held_out, log=_say)
-    lap("tower")
-    loss = train_language(
+    mixture = Mixture(kind_first=kind_first, unclear=unclear, held_out=held_out)
+    read = {name: getattr(lengths, name) for name in ("align_steps", "finding_steps", "reading_steps", "plain_scenes")}
+    made_of = {"seed": seed, "size": size, "architecture": architecture, "members": members, "held_out": held_out}
+    reader = readers.file_of(keep, **made_of, tower_steps=lengths.tower_steps, **read) if keep else None
+    if (seen := readers.restore(model, reader) if reader else None) is None:
+        seen = train_tower(eyes, steps=lengths.tower_steps, seed=seed, held_out=held_out, log=_say)
+        lap("tower")
+        teach_reading(eyes, **read, seed=seed, mixture=mixture, members=members, log=_say)
+        lap("reading")
+        if reader:
+            readers.save(model, seen, reader)
+    loss = teach_captions(
         eyes,
         steps=lengths.language_steps,
         scenes=lengths.language_scenes,
-        align_steps=lengths.align_steps,
-        finding_steps=lengths.finding_steps,
-        reading_steps=lengths.reading_steps,
-        plain_scenes=lengths.plain_scenes,
         seed=seed,
-        mixture=Mixture(kind_first=kind_first, unclear=unclear, held_out=held_out),
+        mixture=mixture,
         members=members,
         log=_say,
     )
-    lap("language")
+    lap("captions")
     model.eval()
     folder = output / "model"
     model.save_pretrained(folder)
