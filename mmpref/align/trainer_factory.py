@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache
     from mmpref.align.pair_source import PairSource
     from mmpref.align.preference_data import Pairs
+    from mmpref.align.trainer import PreferenceTrainer
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
@@ -41,53 +43,75 @@ def make_trainer(
     Raises:
         UsageError: settings that TRL refuses.
     """
+    method = configured.method
+    shared = None if method.build else parts.share()
+    try:
+        with _scaled_as_the_model(parts.policy):
+            if method.build:
+                trainer: ResumableTrainerMixin = method.build(parts)
+                return trainer
+            return _preference_trainer(configured, parts, shared, seed, annotator, feature_cache_gb, begin)
+    except (ValueError, NotImplementedError) as error:
+        if not _raised_by_trl(error):
+            raise
+        raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _scaled_as_the_model(policy: Policy) -> contextlib.AbstractContextManager[None]:
+    """Within it TRL reads out of the model's configuration what the model does to its logits."""
+    from mmpref.vlm.logit_scaling import named_as, names_scaling
+
+    model = policy.base_model
+    return named_as(model, policy.logit_scaling) if names_scaling(model) else contextlib.nullcontext()
+
+
+def _preference_trainer(
+    configured: ConfiguredMethod,
+    parts: TrainerParts,
+    shared: SharedForward | None,
+    seed: int,
+    annotator: str | None,
+    feature_cache_gb: float,
+    begin: tuple[str, str | None] | None,
+) -> PreferenceTrainer:
     from mmpref.align.collator import PreferenceCollator
     from mmpref.align.preference_data import with_row_numbers
     from mmpref.align.reference_cache import ReferenceLogProbCache
     from mmpref.align.trainer import PreferenceTrainer
 
     method, weights, policy = configured.method, configured.weights, parts.policy
-    shared = None if method.build else parts.share()
-    try:
-        if method.build:
-            trainer: ResumableTrainerMixin = method.build(parts)
-            return trainer
-        reference, reference_every = None, method.reference_every(configured.settings)
-        # What is sampled is new at every step, and so is what the reference says of it, or one that moves.
-        if not method.samples_answers and not reference_every and not method.by_token:
-            path = parts.scratch / f"reference-{process_index()}.f32"  # each process keeps those of its own rows
-            answers = len(weights) + method.mismatched
-            reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), answers, is_model_sharded())
-        return PreferenceTrainer(
-            model=policy.model,
-            args=parts.config,
-            train_dataset=with_row_numbers(
-                parts.pairs.dataset, mismatched=method.mismatched, weights=_row_weights(configured, parts.pairs)
-            ),
-            data_collator=PreferenceCollator(policy.processor, ends=method.ends(configured.settings)),
-            processing_class=policy.processor,
-            policy=policy,
-            peft_config=parts.lora(),
-            projector_learning_rate=parts.projector_learning_rate,
-            shared=shared,
-            features=_feature_cache(parts, shared, feature_cache_gb),
-            reference=reference,
-            reference_every=reference_every,
-            begin=begin,
-            weights=weights,
-            terms=method.terms(configured.settings) if method.terms else None,
-            pairwise=method.pairwise(configured.settings),
-            reward=method.reward(configured.settings),
-            mismatched=method.mismatched,
-            by_token=method.by_token,
-            distributions=method.distributions,
-            other_images=method.other_images,
-            source=_pair_source(method, parts, seed, annotator),
-        )
-    except (ValueError, NotImplementedError) as error:
-        if not _raised_by_trl(error):
-            raise
-        raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+    reference, reference_every = None, method.reference_every(configured.settings)
+    # What is sampled is new at every step, and so is what the reference says of it, or one that moves.
+    if not method.samples_answers and not reference_every and not method.by_token:
+        path = parts.scratch / f"reference-{process_index()}.f32"  # each process keeps those of its own rows
+        answers = len(weights) + method.mismatched
+        reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), answers, is_model_sharded())
+    return PreferenceTrainer(
+        model=policy.model,
+        args=parts.config,
+        train_dataset=with_row_numbers(
+            parts.pairs.dataset, mismatched=method.mismatched, weights=_row_weights(configured, parts.pairs)
+        ),
+        data_collator=PreferenceCollator(policy.processor, ends=method.ends(configured.settings)),
+        processing_class=policy.processor,
+        policy=policy,
+        peft_config=parts.lora(),
+        projector_learning_rate=parts.projector_learning_rate,
+        shared=shared,
+        features=_feature_cache(parts, shared, feature_cache_gb),
+        reference=reference,
+        reference_every=reference_every,
+        begin=begin,
+        weights=weights,
+        terms=method.terms(configured.settings) if method.terms else None,
+        pairwise=method.pairwise(configured.settings),
+        reward=method.reward(configured.settings),
+        mismatched=method.mismatched,
+        by_token=method.by_token,
+        distributions=method.distributions,
+        other_images=method.other_images,
+        source=_pair_source(method, parts, seed, annotator),
+    )
 
 
 def _row_weights(configured: ConfiguredMethod, pairs: Pairs) -> Sequence[float] | None:

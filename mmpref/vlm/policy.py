@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ModelError
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.answer_tokens import WrittenAnswer
 from mmpref.vlm.families import Family
+from mmpref.vlm.logit_scaling import LogitScaling, find_scaling
 from mmpref.vlm.preprocess import PromptPreprocessor
 from mmpref.vlm.quantization import Placement
 from mmpref.vlm.special_tokens import special_tokens_of
@@ -93,40 +93,17 @@ class Policy:
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits [..., V] of last hidden last [..., H], scaled as the model does after its output layer."""
         logits: torch.Tensor = self.base_model.get_output_embeddings()(hidden)
-        return self._scaled(logits)
+        return self.logit_scaling(logits)
 
     @cached_property
-    def _scaled(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What the model does to logits behind its output layer. Configurations name scales and caps that some classes
-        apply and others do not, so the model's own logits decide."""
-        import torch
+    def logit_scaling(self) -> LogitScaling:
+        """What the model does to logits behind its output layer.
 
-        last: list[torch.Tensor] = []
-        hook = self.decoder.register_forward_hook(lambda _module, _args, output: last.append(output.last_hidden_state))
-        ids = torch.tensor([sorted({*range(2, 40)} - self.suppressed_ids - self.eos_ids)[:8]], device=self.device)
-        try:
-            with torch.inference_mode():
-                own = self.base_model(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
-                ).logits.float()
-                raw = self.base_model.get_output_embeddings()(last[0]).float()
-        finally:
-            hook.remove()
-        config = self.base_model.config.get_text_config()
-        scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
-        cap = getattr(config, "final_logit_softcapping", None)
-        transforms: list[Callable[[torch.Tensor], torch.Tensor]] = [lambda logits: logits]
-        transforms += [lambda logits: logits * scale] if scale else []
-        transforms += [lambda logits: logits / divisor, lambda logits: logits * divisor] if divisor else []
-        transforms += [lambda logits: (logits / cap).tanh() * cap] if cap else []
-        differences = [float((transform(raw) - own).abs().max()) for transform in transforms]
-        best = min(range(len(transforms)), key=differences.__getitem__)
-        if not differences[best] <= 0.05 * float(own.abs().max()):
-            raise ModelError(
-                f"{self.ref} changes its logits behind its output layer in an unknown way.",
-                "Supported model types: mmpref list families.",
-            )
-        return transforms[best]
+        Raises:
+            ModelError: nothing that mmpref knows.
+        """
+        ids = sorted({*range(2, 40)} - self.suppressed_ids - self.eos_ids)[:8]
+        return find_scaling(self.base_model, ids, str(self.ref))
 
     @property
     def markup_tokens(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ import torch
 from mmpref.align import trl_options
 from mmpref.align.adapter import adapted_modules, lora_config
 from mmpref.align.method import METHODS, ConfiguredMethod, TrainerParts
-from mmpref.align.preference_data import collect_pairs
+from mmpref.align.preference_data import ROW, collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
@@ -91,6 +91,27 @@ def test_prompts_that_see_themselves_both_ways_see_no_answer(name: str, preferen
         assert trainer._metrics["train"][f"logps/{answer}"] == pytest.approx(
             [log_prob(policy, row, answer)], rel=1e-4
         ), answer
+
+
+@pytest.mark.parametrize("name", ["aya_vision", "cohere2_vision", "llava_gemma2", "llava_granite", "gemma3", "llava"])
+def test_what_is_trained_are_the_models_own_log_probabilities(name: str, preferences: Path, tmp_path: Path) -> None:
+    """Configurations name a scale or a cap that only some classes apply to logits; TRL goes by the configuration."""
+    policy = tiny(name)
+    config = policy.base_model.config.get_text_config()
+    before = config.to_dict()
+    trainer = made(policy, preferences, tmp_path)
+    assert isinstance(trainer, PreferenceTrainer)
+    assert config.to_dict() == before, "what is saved is the model's own"
+    row = trainer.train_dataset[0]
+    with torch.no_grad():
+        trainer.compute_loss(trainer.model, trainer.collate([row]))
+        batch = trainer.collate([row])
+        asked = batch.pop("completion_mask")[:, 1:].bool()
+        inputs = {key: value for key, value in batch.items() if isinstance(value, torch.Tensor) and key != ROW}
+        logits = policy.base_model(**inputs, use_cache=False).logits[:, :-1].float()
+    own = logits.log_softmax(-1).gather(2, inputs["input_ids"][:, 1:, None])[..., 0].where(asked, 0).sum(1)
+    logged = [trainer._metrics["train"][f"logps/{answer}"][0] for answer in ("chosen", "rejected")]
+    assert logged == pytest.approx(own.tolist(), rel=1e-4)
 
 
 def log_prob(policy: Policy, row: dict[str, Any], answer: str) -> float:

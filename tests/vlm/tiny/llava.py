@@ -55,6 +55,10 @@ def llava_gemma2() -> Parts:
     return _llava(hf.Gemma2Config, head_dim=8, query_pre_attn_scalar=8, sliding_window=WINDOW, **caps)
 
 
+def llava_granite() -> Parts:
+    return _llava(hf.GraniteConfig, logits_scaling=8.0, embedding_multiplier=2.0, residual_multiplier=0.5)
+
+
 def vipllava() -> Parts:
     words = tokenizer(image_token="<image>")
     config = hf.VipLlavaConfig(
@@ -160,6 +164,7 @@ BUILDERS = {
     "llava_mistral_sliding": llava_mistral_sliding,
     "llava_qwen2_sliding": llava_qwen2_sliding,
     "llava_gemma2": llava_gemma2,
+    "llava_granite": llava_granite,
     "vipllava": vipllava,
     "llava_next": llava_next,
     "llava_onevision": llava_onevision,
