@@ -135,3 +135,20 @@ def refuse_revision_alone(adapter: str | None, adapter_revision: str | None) -> 
     """
     if adapter_revision and not adapter:
         raise UsageError("There is no adapter that adapter_revision could be of.", "Name it with --adapter.")
+
+
+def refuse_revision_here(name: str, revision: str | None, option: str = "--revision") -> None:
+    """Refuse a revision of what is on this machine, where nothing has one.
+
+    Args:
+        name: of what is no repository of the Hub.
+        option: that gives the revision.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if revision:
+        raise UsageError(
+            f"{name} is on this machine, so {option} has no use: nothing here has a revision.",
+            "Leave it out, or name what is on the Hub.",
+        )

@@ -18,7 +18,7 @@ from mmpref.api.settings import advised, option_of
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
-from mmpref.hub_ids import refuse_page
+from mmpref.hub_ids import refuse_page, refuse_revision_here
 from mmpref.local_paths import check_hint, is_path, path_hint
 from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
@@ -94,7 +94,10 @@ def refuse_absent(recipe: Recipe, made: Collection[str] = (), plan: Callable[[],
     gone, remote = (InputError, ModelError) if plan and plan().is_finished else (), False
     for one in _all_named(recipe, blocks, made):
         with contextlib.suppress(*gone):
-            remote |= _is_remote(one, _split(recipe, one.key))
+            is_remote = _is_remote(one, _split(recipe, one.key))
+            if not is_remote and (setting := _REVISIONS.get(one.key)):
+                refuse_revision_here(one.values[0], getattr(recipe, setting), f"--{setting.replace('_', '-')}")
+            remote |= is_remote
     for key, settings in blocks.items():
         if key.startswith("benchmark."):
             with contextlib.suppress(*gone):
@@ -141,6 +144,10 @@ def _unused(recipe: Recipe) -> list[str]:
 def _split(recipe: Recipe, key: str) -> str | None:
     """The split that a table is read by; None where each names its own, or a benchmark has it."""
     return recipe.split if key in ("source", "dataset") else None
+
+
+_REVISIONS = {"model": "revision", "adapter": "adapter_revision", "source": "source_revision"}
+"""Settings that say of which revision another's value is."""
 
 
 def _is_remote(one: Named, split: str | None) -> bool:

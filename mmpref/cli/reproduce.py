@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,10 @@ from mmpref.cli.list import lacking
 from mmpref.errors import StaleRunError, UsageError
 from mmpref.log import unsaid
 from mmpref.recipes import resolve
-from mmpref.registry import suggest
+from mmpref.registry import resolve_path, suggest
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest
 from mmpref.run.results import RESULTS, Results
+from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -146,7 +147,25 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
                 refuse_changed(recipe, output)
     if {"build-dataset", "train"} <= recipes.keys():
         refuse_other_split(name, recipes["build-dataset"], recipes["train"])
+    if {"train", "evaluate"} <= recipes.keys():
+        _refuse_other_model(name, recipes["train"], recipes["evaluate"])
     return recipes
+
+
+def _refuse_other_model(name: str, trained: TrainRecipe, evaluated: EvaluateRecipe) -> None:
+    """An adapter belongs to the weights that it was trained on.
+
+    Raises:
+        UsageError: it is to be evaluated on others.
+    """
+    models = [ModelRef(str(one.model), one.revision) for one in (trained, evaluated)]
+    paths = [Path(resolve_path(one.model)).expanduser() for one in models]
+    same = models[0] == models[1] or all(path.exists() and path.samefile(paths[0]) for path in paths)
+    if not same and not evaluated.endpoint:
+        raise UsageError(
+            f"{name}: train is of {models[0]}, and evaluate of {models[1]}, which its adapter does not belong to.",
+            "Give both the same model and revision.",
+        )
 
 
 @contextmanager
@@ -182,13 +201,32 @@ def _recipes(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
         "train": lambda: with_watched(train_recipe(recipe=name, dataset=root / "build-dataset"), name),
         "evaluate": lambda: evaluate_recipe(recipe=name, adapter=root / "train"),
     }
-    recipes = {}
+    sections, recipes = resolve.load(name), {}
     for step in (step for step in steps if step in resolvers):
         if (earlier := _BEFORE.get(step)) and earlier not in steps:
             _needs(root, earlier)
         with in_section(name, step):
+            _refuse_replaced(sections, step, root)
             recipes[step] = resolvers[step]()
     return recipes
+
+
+def _refuse_replaced(sections: Mapping[str, Any], step: str, root: Path) -> None:
+    """What an earlier step makes stands in the place of what the recipe names.
+
+    Raises:
+        UsageError: it names something else.
+    """
+    setting, earlier = {"train": "dataset", "evaluate": "adapter"}.get(step), _BEFORE.get(step)
+    if setting is None or earlier is None:
+        return
+    named = (sections.get(step) or {}).get(setting)
+    if named and named not in (str(root / earlier), [str(root / earlier)]):
+        more = "To train on more sets, unite them as sources of `method: mix`." if setting == "dataset" else ""
+        raise UsageError(
+            f"{setting} is {named!r}, and here it is what {earlier} makes.",
+            f"Leave it out of the recipe, and give it to the command `mmpref {step}` alone. {more}".strip(),
+        )
 
 
 def _build(recipe: BuildRecipe, _name: str, root: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmpref.errors import InputError
-from mmpref.hub_ids import hub_page
+from mmpref.hub_ids import hub_page, refuse_revision_here
 from mmpref.local_paths import check_hint, is_data_file, is_path
 from mmpref.registry import resolve_path, suggest
 from mmpref.tables.in_memory import MEMORY, open_memory
@@ -34,9 +34,12 @@ def open_table(
     Raises:
         InputError: no such table, file, dataset, configuration or split, or a file that cannot be read.
         HubError: the Hub cannot be reached.
+        UsageError: a revision of rows that are on this machine.
     """
     split = split or "train"
     spec, revision = _pasted(spec, revision)
+    if not _is_remote(spec):
+        refuse_revision_here(spec, revision)
     if spec in TABLES.names():
         return _registered(spec, split)
     if spec.startswith(MEMORY):
@@ -54,6 +57,13 @@ def open_table(
     from mmpref.tables._hub import open_hub
 
     return open_hub(spec, split, config, revision, origin)
+
+
+def _is_remote(spec: str) -> bool:
+    """Whether a table can only be on the Hub."""
+    if spec in TABLES.names() or spec.startswith(MEMORY):
+        return False
+    return spec.startswith(HUB_FILE) or not Path(resolve_path(spec)).expanduser().exists()
 
 
 def _pasted(spec: str, revision: str | None) -> tuple[str, str | None]:

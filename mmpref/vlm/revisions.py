@@ -10,7 +10,7 @@ from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.hub_cache import cache_first, commit_at, file_at, was_silent
-from mmpref.hub_ids import refuse_page
+from mmpref.hub_ids import refuse_page, refuse_revision_here
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
@@ -36,8 +36,12 @@ def commit_of(model: str, revision: str | None, file: str = "config.json") -> st
 
     Raises:
         OSError: no such repository, revision or file.
+        UsageError: a revision of a folder.
     """
-    if is_in_memory(model) or Path(resolve_path(model)).exists():
+    if is_in_memory(model):
+        return None
+    if Path(resolve_path(model)).exists():
+        refuse_revision_here(model, revision)
         return None
     return commit_at(model, revision, file)
 
@@ -68,6 +72,7 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
 
     refuse_page(adapter)
     if Path(adapter).exists():
+        refuse_revision_here(adapter, revision, "--adapter-revision")
         commit, folder = None, Path(adapter)
         file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     else:

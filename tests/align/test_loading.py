@@ -23,6 +23,7 @@ from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE
 from mmpref.types import ModelRef
+from mmpref.vlm.adapters import check_adapter
 from mmpref.vlm.load import load_policy
 
 from .conftest import MODEL
@@ -57,14 +58,14 @@ def _say(adapter: Path, **changes: Any) -> None:
 def test_another_revision_of_the_base_is_refused(adapter: Path) -> None:
     _say(adapter, base_model_name_or_path=resolve_path(MODEL), revision=TRAINED)
     with pytest.raises(ModelError, match=rf"at {TRAINED}, not at {OTHER}.*Use --revision={TRAINED}"):
-        load_policy(ModelRef(MODEL, OTHER, str(adapter)))
-    assert load_policy(ModelRef(MODEL, TRAINED, str(adapter))).ref.revision == TRAINED
+        check_adapter(ModelRef(MODEL, OTHER, str(adapter)))
+    check_adapter(ModelRef(MODEL, TRAINED, str(adapter)))
 
 
 def test_another_base_is_warned_of(adapter: Path, caplog: pytest.LogCaptureFixture) -> None:
     _say(adapter, base_model_name_or_path="me/other", revision=TRAINED)
     with caplog.at_level(logging.WARNING, "mmpref"):
-        load_policy(ModelRef(MODEL, OTHER, str(adapter)))
+        load_policy(ModelRef(MODEL, adapter=str(adapter)))
     assert f"was trained on me/other, not on {MODEL}" in caplog.text
 
 

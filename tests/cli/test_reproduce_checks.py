@@ -25,6 +25,8 @@ from tests.hub.runs import evaluation_run
 
 pytestmark = pytest.mark.usefixtures("no_hub")
 MODEL = "pkg:mmpref.testbed/model"
+OTHER = "pkg:mmpref.testbed/embedder"
+"""Not the model, and with a configuration."""
 SYNONYMS = "pkg:mmpref.testbed/synonyms.txt"
 RECIPE: dict[str, Any] = {
     "build-dataset": {
@@ -71,6 +73,10 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"train": {"method": "online-dpo", "annotator": "os:none"}}, "There is no function os:none"),
         ({"train": {"split": "tran"}}, "will have no split 'tran'. Did you mean 'train'"),
         ({"train": {"model": "./no/model"}}, "train: Cannot load the model ./no/model"),
+        ({"train": {"dataset": ["mine.jsonl"]}}, "train: dataset is .*mine.jsonl.*build-dataset makes.*method: mix"),
+        ({"evaluate": {"adapter": "runs/old"}}, "evaluate: adapter is 'runs/old', and here it is what train makes"),
+        ({"evaluate": {"model": OTHER}}, "train is of pkg:.*, and evaluate of .*does not belong to"),
+        ({"evaluate": {"revision": "v2"}}, "evaluate: .* is on this machine, so `revision` has no use"),
         ({"train": {"image_root": ["nowhere"]}}, "image root nowhere.*Check `image_root`"),
         ({"train": {"trainer": {"lr_scheduler_type": "cosin"}}}, "TRL refuses"),
         ({"train": {"trainer": {"report_to": "tensorbord"}}}, "train: There is no tracker 'tensorbord'"),
