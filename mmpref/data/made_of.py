@@ -37,5 +37,5 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
     refuse_changed_images(run.path, run.pinned(EXCLUDED_IMAGES).get("tables", []), places)
     adapter = builder.adapter(build(builder.config(), recipe.builder, f"builder {recipe.method}")) or recipe.adapter
     refuse_changed_adapter(run.path, adapter, manifest.get("adapter"))
-    refuse_changed_model(run.path, recipe.model, run.pinned("model").get("weights"))
+    refuse_changed_model(run.path, recipe.model, run.pinned("model"))
     refuse_changed_files(run)
