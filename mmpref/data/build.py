@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -29,7 +30,7 @@ from mmpref.images import Looks, open_looks
 from mmpref.judges.named_files import pin_named_files
 from mmpref.judges.pinned import pin_annotators
 from mmpref.licence import with_licence
-from mmpref.log import logger
+from mmpref.log import logger, warn
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.sampling.embedders import pin_embedders
@@ -87,6 +88,8 @@ def build_dataset(
     adapter = builder.adapter(settings) or recipe.adapter
     if run.finished:
         refuse_changed(run, recipe)
+        if licence:
+            _warn_of_late_licence(run, licence)
         logger.info("%s is complete already.", run.path)
         blocks.remove()
         return run.manifest()
@@ -151,6 +154,21 @@ def build_dataset(
                 )
             blocks.remove()
             return run.manifest()
+
+
+def _warn_of_late_licence(run: Run, licence: str) -> None:
+    """The card of a finished run is written, and says what was known then.
+
+    Raises:
+        UsageError: as `with_licence`.
+    """
+    source = run.manifest()["source"]
+    if with_licence(source, licence) != source:
+        command = f"mmpref publish {shlex.quote(str(run.path))} --license {shlex.quote(licence)}"
+        warn(
+            f"{run.path} was made before --license {licence} was given, and its card says "
+            f"{source['licence'] or 'unknown'} still. `{command}` states it where the dataset is published."
+        )
 
 
 def _open_source(
