@@ -16,7 +16,7 @@ from mmpref.data.blocks import BlockRunner, OnProgress
 from mmpref.data.builder import BUILDERS, Builder, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import ASKED, EMBEDDERS, PILOT, MethodRun, Splits, finish
-from mmpref.data.made_of import refuse_changed
+from mmpref.data.made_of import refuse_changed, refuse_changed_policy
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.pool_size import decide_sizes
@@ -103,6 +103,7 @@ def build_dataset(
         if check_source:
             check_source(facts)
         pin_named_files(run, settings, recipe.annotator)
+        refuse_changed_policy(run, recipe.model, adapter, run.pinned("model").get("adapter"))
         source = _open_source(run, recipe, where, builder, settings, tables, looks)
         refuse_changed_images(run.path, blocks.named_images(), [recipe.image_root or table.images for table in tables])
         model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None

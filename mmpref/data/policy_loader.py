@@ -73,7 +73,7 @@ class PolicyLoader:
                     pinned_versions.get(name),
                     now,
                 )
-        adapter = {}
+        adapter: dict[str, Any] = {}
         if ref.adapter:
             commit = policy.ref.adapter_revision
             adapter = {"adapter_revision": commit, "adapter": adapter_facts(ref.adapter, commit)}

@@ -130,6 +130,25 @@ def test_a_run_is_of_the_files_that_its_model_had(of_a_folder: BuildRecipe, tmp_
         build_dataset(of_a_folder, tmp_path / "run")
 
 
+def test_a_model_that_was_exchanged_after_the_last_block_is_told(
+    of_a_folder: BuildRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmpref.data.build.finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(of_a_folder, tmp_path / "run")
+    file = Path(str(of_a_folder.model)) / "chat_template.jinja"
+    before = file.read_text()
+    file.write_text(before + " ")
+    with pytest.raises(RunError, match=r"^chat_template\.jinja of the model .* has changed since .*run was begun"):
+        build_dataset(of_a_folder, tmp_path / "run")
+    file.write_text(before)
+    assert build_dataset(of_a_folder, tmp_path / "run")["counts"]["rows"]
+
+
 def test_a_run_of_before_that_knows_its_model_by_the_weights_is_complete(
     of_a_folder: BuildRecipe, tmp_path: Path
 ) -> None:
