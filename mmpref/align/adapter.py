@@ -14,8 +14,9 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE, is_whole_model, read_manifest
 from mmpref.types import ModelRef
-from mmpref.vlm.adapters import CONFIG, HEAD, check_files, load_weights
+from mmpref.vlm.adapters import HEAD, check_files, load_weights
 from mmpref.vlm.load_errors import load_errors
+from mmpref.vlm.revisions import CONFIG
 
 if TYPE_CHECKING:
     import torch

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.errors import UsageError
-from mmpref.run.inputs import refuse_changed_input
 from mmpref.types import ModelRef
-from mmpref.vlm.adapters import CONFIG, check_adapter, load_weights
+from mmpref.vlm.adapters import check_adapter, load_weights
 from mmpref.vlm.load import identify
-from mmpref.vlm.revisions import adapter_facts
+from mmpref.vlm.made_with import refuse_other_adapter
+from mmpref.vlm.revisions import CONFIG, adapter_facts
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -28,7 +28,7 @@ what only a beginning or a step needs. All else decides what the weights do."""
 
 
 def began_facts(path: Path, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Id, commit and hash of the weights of the adapter that training goes on from.
+    """What identifies the adapter that training goes on from, as `mmpref.vlm.revisions.adapter_facts` has it.
 
     Args:
         path: the run directory.
@@ -46,8 +46,7 @@ def began_facts(path: Path, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> M
     config, commit = check_adapter(ModelRef(recipe.model, base, recipe.adapter, revision))
     refuse_other_shape(recipe.adapter, config, recipe.lora)
     facts = adapter_facts(recipe.adapter, commit)
-    if before and before != facts:
-        refuse_changed_input(path, f"The adapter {recipe.adapter} has changed")
+    refuse_other_adapter(path, before or {}, facts)
     return facts
 
 

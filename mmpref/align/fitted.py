@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SCRATCH = "training"
 """In a run's state: the folder of what only a restart needs. It is dropped when the run has finished."""
+BEGAN = f"{SCRATCH}/began"
+"""The commits of data, model and adapter that a restart must go on with; of a model's folder what it held."""
 EMBEDDERS = f"{SCRATCH}/embedders"
 """The commits of the models that measure similarity, as a restart must go on with them."""
 ASKED = f"{SCRATCH}/asked"
@@ -60,7 +62,6 @@ def facts_of(
     from mmpref.judges.pinned import annotator_facts
     from mmpref.sampling.embedders import embedder_facts
     from mmpref.sampling.settings import sampling_facts
-    from mmpref.vlm.base_weights import folder_weights
     from mmpref.vlm.decoding import generation_config_values
     from mmpref.vlm.kernels import attention_of
     from mmpref.vlm.quantization import bitsandbytes_arguments
@@ -75,7 +76,7 @@ def facts_of(
         }
     tracked = fitted.trackers and trackers.facts(fitted.trackers, scratch, run.path, checkpoints_folder(scratch))
     return {
-        **({"model_weights": own} if (own := folder_weights(recipe.model)) else {}),
+        **_model_facts(run, recipe.model),
         "modules": fitted.modules,
         **({"mended": policy.mended} if policy.mended else {}),
         "parameters": fitted.parameters,
@@ -97,3 +98,13 @@ def facts_of(
         **({"trackers": tracked} if fitted.trackers else {}),
         "trainer": fitted.options,
     }
+
+
+def _model_facts(run: Run, model: str) -> dict[str, Any]:
+    """What a model's folder held when the run began; nothing of a model of the Hub."""
+    from mmpref.vlm.base_weights import folder_weights
+
+    began = run.pinned(BEGAN)
+    weights = began["weights"] if "weights" in began else folder_weights(model)  # a run of before pinned none
+    known = {"model_weights": weights, "model_files": began.get("files")}
+    return {name: files for name, files in known.items() if files}

@@ -31,5 +31,6 @@ def refuse_changed(run: Run, recipe: TrainRecipe) -> None:
     places = [recipe.image_root or (table.images if table else None) for table in tables]
     refuse_changed_images(run.path, named_images(run), places)
     refuse_changed_adapter(run.path, recipe.adapter, manifest.get("began"))
-    refuse_changed_model(run.path, recipe.model, manifest.get("model_weights"))
+    known = {"weights": manifest.get("model_weights"), "files": manifest.get("model_files")}
+    refuse_changed_model(run.path, recipe.model, known)
     refuse_changed_files(run)

@@ -19,7 +19,7 @@ from mmpref.align.checkpoints import (
     write_errors,
 )
 from mmpref.align.finish import Trained, finish
-from mmpref.align.fitted import ASKED, EMBEDDERS, SCRATCH, Fitted, facts_of
+from mmpref.align.fitted import ASKED, BEGAN, EMBEDDERS, SCRATCH, Fitted, facts_of
 from mmpref.align.made_of import refuse_changed
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
 from mmpref.align.recipe import Evaluator, TrainRecipe, refuse
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
 
-_PINNED = f"{SCRATCH}/began"
-"""The commits of data and model that a restart must go on with."""
 _SMALLER = (
     "Free some, and the same command goes on from the last checkpoint; or choose another --output, and a smaller "
     "--batch-size=NUMBER."
@@ -264,8 +262,9 @@ def _load(
     from mmpref.align.begun import began_facts
     from mmpref.align.preference_data import checks_of, collect_pairs
     from mmpref.vlm.load import load_policy
+    from mmpref.vlm.made_with import model_facts, refuse_other_model
 
-    pinned = run.pinned(_PINNED)
+    pinned = run.pinned(BEGAN)
     began = began_facts(run.path, recipe, pinned) if recipe.adapter else None
     revisions = pinned.get("datasets") or [None] * len(recipe.dataset)
     tables = [
@@ -286,8 +285,12 @@ def _load(
     policy.attn = recipe.attn or policy.attn
     workers = trl_options.data_workers(recipe.trainer)
     with main_process_first(), contextlib.closing(open_looks(workers)) as looks:
-        commits = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
-        run.pin(_PINNED, {**commits, **({"adapter": began} if began else {})})
+        facts: dict[str, Any] = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
+        if not process_index():  # the files are read once
+            known_by = model_facts(recipe.model)
+            refuse_other_model(run.path, recipe.model, pinned, known_by)
+            facts |= known_by
+        run.pin(BEGAN, {**facts, **({"adapter": began} if began else {})})
         pairs = collect_pairs(
             tables,
             run.state / SCRATCH,

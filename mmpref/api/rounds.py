@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.api.build import run_build
 from mmpref.api.chain import Chain
-from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent, refuse_changed
+from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
 from mmpref.api.evaluate import run_evaluate
+from mmpref.api.made_of import refuse_changed
 from mmpref.api.row_checks import check_rows
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
@@ -25,7 +26,7 @@ from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import MANIFEST, read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results, Value
-from mmpref.run.rounds import Round, kept_of, test_folder
+from mmpref.run.rounds import Round, kept_of, start_folder, test_folder
 from mmpref.text_files import read_text
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 _KL = "kl.json"
 """In a round's folder: how far its policy is from the base."""
-_START = "round-0"
-"""The folder of the adapter that a chain begins with, where there is one: its evaluation is beside the rounds'."""
 _ANSWERS = "answers"
 """In a chain's state: what the base was answered, which every round's evaluation is beside."""
 _MADE = {"build-dataset": ("adapter",), "train": ("dataset", "adapter"), "evaluate": ("adapter",)}
@@ -104,12 +103,12 @@ def run_chain(
         )
     run = open_run(folder_of(chain, output), "iterate", chain.recipe)
     with run.lock(), run.discard_on_failure(lambda: False):
-        if run.finished and not goes_on(chain, run.manifest()):
-            first = run.path / "round-1" / "build-dataset"
-            if is_finished(first):  # whose source is that of all rounds
-                refuse_changed(chain.calls(1, run.path).build.resolved(), first)
-            logger.info("%s is complete already.", run.path)
-            return run.manifest()
+        if run.finished:
+            with _whole_chain(run.path):
+                refuse_changed(run.path, run.manifest())
+            if not goes_on(chain, run.manifest()):
+                logger.info("%s is complete already.", run.path)
+                return run.manifest()
         (run.path / MANIFEST).unlink(missing_ok=True)
         shared = shared_questions(chain)
         answers = run.state / _ANSWERS
@@ -135,7 +134,7 @@ def _rounds(folder: Path, chain: Chain, progress: bool) -> list[Round]:
     if start := chain.start():
         logger.info("Before round 1: evaluating %s, which it begins with ...", start.resolved().adapter)
         with in_section(chain.name, "evaluate"):
-            run_evaluate(start.resolved(), folder / _START / "evaluate", progress=progress)
+            run_evaluate(start.resolved(), start_folder(folder), progress=progress)
     rounds: list[Round] = []
     for number in range(1, chain.settings.at_most + 1):
         _do(folder, chain, number, progress)
@@ -232,7 +231,7 @@ def _best(folder: Path, chain: Chain, number: int, kept: int) -> tuple[Value, Di
     if not kept and chain.start() is None:
         results = Results.read(here)
         return _value(results, BASE, key), results.differences_by_key().get(key)
-    before = folder / (f"round-{kept}" if kept else _START) / "evaluate"
+    before = folder / f"round-{kept}" / "evaluate" if kept else start_folder(folder)
     first, second = (next(model for model in read_finished([run]) if model.model == ADAPTER) for run in (before, here))
     return first.values[key], difference_of(first, second, key)
 
@@ -330,7 +329,7 @@ def _finish(
 
 def _begun(folder: Path, key: Key) -> dict[str, Any]:
     """The adapter that the chain began with, and its metric on the data that choose."""
-    evaluated = folder / _START / "evaluate"
+    evaluated = start_folder(folder)
     value = _value(Results.read(evaluated), ADAPTER, key)
     return {"adapter": read_manifest(evaluated)["adapter"], "value": value.as_dict()}
 

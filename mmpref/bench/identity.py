@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from mmpref.run.inputs import refuse_changed_input, warn_unchecked
 from mmpref.run.manifest import WEIGHTS
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef, as_dicts
+from mmpref.vlm.model_files import SUFFIXES, digests, joint_digest
 
 _BEGAN = "began"
 """Name of the facts that a run pins."""
-_MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 
 def pin_identity(
@@ -122,7 +122,7 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
         text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
         digest.update(images_digest(sample.images) + hashlib.sha256(text.encode()).digest())
     paths = {name: resolve_path(value) for name, value in settings.items() if name != "data" and isinstance(value, str)}
-    files = {name: _hash(_digests([Path(path)])) for name, path in sorted(paths.items()) if names_file(path)}
+    files = {name: joint_digest(digests([Path(path)])) for name, path in sorted(paths.items()) if names_file(path)}
     return {**table.facts(), "samples": f"sha256:{digest.hexdigest()}", "files": files}
 
 
@@ -140,12 +140,11 @@ def _model(ref: ModelRef) -> tuple[dict[str, Any], dict[str, str]]:
     with _lookup_errors(ref.model):
         commit = commit_of(ref.model, ref.revision)
         folder = Path(resolve_path(ref.model))
-        digests, files = {}, None
+        found, files = {}, None
         if commit is None and folder.is_dir():
-            named = sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES and file.is_file())
-            digests = _digests(named)
-            files = _hash(digests)
-    weights = {name: digest for name, digest in digests.items() if name.endswith(WEIGHTS)}
+            found = digests(sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file()))
+            files = joint_digest(found)
+    weights = {name: digest for name, digest in found.items() if name.endswith(WEIGHTS)}
     return {"id": ref.model, "revision": commit or ref.revision, "files": files}, weights
 
 
@@ -157,10 +156,7 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
     if endpoint_of(ref.adapter):
         return {"id": ref.adapter, "revision": ref.revision, "weights": None}
     with _lookup_errors(ref.adapter):
-        facts = adapter_facts(ref.adapter, ref.adapter_revision)
-        if facts["revision"] is None:
-            facts["config"] = _hash(_digests([Path(ref.adapter) / "adapter_config.json"]))
-    return facts
+        return adapter_facts(ref.adapter, ref.adapter_revision)
 
 
 def _judge(spec: str | None) -> str | None:
@@ -174,16 +170,3 @@ def _lookup_errors(name: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{name} cannot be found: {reason}", "Check --model and --adapter.") from error
-
-
-def _digests(files: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file's content, by its name."""
-    from mmpref.vlm.base_weights import file_digest
-
-    return {file.name: file_digest(file) for file in files}
-
-
-def _hash(digests: Mapping[str, str]) -> str:
-    """Over names and contents."""
-    lines = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -15,7 +16,7 @@ from mmpref.data.blocks import BlockRunner, OnProgress
 from mmpref.data.builder import BUILDERS, Builder, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import ASKED, EMBEDDERS, PILOT, MethodRun, Splits, finish
-from mmpref.data.made_of import refuse_changed
+from mmpref.data.made_of import refuse_changed, refuse_changed_policy
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.pool_size import decide_sizes
@@ -29,7 +30,7 @@ from mmpref.images import Looks, open_looks
 from mmpref.judges.named_files import pin_named_files
 from mmpref.judges.pinned import pin_annotators
 from mmpref.licence import with_licence
-from mmpref.log import logger
+from mmpref.log import logger, warn
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.sampling.embedders import pin_embedders
@@ -87,6 +88,8 @@ def build_dataset(
     adapter = builder.adapter(settings) or recipe.adapter
     if run.finished:
         refuse_changed(run, recipe)
+        if licence:
+            _warn_of_late_licence(run, licence)
         logger.info("%s is complete already.", run.path)
         blocks.remove()
         return run.manifest()
@@ -100,6 +103,7 @@ def build_dataset(
         if check_source:
             check_source(facts)
         pin_named_files(run, settings, recipe.annotator)
+        refuse_changed_policy(run, recipe.model, adapter, run.pinned("model").get("adapter"))
         source = _open_source(run, recipe, where, builder, settings, tables, looks)
         refuse_changed_images(run.path, blocks.named_images(), [recipe.image_root or table.images for table in tables])
         model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None
@@ -151,6 +155,21 @@ def build_dataset(
                 )
             blocks.remove()
             return run.manifest()
+
+
+def _warn_of_late_licence(run: Run, licence: str) -> None:
+    """The card of a finished run is written, and says what was known then.
+
+    Raises:
+        UsageError: as `with_licence`.
+    """
+    source = run.manifest()["source"]
+    if with_licence(source, licence) != source:
+        command = f"mmpref publish {shlex.quote(str(run.path))} --license {shlex.quote(licence)}"
+        warn(
+            f"{run.path} was made before --license {licence} was given, and its card says "
+            f"{source['licence'] or 'unknown'} still. `{command}` states it where the dataset is published."
+        )
 
 
 def _open_source(

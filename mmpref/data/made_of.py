@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmpref.data.builder import BUILDERS
 from mmpref.data.contamination import EXCLUDED_IMAGES
 from mmpref.data.recipe import BuildRecipe
@@ -24,8 +27,6 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
         RunError: the source, its images, the data of ``exclude_images_of``, the model, the adapter, or a file or folder
             that a setting names, has changed.
     """
-    from mmpref.vlm.made_with import refuse_changed_adapter, refuse_changed_model
-
     manifest, builder = run.manifest(), BUILDERS.get(recipe.method)
     source = manifest["source"]
     facts = source.get("sources", [source])
@@ -36,6 +37,22 @@ def refuse_changed(run: Run, recipe: BuildRecipe) -> None:
     places = [(*map(str, table.images), *recipe.image_root) if table else None for table in excluded]
     refuse_changed_images(run.path, run.pinned(EXCLUDED_IMAGES).get("tables", []), places)
     adapter = builder.adapter(build(builder.config(), recipe.builder, f"builder {recipe.method}")) or recipe.adapter
-    refuse_changed_adapter(run.path, adapter, manifest.get("adapter"))
-    refuse_changed_model(run.path, recipe.model, run.pinned("model").get("weights"))
+    refuse_changed_policy(run, recipe.model, adapter, manifest.get("adapter"))
     refuse_changed_files(run)
+
+
+def refuse_changed_policy(
+    run: Run, model: str | None, adapter: str | None, adapter_before: Mapping[str, Any] | None
+) -> None:
+    """The same of model and adapter alone, also of a run that goes on: where all blocks are done it loads neither.
+
+    Args:
+        adapter_before: `mmpref.vlm.revisions.adapter_facts` of then; nothing where the run does not say.
+
+    Raises:
+        RunError: one has changed.
+    """
+    from mmpref.vlm.made_with import refuse_changed_adapter, refuse_changed_model
+
+    refuse_changed_adapter(run.path, adapter, adapter_before)
+    refuse_changed_model(run.path, model, run.pinned("model"))

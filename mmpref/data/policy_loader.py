@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.log import logger
 from mmpref.run.directory import Run
-from mmpref.run.inputs import refuse_changed_input
 from mmpref.run.manifest import versions
 from mmpref.types import ModelRef
 
@@ -48,9 +47,9 @@ class PolicyLoader:
     def _load(self) -> Policy:
         import torch
 
-        from mmpref.vlm.base_weights import folder_weights
         from mmpref.vlm.decoding import generation_config_values
         from mmpref.vlm.load import load_policy
+        from mmpref.vlm.made_with import model_facts, refuse_other_adapter, refuse_other_model
         from mmpref.vlm.revisions import adapter_facts
 
         pinned = self._run.pinned("model")
@@ -63,9 +62,8 @@ class PolicyLoader:
             pinned.get("adapter_revision") or self._ref.adapter_revision,
         )
         policy = load_policy(ref, **self._options)
-        weights = folder_weights(ref.model)
-        if pinned.get("weights", weights) != weights:
-            refuse_changed_input(self._run.path, f"The model {ref.model} has changed")
+        known_by = model_facts(ref.model)
+        refuse_other_model(self._run.path, ref.model, pinned, known_by)
         pinned_versions = pinned.get("versions") or versions()
         for name, now in versions().items():
             if pinned_versions.get(name) != now:
@@ -75,15 +73,14 @@ class PolicyLoader:
                     pinned_versions.get(name),
                     now,
                 )
-        adapter = {}
+        adapter: dict[str, Any] = {}
         if ref.adapter:
             commit = policy.ref.adapter_revision
             adapter = {"adapter_revision": commit, "adapter": adapter_facts(ref.adapter, commit)}
-            if pinned.get("adapter") not in (None, adapter["adapter"]):
-                refuse_changed_input(self._run.path, f"The adapter {ref.adapter} has changed")
+            refuse_other_adapter(self._run.path, pinned.get("adapter") or {}, adapter["adapter"])
         facts = {
             "revision": policy.ref.revision,
-            "weights": weights,
+            **known_by,
             **adapter,
             "threads": torch.get_num_threads(),
             "versions": pinned_versions,

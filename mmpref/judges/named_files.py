@@ -16,12 +16,10 @@ from mmpref.recipes.names import named_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
 from mmpref.run.inputs import refuse_changed_input, warn_unchecked
-from mmpref.vlm.base_weights import file_digest
+from mmpref.vlm.model_files import SUFFIXES, file_digest
 
 _NAMED = "named-files"
 """Name of the facts that a run pins of them."""
-_MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
-"""What a folder is told by; what else lies in one, such as a card, makes no answer."""
 
 
 def pin_named_files(run: Run, settings: Any, annotator: str | None = None) -> None:
@@ -74,5 +72,5 @@ def _model_files(folder: Path) -> Iterator[Path]:
     """Of a folder and those below it, such as an embedder has; none of hidden ones."""
     for file in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if file.suffix in _MODEL_FILES and not hidden and file.is_file():
+        if file.suffix in SUFFIXES and not hidden and file.is_file():
             yield file

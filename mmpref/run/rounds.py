@@ -122,6 +122,11 @@ def kept_of(rounds: Sequence[Round]) -> int:
     return max((one.number for one in rounds if one.outcome == _KEPT), default=0)
 
 
+def start_folder(chain: Path) -> Path:
+    """Where the adapter that a chain begins with, if there is one, is evaluated on the data that choose."""
+    return chain / "round-0" / "evaluate"
+
+
 def test_folder(chain: Path, kept: int) -> Path:
     """Where the round that a chain keeps is evaluated on data that chose nothing."""
     return chain / f"test-of-round-{kept}"

@@ -24,7 +24,7 @@ from mmpref.run.manifest import MANIFEST
 from mmpref.study.bases import Start
 from mmpref.study.plan_types import Plan, Row
 from mmpref.study.references import reference_of
-from mmpref.vlm.base_weights import file_digest
+from mmpref.vlm.model_files import file_digest
 
 PAIRS = "pairs"
 """What a measurement has for its split that is of pairs alone."""

@@ -18,11 +18,11 @@ from mmpref.text_files import read_json
 from mmpref.types import ModelRef
 from mmpref.vlm.base_weights import refuse_other_weights
 from mmpref.vlm.load_errors import first_few, load_errors
+from mmpref.vlm.revisions import CONFIG
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG = "adapter_config.json"
 HEAD = "value_head"
 """Of a reward model (`mmpref.vlm.reward_model`)."""
 _NAME = "default"

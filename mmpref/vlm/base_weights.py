@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import WEIGHTS
 from mmpref.types import ModelRef
+from mmpref.vlm.model_files import digests, file_digest
 from mmpref.vlm.revisions import run_of_adapter
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -23,7 +22,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def folder_weights(model: str) -> dict[str, str]:
     """The SHA-256 of each file with weights of a folder, by its name; nothing of a model of the Hub, which a commit
     tells from others."""
-    return {file.name: file_digest(file) for file in _files(Path(resolve_path(model)))}
+    return digests(_files(Path(resolve_path(model))))
 
 
 def cached_weights(model: str, commit: str | None) -> dict[str, str]:
@@ -38,18 +37,6 @@ def cached_weights(model: str, commit: str | None) -> dict[str, str]:
 def _files(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return [file for file in files if file.name.endswith(WEIGHTS) and file.is_file()]
-
-
-def file_digest(file: Path) -> str:
-    """The SHA-256 (hex) of a file; read once in a process, as long as it does not change."""
-    found = file.stat()
-    return _digest(file, found.st_size, found.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=256)
-def _digest(file: Path, _size: int, _changed: int) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def weights_trained_on(adapter: str, commit: str | None) -> Mapping[str, str]:

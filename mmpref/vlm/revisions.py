@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,10 @@ from mmpref.run.training_images import TRAINING_IMAGES, read_training_images
 from mmpref.text_files import read_json, read_text
 from mmpref.types import ModelRef
 from mmpref.vlm.loaded_models import is_in_memory
+from mmpref.vlm.model_files import digests, file_digest, joint_digest
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+CONFIG = "adapter_config.json"
 
 
 def ref_of(spec: str) -> ModelRef:
@@ -63,7 +64,8 @@ def licence_of(model: str, commit: str | None) -> str | None:
 
 
 def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
-    """What identifies an adapter: its id, its commit (None for a folder), and the SHA-256 of its weights.
+    """What identifies an adapter: ``id``, ``revision`` (its commit; None for a folder), the SHA-256 of its ``weights``,
+    and of a folder also of its ``config``, which says how much they count.
 
     Raises:
         OSError: no such adapter.
@@ -76,7 +78,7 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
         commit, folder = None, Path(adapter)
         file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     else:
-        commit = commit_of(adapter, revision, "adapter_config.json")
+        commit = commit_of(adapter, revision, CONFIG)
         file = None
         with cache_first(adapter, commit):
             for name in WEIGHTS:
@@ -85,8 +87,10 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
     if file is None:
         a_model = "; it is a model" if commit is None and (Path(adapter) / "config.json").is_file() else ""
         raise OSError(f"{adapter} holds no adapter weights ({' or '.join(WEIGHTS)}){a_model}")
-    with open(file, "rb") as opened:
-        return {"id": adapter, "revision": commit, "weights": hashlib.file_digest(opened, "sha256").hexdigest()}
+    facts = {"id": adapter, "revision": commit, "weights": file_digest(file)}
+    if commit is None and (config := Path(adapter) / CONFIG).is_file():
+        facts["config"] = joint_digest(digests([config]))
+    return facts
 
 
 def run_of_adapter(adapter: str, commit: str | None) -> Mapping[str, Any]:

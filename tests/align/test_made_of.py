@@ -1,5 +1,5 @@
-"""A training that is asked for again looks at what it was made of: photos that rows name by path, what is held out and
-what is watched."""
+"""A training that is asked for again looks at what it was made of: the model, photos that rows name by path, what is
+held out and what is watched."""
 
 from __future__ import annotations
 
@@ -37,6 +37,52 @@ def recipe(tmp_path: Path) -> TrainRecipe:
     return TrainRecipe(
         MODEL, (str(tmp_path / "pairs.csv"),), image_root=(str(photos),), lora=LoraSettings(2, 2), trainer=trainer
     )
+
+
+@pytest.fixture
+def of_a_folder(recipe: TrainRecipe, tmp_path: Path) -> TrainRecipe:
+    """Two steps on a model that a test may change."""
+    model = shutil.copytree(resolve_path(MODEL), tmp_path / "model")
+    return replace(recipe, model=str(model), trainer={**recipe.trainer, "max_steps": 2, "save_steps": 1})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "chat_template.jinja", "processor_config.json"])
+def test_a_model_that_was_exchanged_is_told(of_a_folder: TrainRecipe, tmp_path: Path, name: str) -> None:
+    run, file = tmp_path / "run", Path(of_a_folder.model) / name
+    before = file.read_bytes()
+    whole = name.endswith("safetensors")
+    after = before[:-1] + bytes([before[-1] ^ 1]) if whole else before + b" "
+    told = "The" if whole else f"{name} of the"
+    with pytest.raises(Cut):
+        train(of_a_folder, run, on_progress=cutting(2))
+    file.write_bytes(after)
+    with pytest.raises(RunError, match=rf"^{told} model \S*model has changed since .*run was begun"):
+        train(of_a_folder, run)
+    file.write_bytes(before)
+    for report in ("README.md", "TRAINING.json"):
+        (file.parent / report).write_text("{}")  # what no model reads
+    first = train(of_a_folder, run)
+    assert first["model_weights"].keys() == {"model.safetensors"}
+    assert train(of_a_folder, run) == first
+    file.write_bytes(after)
+    with pytest.raises(RunError, match=rf"^{told} model \S*model has changed since .*run was made"):
+        train(of_a_folder, run)
+
+
+def test_a_training_of_before_that_does_not_say_what_its_model_held_goes_on(
+    of_a_folder: TrainRecipe, tmp_path: Path
+) -> None:
+    run, template = tmp_path / "run", Path(of_a_folder.model) / "chat_template.jinja"
+    with pytest.raises(Cut):
+        train(of_a_folder, run, on_progress=cutting(2))
+    pinned = run / ".mmpref/training/began.json"
+    began = json.loads(pinned.read_text())
+    pinned.write_text(json.dumps({name: began[name] for name in ("datasets", "model")}))
+    template.write_text(template.read_text() + " ")
+    first = train(of_a_folder, run)
+    assert first["model_weights"].keys() == {"model.safetensors"}
+    template.write_text(template.read_text() + " ")
+    assert train(of_a_folder, run) == first
 
 
 def exchange(photo: Path) -> bytes:

@@ -92,6 +92,25 @@ def test_a_finished_chain_is_complete_until_its_source_changes(whole: Iterated) 
         mmpref.iterate("my.yaml", output=moved, progress=False)
 
 
+def test_the_base_of_its_evaluation_in_the_end_is_looked_at_too(whole: Iterated) -> None:
+    with (
+        of_another_base(Path("out/test-of-round-1")),
+        pytest.raises(RunError, match=r"model has changed since out/test-"),
+    ):
+        mmpref.iterate("my.yaml", output="out", progress=False)
+
+
+@contextlib.contextmanager
+def of_another_base(evaluation: Path) -> Iterator[None]:
+    """Within it an evaluation was begun with another base."""
+    pinned = evaluation / ".mmpref/began.json"
+    before = pinned.read_text()
+    began = json.loads(before)
+    pinned.write_text(json.dumps({**began, "model": {**began["model"], "files": "sha256:another"}}))
+    yield
+    pinned.write_text(before)
+
+
 def test_what_decides_is_what_was_measured(whole: Iterated) -> None:
     key = Key("chair", "chair_i_typical", ALL)
     evaluated = [Results.read(Path(f"out/round-{number}/evaluate")) for number in (1, 2)]
@@ -255,3 +274,8 @@ def test_the_adapter_that_a_chain_begins_with_is_what_its_first_round_must_beat(
     assert [row[0] for row in done.table()[1]] == ["base", "0", "1"]
     assert first in done.remarks()[0]
     assert mmpref.iterate("my.yaml", **options, output="from", progress=False).manifest == done.manifest
+    with (
+        of_another_base(Path("from/round-0/evaluate")),
+        pytest.raises(RunError, match="has changed since from/round-0/"),
+    ):
+        mmpref.iterate("my.yaml", **options, output="from", progress=False)

@@ -17,7 +17,7 @@ from PIL import Image
 from mmpref.data import shards
 from mmpref.data.build import build_dataset
 from mmpref.data.recipe import BuildRecipe
-from mmpref.errors import RunError
+from mmpref.errors import RunError, UsageError
 from tests.data.reversed_rows import begin, recipe, run
 
 pytestmark = pytest.mark.usefixtures("reverse")
@@ -286,3 +286,20 @@ def test_white_space_around_answers_is_no_part_of_them(tmp_path: Path, source: P
     build_dataset(recipe(source, source=str(tmp_path / "rows.json"), image_root=(str(source),)), tmp_path / "run")
     [row] = pq.read_table(next((tmp_path / "run/data").iterdir())).to_pylist()
     assert row["chosen"] == [{"role": "assistant", "content": "A dog."}]
+
+
+def test_a_licence_that_comes_after_the_end_is_told(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values, made = recipe(source, limit=4), tmp_path / "run"
+    first = build_dataset(values, made)
+    assert build_dataset(values, made, licence="MIT") == first
+    assert "its card says unknown still" in caplog.text
+    assert f"`mmpref publish {made} --license MIT`" in caplog.text
+    with pytest.raises(UsageError, match="'mti' is no licence id of the Hub"):
+        build_dataset(values, made, licence="mti")
+    caplog.clear()
+    for _ in range(2):
+        manifest = build_dataset(values, tmp_path / "licensed", licence="mit")
+        assert manifest["source"]["licence"] == "mit"
+    assert "--license" not in caplog.text

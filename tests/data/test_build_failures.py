@@ -104,19 +104,61 @@ def test_of_a_source_that_is_gone_it_is_warned(own: Path, tmp_path: Path, caplog
     assert "could not be checked: it is not there." in caplog.text
 
 
-def test_a_run_is_of_the_weights_that_its_model_had(tmp_path: Path) -> None:
-    model = Path(shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), tmp_path / "model"))
+@pytest.fixture
+def of_a_folder(tmp_path: Path) -> BuildRecipe:
+    """Two pairs of a model that a test may change."""
+    model = shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), tmp_path / "model")
     embedder = {"similarity_model": "pkg:mmpref.testbed/embedder"}
-    values = BuildRecipe(str(model), "testbed", "bdhs", limit=2, builder=embedder)
-    first = build_dataset(values, tmp_path / "run")
-    assert build_dataset(values, tmp_path / "run") == first
-    file = model / "model.safetensors"
-    save_file(load_file(file), file, {"format": "pt", "saved": "again"})
-    with pytest.raises(RunError, match=r"The model .*model has changed since .*run was made"):
-        build_dataset(values, tmp_path / "run")
+    return BuildRecipe(str(model), "testbed", "bdhs", limit=2, builder=embedder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "chat_template.jinja", "generation_config.json"])
+def test_a_run_is_of_the_files_that_its_model_had(of_a_folder: BuildRecipe, tmp_path: Path, name: str) -> None:
+    file = Path(str(of_a_folder.model)) / name
+    first = build_dataset(of_a_folder, tmp_path / "run")
+    (file.parent / "TRAINING.json").write_text("{}")  # what no model reads
+    assert build_dataset(of_a_folder, tmp_path / "run") == first
+    if name.endswith("safetensors"):
+        save_file(load_file(file), file, {"format": "pt", "saved": "again"})
+    else:
+        file.write_text(file.read_text() + " ")
+    told = "The" if name.endswith("safetensors") else f"{name} of the"
+    with pytest.raises(RunError, match=rf"^{told} model \S*model has changed since .*run was made"):
+        build_dataset(of_a_folder, tmp_path / "run")
     (tmp_path / "run/run.json").unlink()
-    with pytest.raises(RunError, match=r"The model .*model has changed since .*run was begun"):
-        build_dataset(values, tmp_path / "run")
+    with pytest.raises(RunError, match=rf"^{told} model \S*model has changed since .*run was begun"):
+        build_dataset(of_a_folder, tmp_path / "run")
+
+
+def test_a_model_that_was_exchanged_after_the_last_block_is_told(
+    of_a_folder: BuildRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmpref.data.build.finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(of_a_folder, tmp_path / "run")
+    file = Path(str(of_a_folder.model)) / "chat_template.jinja"
+    before = file.read_text()
+    file.write_text(before + " ")
+    with pytest.raises(RunError, match=r"^chat_template\.jinja of the model .* has changed since .*run was begun"):
+        build_dataset(of_a_folder, tmp_path / "run")
+    file.write_text(before)
+    assert build_dataset(of_a_folder, tmp_path / "run")["counts"]["rows"]
+
+
+def test_a_run_of_before_that_knows_its_model_by_the_weights_is_complete(
+    of_a_folder: BuildRecipe, tmp_path: Path
+) -> None:
+    first = build_dataset(of_a_folder, tmp_path / "run")
+    pinned, template = tmp_path / "run/.mmpref/model.json", Path(str(of_a_folder.model)) / "chat_template.jinja"
+    facts = json.loads(pinned.read_text())
+    del facts["files"]
+    pinned.write_text(json.dumps(facts))
+    template.write_text(template.read_text() + " ")
+    assert build_dataset(of_a_folder, tmp_path / "run") == first
 
 
 def test_one_example_that_breaks_the_method_is_skipped_alone(source: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmpref.data.build import build_dataset, spelled_out
 from mmpref.data.builder import BUILDERS, Context
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
-from mmpref.errors import UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.judges.rewriter import Rewriting
 from mmpref.registry import resolve_path
 from mmpref.sampling.answers import generate_answers, sample_answers
@@ -286,7 +287,8 @@ def test_any_method_writes_with_the_adapter_that_is_given(tmp_path: Path, aligne
 
     settings = {"similarity_model": EMBEDDER, "iterations": 1, "rho_th": 0.9, "max_tail_tokens": 16}
     recipe = BuildRecipe(MODEL, "testbed-objects", "bdhs", limit=ROWS, block_size=ROWS, builder=settings)
-    adapted = replace(recipe, adapter=aligned.ref.adapter)
+    adapter = Path(shutil.copytree(str(aligned.ref.adapter), tmp_path / "adapter"))
+    adapted = replace(recipe, adapter=str(adapter))
     manifest = build_dataset(adapted, tmp_path / "adapted", write_card=write_dataset_card)
     build_dataset(recipe, tmp_path / "plain")
     rejected = {name: rejected_of(tmp_path / name) for name in ("adapted", "plain")}
@@ -299,6 +301,14 @@ def test_any_method_writes_with_the_adapter_that_is_given(tmp_path: Path, aligne
     assert manifest["adapter"]["weights"] in (tmp_path / "adapted/README.md").read_text()
     with pytest.raises(UsageError, match=r"has the adapter builder\.adapter"):
         build_dataset(replace(adapted, method="iris", builder=SETTINGS["iris"]), tmp_path / "two")
+    assert build_dataset(adapted, tmp_path / "adapted") == manifest
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "lora_alpha": 1}))
+    with pytest.raises(RunError, match=r"^The adapter .* has changed since .*adapted was made"):
+        build_dataset(adapted, tmp_path / "adapted")
+    (tmp_path / "adapted/run.json").unlink()
+    with pytest.raises(RunError, match=r"^The adapter .* has changed since .*adapted was begun"):
+        build_dataset(adapted, tmp_path / "adapted")
 
 
 def rejected_of(run: Path) -> dict[str, str]:
