@@ -10,7 +10,7 @@ import click
 
 from mmpref.align.report_to import TRACKERS
 from mmpref.cli import common
-from mmpref.recipes.resolve import scalar
+from mmpref.recipes.yaml_text import scalar
 from mmpref.tables.parts import PARTS
 
 

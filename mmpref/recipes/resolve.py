@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-import pickle
-import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mmpref.errors import InputError, UsageError, reason_of
 from mmpref.recipes.in_words import as_written, expected
@@ -26,6 +21,7 @@ from mmpref.recipes.schema import (
     refuse_unknown,
     type_hints,
 )
+from mmpref.recipes.yaml_text import NOT_YAML, parsed, scalar
 from mmpref.registry import Registry, suggest, yaml_files
 from mmpref.text_files import read_text
 
@@ -35,8 +31,6 @@ Advise = Callable[[UnknownSettingError, Mapping[str, Any]], str]
 GROUP = "mmpref.recipes"
 
 
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises of text that it cannot read; too many digits and deep nesting are errors of Python's own."""
 COMMANDS = ("build-dataset", "train", "evaluate")
 """The commands that a recipe has a section for."""
 ITERATE = "iterate"
@@ -100,50 +94,68 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     return [*_layers(name, (*extending, path.resolve())), said]
 
 
-def section(name: str | None, command: str, cls: type, fit: Fit | None = None) -> dict[str, Any]:
-    """A command's section of a recipe; empty where it has none, or there is no recipe.
+def section(
+    name: str | None, command: str, cls: type, fit: Fit | None = None, method: str | None = None
+) -> dict[str, Any]:
+    """A command's section of a recipe for a method; empty where it has none, or there is no recipe.
+
+    What the recipe says for that method, under ``methods``, goes over what it says beside that, and what a recipe that
+    extends it says goes over both.
 
     Args:
-        cls: the command's recipe.
+        cls: the command's recipe; where it has methods, ``registry`` knows their names.
         fit: as `resolve` takes it: of a recipe that this one extends it adapts the section to what stands over it.
+        method: that was chosen; by default the recipe's own.
 
     Raises:
-        UsageError: a value of another type.
+        UsageError: a value of another type, or ``methods`` that there are not.
     """
-    merged: dict[str, Any] = {}
-    for layer in _layers(name, ()) if name else []:
-        over = layer.get(command) or {}
-        _refuse_types(cls, over, command)
-        below = fit(merged, merge(merged, over)) if fit and merged else merged
-        merged = in_layers(below, over)
-    return merged
+    layers = [layer.get(command) or {} for layer in (_layers(name, ()) if name else ())]
+    for layer in layers:
+        _refuse_types(cls, layer, command)
+    named = [layer["method"] for layer in layers if "method" in layer]
+    chosen = method or next(reversed(named), getattr(cls, "method", None))
+    general: dict[str, Any] = {}
+    special: dict[str, Any] = {}
+    for layer in layers:
+        over, block = _for_method(cls, layer, chosen)
+        below = fit(general, merge(general, over)) if fit and general else general
+        special = in_layers(_without_said(_without_replaced(special, over), over), block)
+        general = in_layers(below, over)
+    return in_layers(general, special)
+
+
+def _for_method(cls: type, layer: Mapping[str, Any], method: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a recipe says whatever the method is, and what it says for this one."""
+    registry: Registry[Any] | None = getattr(cls, "registry", None)
+    if registry is None or method is None:
+        return layer, {}
+    blocks = {registry.current_name(name): block for name, block in (layer.get("methods") or {}).items()}
+    rest = {key: value for key, value in layer.items() if key != "methods"}
+    return rest, blocks.get(registry.current_name(method)) or {}
 
 
 def _refuse_types(cls: type, layer: Mapping[str, Any], command: str) -> None:
     """As `refuse_types`, of what is said for certain methods too."""
     where = f"{command} recipe"
     refuse_types(cls, layer, where)
+    registry: Registry[Any] | None = getattr(cls, "registry", None)
+    if registry is None:
+        return
+    if layer.get("method", "") is None:
+        raise WrongTypeError(None, str, f"{where}.method")
     methods = layer.get("methods")
-    if methods is not None and hasattr(cls, "registry"):
-        if not isinstance(methods, Mapping):
-            raise WrongTypeError(methods, Mapping, f"{where}.methods")
-        for name, block in methods.items():
-            refuse_types(cls, {} if block is None else block, f"{where}.methods.{name}")
-
-
-def parsed(text: str) -> Any:
-    """What a YAML file of recipes or studies holds, the caller's own to change.
-
-    Raises:
-        NOT_YAML: it is none.
-    """
-    return pickle.loads(_pickled(text))
-
-
-@functools.lru_cache(maxsize=32)
-def _pickled(text: str) -> bytes:
-    """A study resolves the same recipe hundreds of times and reads its plan twice; a deep copy takes far longer."""
-    return pickle.dumps(yaml.load(text, YamlLoader))
+    if not isinstance(methods, Mapping | None):
+        raise WrongTypeError(methods, Mapping, f"{where}.methods")
+    known = set[str]()
+    for name, block in (methods or {}).items():
+        refuse_types(cls, {} if block is None else block, f"{where}.methods.{name}")
+        current = registry.current_name(name)
+        if current not in registry.names():
+            raise UsageError(f"{where}.methods has no method {name!r}.", suggest(str(name), registry.names()))
+        if current in known:
+            raise UsageError(f"{where}.methods has the method {current!r} twice.", "Leave its former name out.")
+        known.add(current)
 
 
 ALTERNATIVES = (("rho_th", "visible_tokens"),)
@@ -171,14 +183,6 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def scalar(text: str) -> Any:
-    """A value as ``--set`` reads it."""
-    try:
-        return yaml.load(text, YamlLoader)
-    except NOT_YAML:
-        return text
-
-
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Later layers win; mappings are merged key by key. Inputs are left as they are."""
     merged: dict[str, Any] = {}
@@ -199,6 +203,17 @@ def in_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         merged = merge(_without_replaced(merged, layer), layer)
     return merged
+
+
+def _without_said(earlier: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an earlier layer this one says nothing of."""
+    kept = {}
+    for key, value in earlier.items():
+        if key not in layer:
+            kept[key] = value
+        elif isinstance(value, Mapping) and isinstance(layer[key], Mapping):
+            kept[key] = _without_said(value, layer[key])
+    return kept
 
 
 def _without_replaced(earlier: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,19 +270,18 @@ def resolve(
         }
     )
     overrides = nested(overrides or {})
+    for layer in (given, overrides):
+        _refuse_types(cls, layer, command)
     if isinstance(recipe, cls):
         name, own = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
         name = os.fspath(recipe)
-        own = section(name, command, cls, fit)
+        own = section(name, command, cls, fit, {**given, **overrides}.get("method"))
     else:
         raise UsageError(
             f"The recipe is a {type(recipe).__name__}, which is none of {command}.",
             "Give a name, a file or its recipe.",
         )
-    for layer in (given, overrides):
-        _refuse_types(cls, layer, command)
-    own = for_method(cls, own, {**own, **given, **overrides})
     fitting = fit(own, merge(own, given, overrides)) if fit else own
     values = in_layers(fitting, given, overrides)
     try:
@@ -313,21 +327,6 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section with what it says under ``methods`` for the method that was chosen.
-
-    Args:
-        cls: the command's recipe; where it has methods, ``registry`` knows their names.
-    """
-    rest = {key: value for key, value in section.items() if key != "methods"}
-    registry: Registry[Any] | None = getattr(cls, "registry", None)
-    if registry is None:
-        return rest
-    method = registry.current_name(values.get("method", getattr(cls, "method", None)))
-    blocks = {registry.current_name(name): block for name, block in (section.get("methods") or {}).items()}
-    return in_layers(rest, blocks.get(method) or {})
-
-
 _OPTIONS = {"benchmarks": "benchmark"}
 """Options that are not called as the setting is: each gives one of several."""
 
@@ -349,37 +348,3 @@ def _refuse_missing(
                 f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
                 f"Give it with --{_OPTIONS.get(name, name).replace('_', '-')}.",
             )
-
-
-class YamlLoader(yaml.SafeLoader):
-    """PyYAML's, with numbers as YAML 1.2 has them and a reader takes them: 5e-6 is one, 010 is ten, 1:30 is text. Dates
-    are text too; yes, no, on and off stay truth values."""
-
-
-YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-_PREFIXED = re.compile("[-+]?0[xob]")
-
-
-def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node).replace("_", "")
-    return int(text, 0 if _PREFIXED.match(text) else 10)
-
-
-YamlLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:int",
-    re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)$"),
-    [*"-+0123456789"],
-)
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|"
-        r"\.(?:nan|NaN|NAN)$"
-    ),
-    [*"-+.0123456789"],
-)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, reason_of
-from mmpref.recipes.resolve import NOT_YAML, parsed
+from mmpref.recipes.yaml_text import NOT_YAML, parsed
 from mmpref.registry import yaml_files
 from mmpref.text_files import read_text
 
