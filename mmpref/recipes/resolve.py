@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError, UsageError, reason_of
+from mmpref.errors import InputError, UsageError
 from mmpref.recipes.in_words import as_written, expected
 from mmpref.recipes.schema import (
     R,
@@ -21,9 +21,8 @@ from mmpref.recipes.schema import (
     refuse_unknown,
     type_hints,
 )
-from mmpref.recipes.yaml_text import NOT_YAML, parsed, scalar
+from mmpref.recipes.yaml_text import parsed_file, scalar
 from mmpref.registry import Registry, suggest, yaml_files
-from mmpref.text_files import read_text
 
 Fit = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 Advise = Callable[[UnknownSettingError, Mapping[str, Any]], str]
@@ -51,7 +50,7 @@ def load(name_or_path: str) -> dict[str, Any]:
 
     Raises:
         UsageError: no recipe of that name and no such file.
-        InputError: not YAML, not a mapping, a section of no command, or it extends itself.
+        InputError: not YAML, a key that is there twice, not a mapping, a section of no command, or it extends itself.
     """
     return in_layers(*_layers(name_or_path, ()))
 
@@ -62,10 +61,7 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
-    try:
-        content = parsed(read_text(path))
-    except NOT_YAML as error:
-        raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
+    content = parsed_file(path)
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(
@@ -166,7 +162,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn ``["trainer.learning_rate=5e-6"]`` into ``{"trainer": {"learning_rate": 5e-6}}``; values are YAML.
 
     Raises:
-        UsageError: an assignment without ``=`` or with an empty key.
+        UsageError: an assignment without ``=``, with an empty key, or of a mapping with a key twice.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
