@@ -175,7 +175,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
-        target[last] = scalar(text)
+        target |= merge(target, {last: scalar(text)})
     return settings
 
 
@@ -231,6 +231,15 @@ TESTBED, PAPER = "testbed", "paper"
 """The recipes that a command takes its defaults from: without --model, and with one."""
 
 
+def default_recipe(*layers: Mapping[str, Any]) -> str:
+    """The recipe that a command takes its defaults from where none is named.
+
+    Args:
+        layers: options and what ``--set`` says.
+    """
+    return PAPER if any(layer.get("model") is not None for layer in layers) else TESTBED
+
+
 def resolve(
     cls: type[R],
     command: str,
@@ -246,18 +255,17 @@ def resolve(
     Nested keys may be written with dots: ``{"builder.rho_th": 0.98}``; mappings are merged key by key.
 
     Args:
-        recipe: a name, a YAML file, or a recipe that was resolved before; None takes the testbed's where the options
-            name no model, and the paper's where they do.
+        recipe: a name, a YAML file, or a recipe that was resolved before; None takes the testbed's where options and
+            overrides name no model, and the paper's where they do.
         overrides: as ``--set`` gives them; None overrides with None.
         fit: adapts the recipe's section to what the options chose; what it sets to None the command can do without.
         partial: leave empty what nobody names, such as the model, in place of refusing it.
         advise: what to say of an unknown key, beside these values.
 
     Raises:
-        UsageError: a setting that is unknown, missing or of another type.
+        UsageError: a setting that is unknown, missing or of another type, or another method than the one that a recipe
+            was resolved for.
     """
-    if recipe is None:
-        recipe = TESTBED if options.get("model") is None else PAPER
     given = nested(
         {
             key: value
@@ -268,18 +276,21 @@ def resolve(
     overrides = nested(overrides or {})
     for layer in (given, overrides):
         _refuse_types(cls, layer, command)
+    method = {**given, **overrides}.get("method")
+    recipe = default_recipe(given, overrides) if recipe is None else recipe
     if isinstance(recipe, cls):
+        _refuse_other_method(recipe, command, method)
         name, own = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
         name = os.fspath(recipe)
-        own = section(name, command, cls, fit, {**given, **overrides}.get("method"))
+        own = section(name, command, cls, fit, method)
     else:
         raise UsageError(
             f"The recipe is a {type(recipe).__name__}, which is none of {command}.",
             "Give a name, a file or its recipe.",
         )
     fitting = fit(own, merge(own, given, overrides)) if fit else own
-    values = in_layers(fitting, given, overrides)
+    values = in_layers(fitting, merge(given, overrides))
     try:
         refuse_unknown(cls, values, f"{command} recipe")  # first: what is missing may be there, misspelt
         if partial:
@@ -291,6 +302,20 @@ def resolve(
         raise UnknownSettingError(
             error.where, error.name, hint=advise(error, values) if advise else error.hint
         ) from error
+
+
+def _refuse_other_method(recipe: Any, command: str, method: str | None) -> None:
+    """A recipe that was resolved has lost what its file says of other methods.
+
+    Raises:
+        UsageError: another one is chosen.
+    """
+    registry: Registry[Any] | None = getattr(recipe, "registry", None)
+    if registry and method is not None and registry.current_name(method) != recipe.method:
+        raise UsageError(
+            f"The recipe given was resolved for the method {recipe.method}, and {method} is chosen.",
+            f"Resolve it for that one: mmpref.recipe(NAME, {command!r}, method={method!r}).",
+        )
 
 
 def _empty(cls: type) -> dict[str, Any]:
