@@ -64,7 +64,25 @@ def build_recipe(
     resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, section_for_method, partial, advice)
     if (named.get("annotator") or overrides.get("annotator")) and not BUILDERS.get(resolved.method).needs_annotator:
         raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
+    _refuse_rho_of_noise(resolved, named, overrides)
     return resolved
+
+
+def _refuse_rho_of_noise(recipe: BuildRecipe, named: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """A threshold that is given beside noise would have no effect. One of the recipe, or both by ``--set``, as cards
+    print all settings of a run, is left alone.
+
+    Raises:
+        UsageError: one of both is an option, and the other is given too.
+    """
+    rho, noise = "builder.rho_th", "builder.noise_steps"
+    if recipe.builder.get("noise_steps") is None or (named.get(rho) is None and named.get(noise) is None):
+        return
+    said = merge(nested({key: value for key, value in named.items() if value is not None}), overrides)
+    if isinstance(block := said.get("builder"), Mapping) and block.get("rho_th") is not None:
+        raise UsageError(
+            "The noise variant hides no image token: rho_th means nothing there.", "Leave one of them out."
+        )
 
 
 def train_recipe(

@@ -109,3 +109,18 @@ def test_how_to_watch_needs_a_benchmark(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"watch\.\w+ needs a benchmark.* Name one with --eval-benchmark"):
         train_recipe(**given)
     assert train_recipe(eval_benchmark="pope", **given).watch.benchmarks == ("pope",)
+
+
+def test_a_threshold_beside_noise_is_refused(tmp_path: Any) -> None:
+    (tmp_path / "noisy.yaml").write_text("extends: testbed\nbuild-dataset: {builder: {noise_steps: 300}}\n")
+    for given in (
+        {"noise_steps": 500, "rho_th": 0.5},
+        {"noise_steps": 500, "set": {"builder.rho_th": 0.5}},
+        {"rho_th": 0.5, "set": {"builder.noise_steps": 500}},
+        {"rho_th": 0.5, "recipe": tmp_path / "noisy.yaml"},
+    ):
+        with pytest.raises(UsageError, match="hides no image token: rho_th means nothing there"):
+            build_recipe(**given)
+    assert build_recipe(noise_steps=500).builder["rho_th"] == 0.9, "that of the recipe, whose hash it stays"
+    whole = {"builder.noise_steps": 500, "builder.rho_th": 0.9}
+    assert build_recipe(set=whole) == build_recipe(noise_steps=500), "what a card prints of such a run"
