@@ -17,6 +17,9 @@ from mmpref.hub_ids import refuse_revision_alone
 if TYPE_CHECKING:
     from mmpref.data.inspect import Sample
 
+ROWS = 200
+"""That a model is asked about, unless something else is said."""
+
 
 @overload
 def inspect(
@@ -30,7 +33,7 @@ def inspect(
     adapter: NameOrPath | None = None,
     adapter_revision: str | None = None,
     source: Any = None,
-    rows: int = 200,
+    rows: int | None = None,
     synonyms: NameOrPath | None = None,
     progress: bool = True,
 ) -> Diagnosis: ...
@@ -48,7 +51,7 @@ def inspect(
     adapter: NameOrPath | None = None,
     adapter_revision: str | None = None,
     source: None = None,
-    rows: int = 200,
+    rows: int | None = None,
     synonyms: NameOrPath | None = None,
     progress: bool = True,
 ) -> Inspection: ...
@@ -65,7 +68,7 @@ def inspect(
     adapter: NameOrPath | None = None,
     adapter_revision: str | None = None,
     source: Any = None,
-    rows: int = 200,
+    rows: int | None = None,
     synonyms: NameOrPath | None = None,
     progress: bool = True,
 ) -> Inspection | Diagnosis:
@@ -88,7 +91,7 @@ def inspect(
         adapter_revision: of the adapter.
         source: rows to ask the model about: with reference answers of two sentences or more, or with the image's
             objects (``objects``, or ``gt_object``); by default the testbed's for its own model.
-        rows: so many of them at most.
+        rows: so many of them at most; by default 200.
         synonyms: table of objects and words as CHAIR's authors have it; without one, words are those of the references.
         progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
@@ -96,8 +99,8 @@ def inspect(
         The report, with problems by kind, row and column; or the `Diagnosis`, with its conclusion.
 
     Raises:
-        UsageError: neither dataset nor model, a dataset and a source, an adapter without its base, or a revision
-            without its adapter.
+        UsageError: neither dataset nor model, a dataset and what is for a model alone, an adapter without its base, or
+            a revision without its adapter.
         InputError: no such dataset or split, no rows, or rows that are no preference data.
         ModelError: a model that cannot be loaded.
     """
@@ -109,8 +112,10 @@ def inspect(
         if columns and source is None:
             raise UsageError("--columns is for the rows of a dataset or a source, and none is named.", "Leave it out.")
         where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root, "columns": columns}
-        return diagnose(model, source, **adapted, rows=rows, synonyms=synonyms, **where, progress=progress)
-    refuse_source(source)
+        return diagnose(
+            model, source, **adapted, rows=ROWS if rows is None else rows, synonyms=synonyms, **where, progress=progress
+        )
+    refuse_of_model(source=source, rows=rows, synonyms=synonyms)
     return run_inspect(
         dataset,
         split=split,
@@ -132,12 +137,20 @@ def refuse_no_base(model: Any, adapter: Any, adapter_revision: str | None) -> No
         raise UsageError("An adapter is inspected on its base, and none is named.", "Name it with --model=BASE.")
 
 
-def refuse_source(source: Any) -> None:
-    """Raises:
-    UsageError: a source beside a dataset.
+def refuse_of_model(**given: Any) -> None:
+    """Refuse beside a dataset what says how a model alone is looked into.
+
+    Args:
+        given: these options; None is not given.
+
+    Raises:
+        UsageError: there is one.
     """
-    if source is not None:
-        raise UsageError("A dataset is inspected by itself; a source is for a model alone.", "Leave one of them out.")
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"A dataset is inspected by itself; --{name} is for a model alone.", "Leave one of them out."
+            )
 
 
 def run_inspect(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial as partial_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mmpref.api.settings import NAMES, advise
 from mmpref.errors import InputError, UsageError, brief
 from mmpref.hub_ids import model_id
-from mmpref.recipes.resolve import PAPER, TESTBED, merge, nested, resolve
+from mmpref.recipes.resolve import default_recipe, merge, nested, resolve
 from mmpref.registry import suggest
 from mmpref.tables.in_memory import MEMORY, is_table, spec_of
 
 if TYPE_CHECKING:
-    from mmpref.align.recipe import TrainRecipe
+    from mmpref.align.recipe import TrainRecipe, WatchSettings
     from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.data.recipe import BuildRecipe
 
@@ -53,16 +53,36 @@ def build_recipe(
     from mmpref.data.builder import BUILDERS
     from mmpref.data.recipe import BuildRecipe, section_for_method
 
-    named = _named(options, NAMES["build-dataset"], set)
-    if (file := named.pop("prompt_file", None)) is not None:
-        named["builder.instruction"] = template(file, "--prompt-file")
-    if named.get("source") and named.get("limit") is None and recipe is None:
-        set = {"limit": None, **(set or {})}  # the limit of the default recipe is for its own source
+    instruction = "builder.instruction"
+    named, overrides = _named(options, {**NAMES["build-dataset"], "prompt_file": instruction}, set), nested(set or {})
+    if (file := named.get(instruction)) is not None:
+        named[instruction] = template(file, "--prompt-file")
+    has_source = named.get("source") or overrides.get("source")
+    if has_source and named.get("limit") is None and recipe is None:
+        overrides = {"limit": None, **overrides}  # the limit of the default recipe is for its own source
     advice = partial_of(advise, "build-dataset")
-    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, set, section_for_method, partial, advice)
-    if named.get("annotator") and not BUILDERS.get(resolved.method).needs_annotator:
+    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, section_for_method, partial, advice)
+    if (named.get("annotator") or overrides.get("annotator")) and not BUILDERS.get(resolved.method).needs_annotator:
         raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
+    _refuse_rho_of_noise(resolved, named, overrides)
     return resolved
+
+
+def _refuse_rho_of_noise(recipe: BuildRecipe, named: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """A threshold that is given beside noise would have no effect. One of the recipe, or both by ``--set``, as cards
+    print all settings of a run, is left alone.
+
+    Raises:
+        UsageError: one of both is an option, and the other is given too.
+    """
+    rho, noise = "builder.rho_th", "builder.noise_steps"
+    if recipe.builder.get("noise_steps") is None or (named.get(rho) is None and named.get(noise) is None):
+        return
+    said = merge(nested({key: value for key, value in named.items() if value is not None}), overrides)
+    if isinstance(block := said.get("builder"), Mapping) and block.get("rho_th") is not None:
+        raise UsageError(
+            "The noise variant hides no image token: rho_th means nothing there.", "Leave one of them out."
+        )
 
 
 def train_recipe(
@@ -79,7 +99,8 @@ def train_recipe(
     """
     from mmpref.align.recipe import TrainRecipe, section_for_method
 
-    named, overrides = _named(options, NAMES["train"], set), _with_watched(nested(set or {}))
+    overrides = _with_watched(nested(set or {}))
+    named = _named(options, NAMES["train"], overrides)
     resolved = resolve(
         TrainRecipe,
         "train",
@@ -90,11 +111,37 @@ def train_recipe(
         partial,
         partial_of(advise, "train"),
     )
-    watched = [layer.get("watch") for layer in (named, overrides)]
-    given = merge(*(layer.get("benchmark") or {} for layer in watched if isinstance(layer, Mapping)))
-    if not partial:
-        _refuse_unused(given, resolved.watch.benchmarks, "watched", "--eval-benchmark")
+    watched = nested({key: value for key, value in named.items() if value not in (None, ())})
+    said = merge(watched, overrides).get("watch")
+    _refuse_unwatched(recipe, resolved.watch, said if isinstance(said, Mapping) else {}, partial=partial)
     return resolved
+
+
+def _refuse_unwatched(given: Any, watch: WatchSettings, said: Mapping[str, Any], *, partial: bool) -> None:
+    """What is said of benchmarks that are not watched would have no effect; and of one that a recipe was not resolved
+    for, what its file says is not known any more.
+
+    Args:
+        given: the recipe as it was given.
+        said: of ``watch``, beside that.
+
+    Raises:
+        UsageError: there are such.
+    """
+    from mmpref.align.recipe import TrainRecipe
+
+    if isinstance(given, TrainRecipe):
+        for name in watch.benchmarks:
+            if name not in given.watch.benchmarks:
+                raise UsageError(
+                    f"The recipe given watches no {name}: what its file says of that benchmark is not known any more.",
+                    f"Resolve it for that one: mmpref.recipe(NAME, 'train', eval_benchmark={name!r}).",
+                )
+    if not partial:
+        _refuse_unused(said.get("benchmark") or {}, watch.benchmarks, "watched", "--eval-benchmark")
+    for name in said:
+        if not watch.benchmarks and name in ("every", "limit", "split") and said[name] is not None:
+            raise UsageError(f"watch.{name} needs a benchmark.", "Name one with --eval-benchmark.")
 
 
 def _with_watched(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,10 +199,14 @@ def _refuse_unused(given: Mapping[str, Any], benchmarks: Sequence[str], done: st
             )
 
 
-def recipe_name(recipe: Any, model: Any) -> str | None:
-    """The name of the recipe that a command takes its defaults from; None where it was resolved before."""
+def recipe_name(recipe: Any, model: Any, set: Mapping[str, Any] | None = None) -> str | None:
+    """The name of the recipe that a command takes its defaults from; None where it was resolved before.
+
+    Args:
+        recipe, model, set: as they were given.
+    """
     if recipe is None:
-        return TESTBED if model is None else PAPER
+        return default_recipe({"model": model}, set or {})
     return os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else None
 
 
@@ -184,8 +235,11 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
     if asked not in resolvers:
         raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
     from mmpref.api.checks import check_settings
+    from mmpref.api.watching import with_watched
 
     made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, partial=True, **options)
+    if asked == "train":
+        made = with_watched(cast("TrainRecipe", made), recipe_name(name, None))
     check_settings(made)
     return made
 
@@ -242,16 +296,37 @@ def _named(
 
 
 def _refuse_twice(options: Mapping[str, Any], keys: Mapping[str, str], overrides: Mapping[str, Any]) -> None:
-    blocks = {name: options[name] for name in ("builder", "trainer", "watch") if isinstance(options.get(name), Mapping)}
-    for given in (nested(overrides), nested(blocks)):
-        for name, key in keys.items():
-            section, _, last = key.partition(".")
-            held = given.get(section)
-            value = options.get(name)
-            given_here = value is not None and not (isinstance(value, tuple | list) and not value)
-            if given_here and isinstance(held, Mapping) and last in held:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} is {key}, which is given a second time.", "Leave one of them out.")
+    """Of one setting in two places one value would be dropped.
+
+    Raises:
+        UsageError: one is given by an option or in its block, and in another block or by ``set`` too.
+    """
+    given = dict.fromkeys(_leaves(nested(overrides)))
+    for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
+        if value is None or (isinstance(value, tuple | list) and not value):
+            continue
+        key = keys.get(name, name)
+        option = f"--{name.replace('_', '-')}"
+        is_block = isinstance(value, Mapping) and not is_table(value)
+        for one in list(_leaves(nested({key: value}))) if is_block else [key]:
+            if any(_overlap(one, other) for other in given):
+                what = f"{option} is {one}, which" if not is_block and name != one else one if is_block else option
+                raise UsageError(f"{what} is given a second time.", "Leave one of them out.")
+            given[one] = None
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of nested settings."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and not is_table(value):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two dotted keys are of one setting, or of a part of it."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def model_name(option: str, value: Any) -> str:

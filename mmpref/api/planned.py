@@ -80,7 +80,6 @@ def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
             "Name them with --dataset.",
         )
     section = resolve.section(name, "build-dataset", BuildRecipe, section_for_method)
-    section = resolve.for_method(BuildRecipe, section, section)
     if not section.get("source"):
         raise UsageError(
             f"The recipe {name!r} names no source to build preference data from.",

@@ -132,7 +132,7 @@ def train(
     """
     refuse_loaded(model)
     options = {name: value for name, value in locals().items() if name not in ("output", "progress")}
-    return run_train(train_recipe(**options), recipe_name(recipe, model), output, progress=progress)
+    return run_train(train_recipe(**options), recipe_name(recipe, model, set), output, progress=progress)
 
 
 def run_train(

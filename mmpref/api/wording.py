@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from mmpref.api.settings import NAMES, OTHER_NAMES
 from mmpref.errors import MmprefError, UsageError
 from mmpref.log import logger
-from mmpref.recipes.resolve import scalar
+from mmpref.recipes.yaml_text import scalar
 from mmpref.registry import suggest
 
 F = TypeVar("F", bound=Callable[..., Any])

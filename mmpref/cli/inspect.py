@@ -17,6 +17,9 @@ from mmpref.tables.parts import PARTS
 if TYPE_CHECKING:
     from mmpref.api.results import Inspection
 
+_SAMPLES = 5000
+"""Rows in the gallery, unless something else is said."""
+
 
 @click.command()
 @click.argument("dataset", required=False)
@@ -49,15 +52,13 @@ if TYPE_CHECKING:
     help="Without DATASET: rows to ask the model about, with reference answers or objects. [default: the testbed's,"
     " for its model]",
 )
-@click.option("--rows", type=click.IntRange(min=1), default=200, show_default=True, help="So many of these at most.")
+@click.option("--rows", type=click.IntRange(min=1), help="So many of these at most. [default: 200]")
 @click.option(
     "--synonyms",
     metavar="FILE",
     help="Table of objects and words, as CHAIR's authors have it. [default: words of the references]",
 )
-@click.option(
-    "--samples", type=click.IntRange(min=1), default=5000, show_default=True, help="Rows in the gallery, at most."
-)
+@click.option("--samples", type=click.IntRange(min=1), help="Rows in the gallery, at most. [default: 5000]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     dataset: str | None,
@@ -70,9 +71,9 @@ def command(
     adapter: str | None,
     adapter_revision: str | None,
     source: str | None,
-    rows: int,
+    rows: int | None,
     synonyms: str | None,
-    samples: int,
+    samples: int | None,
     as_json: bool,
 ) -> None:
     """Check and show a preference dataset: a run, a folder, a file or a Hub id.
@@ -93,21 +94,24 @@ def command(
       mmpref inspect --model me/vlm --source me/captions --rows 200 --synonyms synonyms.txt
       mmpref inspect --model me/vlm --adapter me/vlm-bdhs --source me/captions
     """
-    from mmpref.api.inspect import refuse_no_base, refuse_source, run_inspect
+    from mmpref.api.inspect import refuse_no_base, refuse_of_model, run_inspect
     from mmpref.api.inspection_lines import lines
     from mmpref.cli.pages.gallery import Gallery
 
     if dataset is None:
         if html:
             raise UsageError("--html shows the rows of a dataset, and none is named.")
+        _refuse_samples(samples)
         where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root, "columns": columns}
         adapted = {"adapter": adapter, "adapter_revision": adapter_revision}
         _diagnose(model, source, rows, synonyms, {**adapted, **where}, as_json)
         return
-    refuse_source(source)
+    refuse_of_model(source=source, rows=rows, synonyms=synonyms)
     refuse_no_base(model, adapter, adapter_revision)
+    if not html:
+        _refuse_samples(samples)
     click.echo(f"Reading {dataset}.", err=True)
-    gallery = Gallery(samples) if html else None
+    gallery = Gallery(samples or _SAMPLES) if html else None
     inspection = run_inspect(
         dataset,
         split=split,
@@ -126,14 +130,24 @@ def command(
     common.show(report, as_json, lambda: _print(inspection, report))
 
 
+def _refuse_samples(samples: int | None) -> None:
+    if samples is not None:
+        raise UsageError("--samples is for the gallery, and none is written.", "Name its file with --html.")
+
+
 def _diagnose(
-    model: str | None, source: str | None, rows: int, synonyms: str | None, where: Mapping[str, Any], as_json: bool
+    model: str | None,
+    source: str | None,
+    rows: int | None,
+    synonyms: str | None,
+    where: Mapping[str, Any],
+    as_json: bool,
 ) -> None:
-    from mmpref.api.inspect import inspect
+    from mmpref.api.inspect import ROWS, inspect
 
     if model:  # without one it refuses
         asked = " + ".join(filter(None, (model, where["adapter"])))
-        click.echo(f"Asking {asked} about up to {counted(rows, 'row')}.", err=True)
+        click.echo(f"Asking {asked} about up to {counted(rows or ROWS, 'row')}.", err=True)
     found = inspect(model=model, source=source, rows=rows, synonyms=synonyms, **where)
 
     def table() -> None:

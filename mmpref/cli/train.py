@@ -10,7 +10,7 @@ import click
 
 from mmpref.align.report_to import TRACKERS
 from mmpref.cli import common
-from mmpref.recipes.resolve import scalar
+from mmpref.recipes.yaml_text import scalar
 from mmpref.tables.parts import PARTS
 
 
@@ -115,7 +115,7 @@ def command(
     from mmpref.run.manifest import read_manifest
     from mmpref.tables.open import open_table
 
-    name = recipe_name(options["recipe"], options["model"])
+    name = recipe_name(options["recipe"], options["model"], options["set"])
     recipe = with_watched(train_recipe(**options), name)
     announce(recipe)
     plan = partial(planned_train, recipe, name, output)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-import pickle
-import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mmpref.errors import InputError, UsageError, reason_of
+from mmpref.errors import InputError, UsageError
 from mmpref.recipes.in_words import as_written, expected
 from mmpref.recipes.schema import (
     R,
@@ -26,8 +21,8 @@ from mmpref.recipes.schema import (
     refuse_unknown,
     type_hints,
 )
+from mmpref.recipes.yaml_text import parsed_file, scalar
 from mmpref.registry import Registry, suggest, yaml_files
-from mmpref.text_files import read_text
 
 Fit = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 Advise = Callable[[UnknownSettingError, Mapping[str, Any]], str]
@@ -35,8 +30,6 @@ Advise = Callable[[UnknownSettingError, Mapping[str, Any]], str]
 GROUP = "mmpref.recipes"
 
 
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises of text that it cannot read; too many digits and deep nesting are errors of Python's own."""
 COMMANDS = ("build-dataset", "train", "evaluate")
 """The commands that a recipe has a section for."""
 ITERATE = "iterate"
@@ -57,7 +50,7 @@ def load(name_or_path: str) -> dict[str, Any]:
 
     Raises:
         UsageError: no recipe of that name and no such file.
-        InputError: not YAML, not a mapping, a section of no command, or it extends itself.
+        InputError: not YAML, a key that is there twice, not a mapping, a section of no command, or it extends itself.
     """
     return in_layers(*_layers(name_or_path, ()))
 
@@ -68,10 +61,7 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
-    try:
-        content = parsed(read_text(path))
-    except NOT_YAML as error:
-        raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
+    content = parsed_file(path)
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(
@@ -100,50 +90,68 @@ def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, An
     return [*_layers(name, (*extending, path.resolve())), said]
 
 
-def section(name: str | None, command: str, cls: type, fit: Fit | None = None) -> dict[str, Any]:
-    """A command's section of a recipe; empty where it has none, or there is no recipe.
+def section(
+    name: str | None, command: str, cls: type, fit: Fit | None = None, method: str | None = None
+) -> dict[str, Any]:
+    """A command's section of a recipe for a method; empty where it has none, or there is no recipe.
+
+    What the recipe says for that method, under ``methods``, goes over what it says beside that, and what a recipe that
+    extends it says goes over both.
 
     Args:
-        cls: the command's recipe.
+        cls: the command's recipe; where it has methods, ``registry`` knows their names.
         fit: as `resolve` takes it: of a recipe that this one extends it adapts the section to what stands over it.
+        method: that was chosen; by default the recipe's own.
 
     Raises:
-        UsageError: a value of another type.
+        UsageError: a value of another type, or ``methods`` that there are not.
     """
-    merged: dict[str, Any] = {}
-    for layer in _layers(name, ()) if name else []:
-        over = layer.get(command) or {}
-        _refuse_types(cls, over, command)
-        below = fit(merged, merge(merged, over)) if fit and merged else merged
-        merged = in_layers(below, over)
-    return merged
+    layers = [layer.get(command) or {} for layer in (_layers(name, ()) if name else ())]
+    for layer in layers:
+        _refuse_types(cls, layer, command)
+    named = [layer["method"] for layer in layers if "method" in layer]
+    chosen = method or next(reversed(named), getattr(cls, "method", None))
+    general: dict[str, Any] = {}
+    special: dict[str, Any] = {}
+    for layer in layers:
+        over, block = _for_method(cls, layer, chosen)
+        below = fit(general, merge(general, over)) if fit and general else general
+        special = in_layers(_without_said(_without_replaced(special, over), over), block)
+        general = in_layers(below, over)
+    return in_layers(general, special)
+
+
+def _for_method(cls: type, layer: Mapping[str, Any], method: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a recipe says whatever the method is, and what it says for this one."""
+    registry: Registry[Any] | None = getattr(cls, "registry", None)
+    if registry is None or method is None:
+        return layer, {}
+    blocks = {registry.current_name(name): block for name, block in (layer.get("methods") or {}).items()}
+    rest = {key: value for key, value in layer.items() if key != "methods"}
+    return rest, blocks.get(registry.current_name(method)) or {}
 
 
 def _refuse_types(cls: type, layer: Mapping[str, Any], command: str) -> None:
     """As `refuse_types`, of what is said for certain methods too."""
     where = f"{command} recipe"
     refuse_types(cls, layer, where)
+    registry: Registry[Any] | None = getattr(cls, "registry", None)
+    if registry is None:
+        return
+    if layer.get("method", "") is None:
+        raise WrongTypeError(None, str, f"{where}.method")
     methods = layer.get("methods")
-    if methods is not None and hasattr(cls, "registry"):
-        if not isinstance(methods, Mapping):
-            raise WrongTypeError(methods, Mapping, f"{where}.methods")
-        for name, block in methods.items():
-            refuse_types(cls, {} if block is None else block, f"{where}.methods.{name}")
-
-
-def parsed(text: str) -> Any:
-    """What a YAML file of recipes or studies holds, the caller's own to change.
-
-    Raises:
-        NOT_YAML: it is none.
-    """
-    return pickle.loads(_pickled(text))
-
-
-@functools.lru_cache(maxsize=32)
-def _pickled(text: str) -> bytes:
-    """A study resolves the same recipe hundreds of times and reads its plan twice; a deep copy takes far longer."""
-    return pickle.dumps(yaml.load(text, YamlLoader))
+    if not isinstance(methods, Mapping | None):
+        raise WrongTypeError(methods, Mapping, f"{where}.methods")
+    known = set[str]()
+    for name, block in (methods or {}).items():
+        refuse_types(cls, {} if block is None else block, f"{where}.methods.{name}")
+        current = registry.current_name(name)
+        if current not in registry.names():
+            raise UsageError(f"{where}.methods has no method {name!r}.", suggest(str(name), registry.names()))
+        if current in known:
+            raise UsageError(f"{where}.methods has the method {current!r} twice.", "Leave its former name out.")
+        known.add(current)
 
 
 ALTERNATIVES = (("rho_th", "visible_tokens"),)
@@ -154,7 +162,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn ``["trainer.learning_rate=5e-6"]`` into ``{"trainer": {"learning_rate": 5e-6}}``; values are YAML.
 
     Raises:
-        UsageError: an assignment without ``=`` or with an empty key.
+        UsageError: an assignment without ``=``, with an empty key, or of a mapping with a key twice.
     """
     settings: dict[str, Any] = {}
     for assignment in assignments:
@@ -167,16 +175,8 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
-        target[last] = scalar(text)
+        target |= merge(target, {last: scalar(text)})
     return settings
-
-
-def scalar(text: str) -> Any:
-    """A value as ``--set`` reads it."""
-    try:
-        return yaml.load(text, YamlLoader)
-    except NOT_YAML:
-        return text
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,6 +201,17 @@ def in_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _without_said(earlier: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an earlier layer this one says nothing of."""
+    kept = {}
+    for key, value in earlier.items():
+        if key not in layer:
+            kept[key] = value
+        elif isinstance(value, Mapping) and isinstance(layer[key], Mapping):
+            kept[key] = _without_said(value, layer[key])
+    return kept
+
+
 def _without_replaced(earlier: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     kept = dict(earlier)
     for names in ALTERNATIVES:
@@ -220,6 +231,15 @@ TESTBED, PAPER = "testbed", "paper"
 """The recipes that a command takes its defaults from: without --model, and with one."""
 
 
+def default_recipe(*layers: Mapping[str, Any]) -> str:
+    """The recipe that a command takes its defaults from where none is named.
+
+    Args:
+        layers: options and what ``--set`` says.
+    """
+    return PAPER if any(layer.get("model") is not None for layer in layers) else TESTBED
+
+
 def resolve(
     cls: type[R],
     command: str,
@@ -235,18 +255,17 @@ def resolve(
     Nested keys may be written with dots: ``{"builder.rho_th": 0.98}``; mappings are merged key by key.
 
     Args:
-        recipe: a name, a YAML file, or a recipe that was resolved before; None takes the testbed's where the options
-            name no model, and the paper's where they do.
+        recipe: a name, a YAML file, or a recipe that was resolved before; None takes the testbed's where options and
+            overrides name no model, and the paper's where they do.
         overrides: as ``--set`` gives them; None overrides with None.
         fit: adapts the recipe's section to what the options chose; what it sets to None the command can do without.
         partial: leave empty what nobody names, such as the model, in place of refusing it.
         advise: what to say of an unknown key, beside these values.
 
     Raises:
-        UsageError: a setting that is unknown, missing or of another type.
+        UsageError: a setting that is unknown, missing or of another type, or another method than the one that a recipe
+            was resolved for.
     """
-    if recipe is None:
-        recipe = TESTBED if options.get("model") is None else PAPER
     given = nested(
         {
             key: value
@@ -255,21 +274,23 @@ def resolve(
         }
     )
     overrides = nested(overrides or {})
+    for layer in (given, overrides):
+        _refuse_types(cls, layer, command)
+    method = {**given, **overrides}.get("method")
+    recipe = default_recipe(given, overrides) if recipe is None else recipe
     if isinstance(recipe, cls):
+        _refuse_other_method(recipe, command, method)
         name, own = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
         name = os.fspath(recipe)
-        own = section(name, command, cls, fit)
+        own = section(name, command, cls, fit, method)
     else:
         raise UsageError(
             f"The recipe is a {type(recipe).__name__}, which is none of {command}.",
             "Give a name, a file or its recipe.",
         )
-    for layer in (given, overrides):
-        _refuse_types(cls, layer, command)
-    own = for_method(cls, own, {**own, **given, **overrides})
     fitting = fit(own, merge(own, given, overrides)) if fit else own
-    values = in_layers(fitting, given, overrides)
+    values = in_layers(fitting, merge(given, overrides))
     try:
         refuse_unknown(cls, values, f"{command} recipe")  # first: what is missing may be there, misspelt
         if partial:
@@ -281,6 +302,20 @@ def resolve(
         raise UnknownSettingError(
             error.where, error.name, hint=advise(error, values) if advise else error.hint
         ) from error
+
+
+def _refuse_other_method(recipe: Any, command: str, method: str | None) -> None:
+    """A recipe that was resolved has lost what its file says of other methods.
+
+    Raises:
+        UsageError: another one is chosen.
+    """
+    registry: Registry[Any] | None = getattr(recipe, "registry", None)
+    if registry and method is not None and registry.current_name(method) != recipe.method:
+        raise UsageError(
+            f"The recipe given was resolved for the method {recipe.method}, and {method} is chosen.",
+            f"Resolve it for that one: mmpref.recipe(NAME, {command!r}, method={method!r}).",
+        )
 
 
 def _empty(cls: type) -> dict[str, Any]:
@@ -313,21 +348,6 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section with what it says under ``methods`` for the method that was chosen.
-
-    Args:
-        cls: the command's recipe; where it has methods, ``registry`` knows their names.
-    """
-    rest = {key: value for key, value in section.items() if key != "methods"}
-    registry: Registry[Any] | None = getattr(cls, "registry", None)
-    if registry is None:
-        return rest
-    method = registry.current_name(values.get("method", getattr(cls, "method", None)))
-    blocks = {registry.current_name(name): block for name, block in (section.get("methods") or {}).items()}
-    return in_layers(rest, blocks.get(method) or {})
-
-
 _OPTIONS = {"benchmarks": "benchmark"}
 """Options that are not called as the setting is: each gives one of several."""
 
@@ -349,37 +369,3 @@ def _refuse_missing(
                 f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
                 f"Give it with --{_OPTIONS.get(name, name).replace('_', '-')}.",
             )
-
-
-class YamlLoader(yaml.SafeLoader):
-    """PyYAML's, with numbers as YAML 1.2 has them and a reader takes them: 5e-6 is one, 010 is ten, 1:30 is text. Dates
-    are text too; yes, no, on and off stay truth values."""
-
-
-YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-_PREFIXED = re.compile("[-+]?0[xob]")
-
-
-def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node).replace("_", "")
-    return int(text, 0 if _PREFIXED.match(text) else 10)
-
-
-YamlLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:int",
-    re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)$"),
-    [*"-+0123456789"],
-)
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|"
-        r"\.(?:nan|NaN|NAN)$"
-    ),
-    [*"-+.0123456789"],
-)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError, reason_of
-from mmpref.recipes.resolve import NOT_YAML, parsed
+from mmpref.errors import InputError
+from mmpref.recipes.yaml_text import parsed_file
 from mmpref.registry import yaml_files
-from mmpref.text_files import read_text
 
 GROUP = "mmpref.studies"
 """The entry-point group of packages that hold plans."""
@@ -47,12 +46,9 @@ def read_file(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        InputError: it is no such file.
+        InputError: it is no such file, or has a key twice.
     """
-    try:
-        content = parsed(read_text(path))
-    except NOT_YAML as error:
-        raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
+    content = parsed_file(path)
     if not isinstance(content, dict):
         raise InputError(
             f"{path} must hold a mapping from keys to values.",

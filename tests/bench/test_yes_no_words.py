@@ -22,7 +22,7 @@ from mmpref.bench.scoring import amber, mme, pope, yes_no
 from mmpref.bench.yes_no_words import YesNoSettings
 from mmpref.errors import InputError, UsageError
 from mmpref.hub.cards.results_table import lines_of, results_block
-from mmpref.recipes.resolve import YamlLoader
+from mmpref.recipes.yaml_text import YamlLoader
 from mmpref.run.results import ALL, Results
 from tests.bench.conftest import png, write_rows
 from tests.judges.server import ChatServer

@@ -127,7 +127,11 @@ def test_a_chinese_answer_has_as_many_words_as_characters(dataset: Path, tmp_pat
     [
         ([], "nothing to inspect"),
         (["--model", "me/vlm"], "no rows to ask me/vlm about"),
-        (["pairs.jsonl", "--source", "rows.jsonl"], "a source is for a model alone"),
+        (["pairs.jsonl", "--source", "rows.jsonl"], "--source is for a model alone"),
+        (["pairs.jsonl", "--rows", "2"], "--rows is for a model alone"),
+        (["pairs.jsonl", "--synonyms", "words.txt"], "--synonyms is for a model alone"),
+        (["pairs.jsonl", "--samples", "1"], "--samples is for the gallery"),
+        (["--model", "pkg:mmpref.testbed/model", "--samples", "1"], "--samples is for the gallery"),
         (["--model", "me/vlm", "--html", "page.html"], "--html shows the rows of a dataset"),
         (["--adapter", "me/adapter"], "An adapter is inspected on its base, and none is named"),
         (["pairs.jsonl", "--adapter", "me/adapter"], "An adapter is inspected on its base, and none is named"),
