@@ -12,20 +12,18 @@ images; with one base and one seed over images alone. `Effect.scope` says which.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
+from mmpref.bench.benchmark import CountKey, Metric
 from mmpref.bench.intervals import Estimate, estimate, image_draws
 from mmpref.log import counted
-from mmpref.recipes.resolve import load as load_recipe
-from mmpref.recipes.resolve import merge
-from mmpref.recipes.schema import build
 from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import Key
 from mmpref.run.results_text import FORM, MOST_LOST, interval_text
+from mmpref.study.count_metrics import CountSums, metrics_of
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan_types import Plan
 
@@ -75,8 +73,8 @@ class Effect:
 
     @property
     def off_zero(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0, and enough images changed for that to be evidence."""
+        return self.estimate.off_zero
 
     @property
     def better(self) -> bool | None:
@@ -227,7 +225,7 @@ class Effects:
             against,
             split,
             key,
-            estimate(units, self.seed),
+            estimate(units, self.seed, self._changed(runs, metric, key.benchmark) if against else None),
             tuple(bases),
             (min(seeds), max(seeds)),
             images,
@@ -235,6 +233,20 @@ class Effects:
             any(one.trained_on.get(key.benchmark) for one in runs),
             any(value.is_form for one in runs if (value := one.value(key))),
         )
+
+    def _changed(self, runs: Sequence[Measurement], metric: Metric, benchmark: str) -> int:
+        """On how many images some runs on one base differ in the counts that a metric is made of."""
+        import numpy as np
+
+        answered = self._answered[self._world(runs[0].row), runs[0].split, benchmark]
+        differ = np.zeros(int(answered.sum()), bool)
+        first: dict[int, np.ndarray] = {}
+        for one in runs:
+            counts = one.counts[benchmark]
+            names = metric.of or counts.names
+            sums = np.stack([counts.of(str(name))[answered] for name in names], 1)
+            differ |= (sums != first.setdefault(one.base, sums)).any(1)
+        return int(differ.sum())
 
     def _trained(self, row: str, against: str | None) -> list[int]:
         """Which of a row (0) and what it is compared with (1) have training seeds; the row in any case."""
@@ -281,11 +293,11 @@ class Effects:
         values = np.broadcast_to(np.asarray(metric.value(sums), float), len(sums.totals))
         return np.where(sums[metric.n] > 0, values, np.nan)
 
-    def _sum(self, row: str, split: str, base: int, seed: int, benchmark: str) -> _Sums:
+    def _sum(self, row: str, split: str, base: int, seed: int, benchmark: str) -> CountSums:
         counts = self._runs[row, split][base][seed].counts[benchmark]
         answered = self._answered[self._world(row), split, benchmark]
         draws = self._draws(int(answered.sum()))
-        return _Sums(counts.names, draws @ counts.sums[answered].astype(float))
+        return CountSums(counts.names, draws @ counts.sums[answered].astype(float))
 
     def _draw(self, images: int) -> np.ndarray:
         return image_draws(self.seed, images).astype(float)
@@ -345,43 +357,3 @@ class Effects:
         if not seeds:
             self._runs[one.row, one.split].pop(one.base, None)
         self.warnings.append(f"{one.name} is left out: {why}.")
-
-
-@dataclass(frozen=True, eq=False)
-class _Sums(Mapping[CountKey | str, Any]):
-    """Sums of counts by key, as metrics look them up; zeros where nothing was counted.
-
-    Args:
-        totals: float64 [1 + R, counts].
-    """
-
-    names: tuple[str, ...]
-    totals: np.ndarray
-
-    def __getitem__(self, key: CountKey | str) -> np.ndarray:
-        if str(key) not in self.names:
-            return self.totals[:, 0] * 0
-        column: np.ndarray = self.totals[:, self.names.index(str(key))]
-        return column
-
-    def __iter__(self) -> Iterator[CountKey | str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[CountKey | str]) -> dict[Key, Metric]:
-    """The metrics that a benchmark makes of counts, by key.
-
-    Args:
-        split: name of the evaluation, whose settings the benchmark has.
-        benchmark: as results have it; of the image-blind control it is the benchmark's name and what was blind.
-        counts: their keys.
-    """
-    section = merge(load_recipe(plan.recipe).get("evaluate") or {}, plan.evaluate[split])
-    name = benchmark.partition("-blind")[0]
-    entry = BENCHMARKS.get(name)
-    settings = build(entry.settings, (section.get("benchmark") or {}).get(name) or {}, f"benchmark {name}")
-    metrics = entry.task(settings).metrics([Score("", dict.fromkeys(counts, 1.0))])
-    return {Key(benchmark, metric.name, metric.part): metric for metric in metrics}
