@@ -8,7 +8,6 @@ Judges are not drawn from anything: a run's value is the mean over them, and how
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -276,7 +275,7 @@ def _between(
             for number, (then, after) in enumerate(zip(before.values(), values.values(), strict=True))
         }
         named = {str(number): judges for number, judges in units.items()}
-        pairs = itertools.product(*([run.model for run in read[arm]] for arm in (first, other)))
+        pairs = [(one.model, another.model) for one in read[first] for another in read[other]]
         effects.append(_effect(other, first, key, named, value, _changed(pairs, key)))
     return effects
 
