@@ -207,13 +207,13 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(failures),
         lead_curves(plan, effects),
         {row: facts for row in plan.rows if (facts := _training(effects, row, splits))},
-        _beside_paper(plan, measurements),
+        _beside_paper(effects),
     )
 
 
-def _beside_paper(plan: Plan, measurements: Sequence[Measurement]) -> PaperTable | None:
-    rows = [name for name, row in plan.rows.items() if row.paper]
-    return paper_table(plan, measurements, rows) if plan.columns and rows else None
+def _beside_paper(effects: Effects) -> PaperTable | None:
+    rows = [name for name, row in effects.plan.rows.items() if row.paper]
+    return paper_table(effects, rows) if effects.plan.columns and rows else None
 
 
 def _unanswerable(plan: Plan, effects: Effects) -> list[str]:

@@ -106,9 +106,7 @@ class Effect:
     @property
     def runs(self) -> str:
         """How many bases and seeds."""
-        fewest, most = self.seeds
-        seeds = counted(most, "seed")
-        return f"{counted(len(self.bases), 'base')} x {f'{fewest} to {seeds}' if fewest < most else seeds}"
+        return f"{counted(len(self.bases), 'base')} x {spread(self.seeds, 'seed')}"
 
     @property
     def base_range(self) -> tuple[float, float]:
@@ -116,12 +114,15 @@ class Effect:
         return min(self.estimate.of_units), max(self.estimate.of_units)
 
     def text(self) -> str:
-        """``value [low, high]``, a difference with its sign; with a mark where images are of its training, or where it
-        measures the form of answers."""
+        """``value [low, high]``, a difference with its sign; with its marks."""
         digits = 3 if abs(self.value) < 2 else 2 if abs(self.value) < 20 else 1
         text = interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
-        marks = [TRAINED_ON] * self.trained_on + [f"({FORM})"] * self.is_form
-        return " ".join((text, *marks))
+        return " ".join((text, *self.marks))
+
+    @property
+    def marks(self) -> list[str]:
+        """What stands behind the number, where images are of its training, or where it measures the form of answers."""
+        return [TRAINED_ON] * self.trained_on + [f"({FORM})"] * self.is_form
 
 
 class Effects:
@@ -168,6 +169,10 @@ class Effects:
         """What was measured of a row, by base and seed."""
         bases = self._runs.get((row, split), {})
         return [bases[base][seed] for base in sorted(bases) for seed in sorted(bases[base])]
+
+    def every_run(self, row: str) -> list[Measurement]:
+        """Those of a row on whatever they were measured."""
+        return [one for name, split in self._runs if name == row for one in self.runs(row, split)]
 
     def keys(self, split: str) -> list[Key]:
         """Every metric that was measured there."""
@@ -357,3 +362,9 @@ class Effects:
         if not seeds:
             self._runs[one.row, one.split].pop(one.base, None)
         self.warnings.append(f"{one.name} is left out: {why}.")
+
+
+def spread(numbers: Sequence[int], what: str) -> str:
+    """From the fewest to the most, with their noun: ``1 to 3 seeds``."""
+    fewest, most = min(numbers), max(numbers)
+    return f"{fewest} to {counted(most, what)}" if fewest < most else counted(most, what)
