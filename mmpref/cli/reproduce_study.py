@@ -123,7 +123,7 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
 
     def show() -> None:
         if summaries:
-            print_table(f"{plan.title}: means over runs", *table(summaries))
+            print_table(f"{plan.title}: means over bases, of each over its runs", *table(summaries))
         if any(one.outside for one in summaries):
             click.echo("outside: no point of the grid kept what it had to; the one that kept most was taken.")
         if any(one.trained_on for one in summaries):

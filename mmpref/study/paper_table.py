@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmpref.run.results import Key
@@ -87,7 +87,8 @@ def paper_table(effects: Effects, rows: Sequence[str] = ()) -> PaperTable:
     figures = _Figures(effects, {label: _split(column, effects, names) for label, column in plan.columns.items()})
     paper = {name: {column: _text(value) for column, value in plan.rows[name].paper.items()} for name in names}
     ours = {name: figures.of(name) for name in names}
-    columns = [label for label in plan.columns if any(label in row for row in (*paper.values(), *ours.values()))]
+    figures_of: list[Collection[str]] = [*paper.values(), *ours.values()]
+    columns = [label for label in plan.columns if any(label in of_row for of_row in figures_of)]
     lines = []
     for name in names:
         lines.append([name, PAPER, *(paper[name].get(label, DASH) for label in columns)])
