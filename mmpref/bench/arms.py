@@ -151,10 +151,11 @@ def arm_effects(arms: Mapping[str, Sequence[Path]]) -> tuple[tuple[ArmEffect, ..
                     continue
                 effects.append(_effect(name, None, key, values, value))
                 if len(changes) == len(values):
-                    effects.append(_effect(name, BASE, key, changes, value))
+                    changed = _changed([(run.base, run.model) for run in read[name] if run.base], key)
+                    effects.append(_effect(name, BASE, key, changes, value, changed))
         names = list(made)
         for other in names[1:]:
-            effects += _between(names[0], other, made, warnings)
+            effects += _between(names[0], other, made, read, warnings)
     return tuple(_marked(_corrected(effects), read)), warnings
 
 
@@ -213,13 +214,25 @@ def _units(runs: Iterable[_Run], benchmark: str) -> dict[Key, tuple[Units, Units
     return found
 
 
-def _effect(arm: str, against: str | None, key: Key, units: Units, value: Value) -> ArmEffect:
+def _changed(pairs: Iterable[tuple[FinishedModel, FinishedModel]], key: Key) -> int:
+    """On how many images any second model's counts are others than its first one's, each judge by itself."""
+    images: set[str] = set()
+    for first, second in pairs:
+        for full in second.values:
+            if full.unjudged == key and full in first.values:
+                images |= second.changed_from(first, full)
+    return len(images)
+
+
+def _effect(
+    arm: str, against: str | None, key: Key, units: Units, value: Value, changed: int | None = None
+) -> ArmEffect:
     import numpy as np
 
     grid = np.stack([np.stack([judges[judge] for judge in sorted(judges)]) for judges in units.values()])
     of_seeds = grid.mean(1)  # [seeds, 1 + R]
     judge_means = grid[:, :, 0].mean(0)
-    found = estimate(of_seeds, 0)
+    found = estimate(of_seeds, 0, changed)
     tested = against is not None and not math.isnan(found.value)
     p = None if not tested else (found.p_above(0.0) if found.value > 0 else found.p_below(0.0))
     return ArmEffect(
@@ -238,7 +251,11 @@ def _effect(arm: str, against: str | None, key: Key, units: Units, value: Value)
 
 
 def _between(
-    first: str, other: str, made: Mapping[str, Mapping[Key, tuple[Units, Units, Value]]], warnings: list[str]
+    first: str,
+    other: str,
+    made: Mapping[str, Mapping[Key, tuple[Units, Units, Value]]],
+    read: Mapping[str, Sequence[_Run]],
+    warnings: list[str],
 ) -> list[ArmEffect]:
     """The other arm less the first one. Runs are paired in the order in which they are given: of seeds that have
     nothing in common that is one of many ways, each of which is right."""
@@ -258,7 +275,8 @@ def _between(
             for number, (then, after) in enumerate(zip(before.values(), values.values(), strict=True))
         }
         named = {str(number): judges for number, judges in units.items()}
-        effects.append(_effect(other, first, key, named, value))
+        pairs = [(one.model, another.model) for one in read[first] for another in read[other]]
+        effects.append(_effect(other, first, key, named, value, _changed(pairs, key)))
     return effects
 
 

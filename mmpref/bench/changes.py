@@ -64,7 +64,7 @@ def changes(first: FinishedModel, second: FinishedModel, key: Key) -> Changes | 
     differing = [before != after for (_, before), (_, after) in zip(*counts, strict=True) if before or after]
     return Changes(
         change.images,
-        sum(sums[0][image] != sums[1][image] for image in sums[0]),
+        change.changed,
         float(change.difference[0]),
         variance_of_one(change.difference, change.images),
         _whole(values, sums),

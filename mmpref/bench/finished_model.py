@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -179,13 +180,28 @@ class FinishedModel:
         if before is None or after is None or before.shape != after.shape:
             return None
         kept, value, gains = self._counted(key.benchmark), self.values[key], None
-        records = [[one for one in model.records(key.benchmark) if one.counted] for model in (first, self)]
+        sums = first._by_image(value), self._by_image(value)
         if value.binary and value.of:
-            right = [by_image(of, value.of[0]) for of in records]
-            gains = [right[1][image] - count for image, count in right[0].items()]
+            gains = [sums[1][image][value.of[0]] - counts[value.of[0]] for image, counts in sums[0].items()]
         over = value.of[1] if value.of else ""
         pairs = pairs_of(first.records(key.benchmark), self.records(key.benchmark), kept, over)
-        return Change(before, after, gains, len({one.image_id for one in records[0]}), pairs)
+        return Change(before, after, gains, len(sums[0]), len(_changed(*sums)), pairs)
+
+    def changed_from(self, first: FinishedModel, key: Key) -> set[str]:
+        """Ids of the images on which the counts that a metric is made of are others than the first model's, which was
+        asked the same and whose results are over the same samples (`pairs_with`)."""
+        return _changed(first._by_image(self.values[key]), self._by_image(self.values[key]))
+
+    def _by_image(self, value: Value) -> dict[str, Counter[str]]:
+        """The sums of the counts that a metric is made of, all where it is no quotient of two, by image."""
+        kept = self._sums.setdefault((value.benchmark, value.of), {})
+        if not kept:
+            for record in self.records(value.benchmark):
+                if record.counted:
+                    sums = kept.setdefault(record.image_id, Counter())
+                    for name in value.of or record.counts:
+                        sums[name] += record.counts.get(name, 0.0)  # type: ignore[assignment]
+        return kept
 
     def unpaired_because(self, first: FinishedModel, benchmark: str) -> str:
         """Why nothing can be made of the pairs of two models whose results are over different samples; "" where it can,
@@ -256,6 +272,10 @@ class FinishedModel:
         return {}
 
     @cached_property
+    def _sums(self) -> dict[tuple[str, tuple[str, str] | None], dict[str, Counter[str]]]:
+        return {}
+
+    @cached_property
     def _records(self) -> dict[str, list[Record]]:
         return {}
 
@@ -266,12 +286,8 @@ class FinishedModel:
         return self._records[benchmark]
 
 
-def by_image(records: Sequence[Record], count: str) -> dict[str, float]:
-    """The sum of a count over the samples of each image."""
-    sums: dict[str, float] = {}
-    for record in records:
-        sums[record.image_id] = sums.get(record.image_id, 0.0) + record.counts.get(count, 0.0)
-    return sums
+def _changed(before: Mapping[str, Counter[str]], after: Mapping[str, Counter[str]]) -> set[str]:
+    return {image for image, counts in before.items() if counts != after[image]}
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.bench.bootstrap import RESAMPLES
+from mmpref.bench.significance import exchange_p
 from mmpref.rng import stream
 from mmpref.run.results import LEVEL
 
@@ -39,6 +40,7 @@ class Estimate:
         error: standard error behind the t interval.
         freedom: its degrees of freedom.
         resampled: float64 [resamples], of the two-way bootstrap; those in which it is undefined are left out.
+        changed: of a difference, on how many images anything did in some unit; None of a value.
     """
 
     value: float
@@ -48,10 +50,21 @@ class Estimate:
     error: float
     freedom: float
     resampled: np.ndarray = field(repr=False, compare=False)
+    changed: int | None = None
+
+    @property
+    def least_p(self) -> float:
+        """What no p-value of "the mean is above 0" or "below 0" can be below (`exchange_p`)."""
+        return 0.0 if self.changed is None else exchange_p(self.changed)
+
+    @property
+    def off_zero(self) -> bool:
+        """Whether the interval excludes 0, and so many images changed that this is evidence."""
+        return (self.low > 0 or self.high < 0) and self.least_p < 1 - LEVEL
 
     def p_above(self, threshold: float) -> float:
         """Two-sided p-value of "the mean is above the threshold": of the two ways the larger. It is below 0.05 where
-        the interval lies wholly above the threshold."""
+        the interval lies wholly above the threshold; of 0 it is at least `least_p`."""
         return self._p(threshold, 1)
 
     def p_below(self, threshold: float) -> float:
@@ -68,16 +81,17 @@ class Estimate:
         bootstrap = max(beyond, 1) / (len(self.resampled) + 1)  # 50 beyond of 2,000 is where the interval begins
         exact = 0.0 if ahead > 0 else 1.0
         tail = float(special.stdtr(self.freedom, -ahead / self.error)) if self.error > 0 else exact
-        return min(1.0, 2 * max(bootstrap, tail))
+        return max(0.0 if threshold else self.least_p, min(1.0, 2 * max(bootstrap, tail)))
 
 
-def estimate(units: np.ndarray, seed: int) -> Estimate:
+def estimate(units: np.ndarray, seed: int, changed: int | None = None) -> Estimate:
     """The mean over units, with its interval.
 
     Args:
         units: float64 [units, 1 + R]: of each unit the effect on all images, then in each resample of the images, the
             same resamples in every unit; NaN where it is undefined.
         seed: of the draw of units.
+        changed: of a difference, on how many images anything did in some unit.
     """
     import numpy as np
     from scipy import special
@@ -90,7 +104,7 @@ def estimate(units: np.ndarray, seed: int) -> Estimate:
     resampled, over_images = resampled[defined], images.mean(0)[defined]
     of_units = tuple(float(unit) for unit in units[:, 0])
     if np.isnan(value) or len(resampled) < 2:
-        return Estimate(value, value, value, of_units, 0.0, 1.0, resampled[:0])
+        return Estimate(value, value, value, of_units, 0.0, 1.0, resampled[:0], changed)
     of_images = float(over_images.var(ddof=1))
     between = float(units[:, 0].var(ddof=1)) / count if count > 1 else 0.0
     error = (of_images + between) ** 0.5
@@ -106,6 +120,7 @@ def estimate(units: np.ndarray, seed: int) -> Estimate:
         error,
         float(freedom),
         resampled,
+        changed,
     )
 
 

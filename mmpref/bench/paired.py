@@ -99,12 +99,15 @@ class Change:
         first, second: float64 [1 + resamples]: in the data [0] and in resamples of images [1:].
         gains: of a binary metric, right answers of the second model minus those of the first, by image.
         images: how many the pairs lie on.
+        changed: on how many of these the counts that the metric is made of differ: all counts, where it is no quotient
+            of two.
     """
 
     first: np.ndarray
     second: np.ndarray
     gains: Sequence[float] | None
     images: int
+    changed: int
     pairs: Pairs
 
     @property
@@ -127,4 +130,19 @@ def change_of(metric: Metric, first: Clusters, second: Clusters, pairs: Pairs, s
         right = [side.sums[:, side.names.index(metric.of[0])] for side in (first, second)]
         gains = (right[1] - right[0]).tolist()
     values = [replicates(side, metric, seed) for side in (first, second)]
-    return Change(values[0], values[1], gains, len(first.sums), pairs)
+    return Change(values[0], values[1], gains, len(first.sums), _changed(metric, first, second), pairs)
+
+
+def _changed(metric: Metric, first: Clusters, second: Clusters) -> int:
+    """On how many images."""
+    import numpy as np
+
+    places = [{name: place for place, name in enumerate(side.names)} for side in (first, second)]
+    nothing, differ = np.zeros(len(first.sums)), np.zeros(len(first.sums), bool)
+    for name in metric.of or dict.fromkeys((*first.names, *second.names)):
+        before, after = (
+            side.sums[:, place[name]] if name in place else nothing
+            for side, place in zip((first, second), places, strict=True)
+        )
+        differ |= before != after
+    return int(differ.sum())

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
-from mmpref.bench.drawn_together import drawn_together
+from mmpref.bench.drawn_together import drawn_together, remarks_on_ids
 from mmpref.bench.repeats import remarks_on_repeats
 from mmpref.errors import (
     AbsentColumnError,
@@ -138,7 +138,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    remarks = (*getattr(task, "remarks", ()), *remarks_on_repeats(name, samples))
+    remarks = (*getattr(task, "remarks", ()), *remarks_on_ids(name, asked), *remarks_on_repeats(name, samples))
     for remark in remarks:
         warn(remark)
     return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks, cut)

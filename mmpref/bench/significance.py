@@ -2,7 +2,9 @@
 
 Binary metrics: McNemar's exact test, by image. Where an image has one question it is McNemar's; where it has several,
 whose answers hang together, the signs of whole images are exchanged instead of those of questions. Other metrics: the
-paired bootstrap over images that their intervals are from. All are two-sided.
+paired bootstrap over images that their intervals are from, which by itself makes too much of few images: of one all its
+resamples are alike. So its p is never below that of exchanging the two models' answers on every image that changed. All
+are two-sided.
 """
 
 from __future__ import annotations
@@ -44,14 +46,24 @@ def mcnemar(differences: Sequence[float]) -> float:
     return min(1.0, float(chances[apart >= abs(sum(halves))].sum()))
 
 
-def bootstrap_p(change: np.ndarray) -> float:
+def exchange_p(changed: int) -> float:
+    """The smallest p of any test that exchanges two models' answers image by image: where so many images changed, the
+    data and their mirror image are two of 2^changed ways."""
+    return float(min(1.0, 2.0 ** (1 - changed)))
+
+
+def bootstrap_p(difference: np.ndarray, changed: int) -> float:
     """From the paired difference in the data [0] and in the resamples [1:]: twice the share of resamples on the other
-    side of zero, which is never less than one in all of them. Those in which it is undefined are left out."""
-    defined = change[1:][change[1:] == change[1:]]
+    side of zero, which is never less than one in all of them. Those in which it is undefined are left out.
+
+    Args:
+        changed: on how many images anything did; it is not below the `exchange_p` of these.
+    """
+    defined = difference[1:][difference[1:] == difference[1:]]
     if not defined.any():
         return 1.0
     beyond = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return min(1.0, 2 * (beyond + 1) / (len(defined) + 1))
+    return max(exchange_p(changed), min(1.0, 2 * (beyond + 1) / (len(defined) + 1)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -89,7 +101,7 @@ def paired_difference(
         **interval._asdict(),
         higher_is_better=higher_is_better,
         headline=headline,
-        p=None if not tested else bootstrap_p(difference) if gains is None else mcnemar(gains),
+        p=None if not tested else bootstrap_p(difference, change.changed) if gains is None else mcnemar(gains),
         test=None if not tested else "bootstrap" if gains is None else "McNemar",
         first=float(change.first[0]),
         second=float(change.second[0]),

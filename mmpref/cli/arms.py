@@ -58,7 +58,8 @@ def _row(effect: ArmEffect) -> list[str]:
     digits = decimals(found.value)
     alone = effect.over_images
     runs = f"{effect.seeds}" + (f" x {counted(effect.judges, 'judge')}" if effect.judges > 1 else "")
-    verdict = verdict_of(found.low, found.high, effect.higher_is_better, effect.p_holm)
+    p = effect.p if effect.p_holm is None else effect.p_holm
+    verdict = verdict_of(found.low, found.high, effect.higher_is_better, p)
     return [
         effect.key.name,
         effect.arm + (f" - {effect.against}" if signed else ""),

@@ -109,6 +109,7 @@ class HowFar:
 
 def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, outcome: dict[str, Any]) -> None:
     from mmpref.run.files import write_atomic
+    from mmpref.study.effects import Effects
     from mmpref.study.paper_table import paper_table
     from mmpref.study.schedule import Schedule, select
     from mmpref.study.summary import summarize, table
@@ -116,13 +117,13 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
     schedule = Schedule(plan, folder, select(plan, only))
     measured = schedule.measured()
     summaries = summarize(plan, measured)
-    beside = paper_table(plan, measured, select(plan, only)) if plan.columns else None
+    beside = paper_table(Effects(plan, measured), select(plan, only)) if plan.columns else None
     if beside:
         write_atomic(folder / "table.md", beside.markdown())
 
     def show() -> None:
         if summaries:
-            print_table(f"{plan.title}: means over runs", *table(summaries))
+            print_table(f"{plan.title}: means over bases, of each over its runs", *table(summaries))
         if any(one.outside for one in summaries):
             click.echo("outside: no point of the grid kept what it had to; the one that kept most was taken.")
         if any(one.trained_on for one in summaries):
@@ -131,8 +132,8 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
         if beside:
             click.echo()
             print_table(beside.title, beside.columns, beside.lines)
-            if beside.judges:
-                click.echo(f"Ours were judged by {', '.join(beside.judges)}.")
+            for remark in beside.remarks:
+                click.echo(remark)
             for name, text in beside.stands_in.items():
                 click.echo(f"{name}: {text}.")
             click.echo(f"table: {folder / 'table.md'}")

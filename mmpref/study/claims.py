@@ -13,9 +13,11 @@ An effect's ``direction`` is a side of a bound, or both: ``lower`` than 0, ``hig
 higher`` than the margin, ``not lower`` than minus the margin, ``equal`` (between both). It **holds** where its 95 %
 interval lies wholly there, and **does not** where the interval lies wholly outside: for ``lower`` and ``higher`` also
 where it lies within the margin around 0, an effect too small to matter. Else it **cannot be told**, and where a row has
-not been measured it is **not run**. An interval of no width, of images that are all alike, tells nothing. Of several
-effects a claim needs ``all`` (the default) or ``any``. Where one of them decides, one that does not hold of ``all`` or
-that holds of ``any``, it was picked among them, and has to be clear at 5 % divided by their number.
+not been measured it is **not run**. An interval of no width, of images that are all alike, tells nothing, and on which
+side of 0 an effect lies is not told where so few images changed that no test could be sure of it
+(`mmpref.bench.significance.exchange_p`). Of several effects a claim needs ``all`` (the default) or ``any``. Where one
+of them decides, one that does not hold of ``all`` or that holds of ``any``, it was picked among them, and has to be
+clear at 5 % divided by their number.
 """
 
 from __future__ import annotations
@@ -158,9 +160,10 @@ def read(compared: Compared, estimate: Estimate | None) -> Reading:
     low, high, margin = estimate.low, estimate.high, compared.margin
     small = -margin <= low and high <= margin and margin > 0
     below, above = estimate.p_below, estimate.p_above
+    is_below, is_above = estimate.off_zero and high < 0, estimate.off_zero and low > 0
     p_for, p_against, holds, fails = {
-        "lower": (below(0), above(0), high < 0, low > 0 or small),
-        "higher": (above(0), below(0), low > 0, high < 0 or small),
+        "lower": (below(0), above(0), is_below, is_above or small),
+        "higher": (above(0), below(0), is_above, is_below or small),
         "not higher": (below(margin), above(margin), *_against_margin(low, high, False, margin)),
         "not lower": (above(-margin), below(-margin), *_against_margin(low, high, True, margin)),
         "equal": (

@@ -17,6 +17,7 @@ from mmpref.study.claims import Claim, Compared, Verdict, judge
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.grid import Grid
 from mmpref.study.lead_curves import LeadCurve, lead_curves
+from mmpref.study.means import mean_over_bases
 from mmpref.study.measurement import Failure, Measurement
 from mmpref.study.named_metrics import named
 from mmpref.study.paper_table import PaperTable, paper_table
@@ -207,13 +208,13 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(failures),
         lead_curves(plan, effects),
         {row: facts for row in plan.rows if (facts := _training(effects, row, splits))},
-        _beside_paper(plan, measurements),
+        _beside_paper(effects),
     )
 
 
-def _beside_paper(plan: Plan, measurements: Sequence[Measurement]) -> PaperTable | None:
-    rows = [name for name, row in plan.rows.items() if row.paper]
-    return paper_table(plan, measurements, rows) if plan.columns and rows else None
+def _beside_paper(effects: Effects) -> PaperTable | None:
+    rows = [name for name, row in effects.plan.rows.items() if row.paper]
+    return paper_table(effects, rows) if effects.plan.columns and rows else None
 
 
 def _unanswerable(plan: Plan, effects: Effects) -> list[str]:
@@ -365,19 +366,12 @@ def _training(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, fl
     runs = {(run.base, run.seed): run.training for split in splits for run in effects.runs(row, split)}
     found = {}
     for name in TRAINING:
-        of_bases: dict[int, list[float]] = {}
-        for (base, _), training in runs.items():
-            if name in training:
-                of_bases.setdefault(base, []).append(training[name])
-        if of_bases:
-            found[name] = statistics.fmean(map(statistics.fmean, of_bases.values()))
+        mean = mean_over_bases((base, training[name]) for (base, _), training in runs.items() if name in training)
+        if mean is not None:
+            found[name] = mean
     return found
 
 
 def _kl(runs: Sequence[Measurement]) -> float | None:
     """As values are made: the mean over bases of the means over seeds; None where it is not known."""
-    of_bases: dict[int, list[float]] = {}
-    for run in runs:
-        if run.kl is not None:
-            of_bases.setdefault(run.base, []).append(run.kl)
-    return statistics.fmean(map(statistics.fmean, of_bases.values())) if of_bases else None
+    return mean_over_bases((run.base, run.kl) for run in runs if run.kl is not None)

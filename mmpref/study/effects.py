@@ -12,20 +12,18 @@ images; with one base and one seed over images alone. `Effect.scope` says which.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
+from mmpref.bench.benchmark import CountKey, Metric
 from mmpref.bench.intervals import Estimate, estimate, image_draws
 from mmpref.log import counted
-from mmpref.recipes.resolve import load as load_recipe
-from mmpref.recipes.resolve import merge
-from mmpref.recipes.schema import build
 from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import Key
 from mmpref.run.results_text import FORM, MOST_LOST, interval_text
+from mmpref.study.count_metrics import CountSums, metrics_of
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan_types import Plan
 
@@ -75,8 +73,8 @@ class Effect:
 
     @property
     def off_zero(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0, and enough images changed for that to be evidence."""
+        return self.estimate.off_zero
 
     @property
     def better(self) -> bool | None:
@@ -108,9 +106,7 @@ class Effect:
     @property
     def runs(self) -> str:
         """How many bases and seeds."""
-        fewest, most = self.seeds
-        seeds = counted(most, "seed")
-        return f"{counted(len(self.bases), 'base')} x {f'{fewest} to {seeds}' if fewest < most else seeds}"
+        return f"{counted(len(self.bases), 'base')} x {spread(self.seeds, 'seed')}"
 
     @property
     def base_range(self) -> tuple[float, float]:
@@ -118,12 +114,15 @@ class Effect:
         return min(self.estimate.of_units), max(self.estimate.of_units)
 
     def text(self) -> str:
-        """``value [low, high]``, a difference with its sign; with a mark where images are of its training, or where it
-        measures the form of answers."""
+        """``value [low, high]``, a difference with its sign; with its marks."""
         digits = 3 if abs(self.value) < 2 else 2 if abs(self.value) < 20 else 1
         text = interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
-        marks = [TRAINED_ON] * self.trained_on + [f"({FORM})"] * self.is_form
-        return " ".join((text, *marks))
+        return " ".join((text, *self.marks))
+
+    @property
+    def marks(self) -> list[str]:
+        """What stands behind the number, where images are of its training, or where it measures the form of answers."""
+        return [TRAINED_ON] * self.trained_on + [f"({FORM})"] * self.is_form
 
 
 class Effects:
@@ -170,6 +169,10 @@ class Effects:
         """What was measured of a row, by base and seed."""
         bases = self._runs.get((row, split), {})
         return [bases[base][seed] for base in sorted(bases) for seed in sorted(bases[base])]
+
+    def every_run(self, row: str) -> list[Measurement]:
+        """Those of a row on whatever they were measured."""
+        return [one for name, split in self._runs if name == row for one in self.runs(row, split)]
 
     def keys(self, split: str) -> list[Key]:
         """Every metric that was measured there."""
@@ -227,7 +230,7 @@ class Effects:
             against,
             split,
             key,
-            estimate(units, self.seed),
+            estimate(units, self.seed, self._changed(runs, metric, key.benchmark) if against else None),
             tuple(bases),
             (min(seeds), max(seeds)),
             images,
@@ -235,6 +238,20 @@ class Effects:
             any(one.trained_on.get(key.benchmark) for one in runs),
             any(value.is_form for one in runs if (value := one.value(key))),
         )
+
+    def _changed(self, runs: Sequence[Measurement], metric: Metric, benchmark: str) -> int:
+        """On how many images some runs on one base differ in the counts that a metric is made of."""
+        import numpy as np
+
+        answered = self._answered[self._world(runs[0].row), runs[0].split, benchmark]
+        differ = np.zeros(int(answered.sum()), bool)
+        first: dict[int, np.ndarray] = {}
+        for one in runs:
+            counts = one.counts[benchmark]
+            names = metric.of or counts.names
+            sums = np.stack([counts.of(str(name))[answered] for name in names], 1)
+            differ |= (sums != first.setdefault(one.base, sums)).any(1)
+        return int(differ.sum())
 
     def _trained(self, row: str, against: str | None) -> list[int]:
         """Which of a row (0) and what it is compared with (1) have training seeds; the row in any case."""
@@ -281,11 +298,11 @@ class Effects:
         values = np.broadcast_to(np.asarray(metric.value(sums), float), len(sums.totals))
         return np.where(sums[metric.n] > 0, values, np.nan)
 
-    def _sum(self, row: str, split: str, base: int, seed: int, benchmark: str) -> _Sums:
+    def _sum(self, row: str, split: str, base: int, seed: int, benchmark: str) -> CountSums:
         counts = self._runs[row, split][base][seed].counts[benchmark]
         answered = self._answered[self._world(row), split, benchmark]
         draws = self._draws(int(answered.sum()))
-        return _Sums(counts.names, draws @ counts.sums[answered].astype(float))
+        return CountSums(counts.names, draws @ counts.sums[answered].astype(float))
 
     def _draw(self, images: int) -> np.ndarray:
         return image_draws(self.seed, images).astype(float)
@@ -347,41 +364,7 @@ class Effects:
         self.warnings.append(f"{one.name} is left out: {why}.")
 
 
-@dataclass(frozen=True, eq=False)
-class _Sums(Mapping[CountKey | str, Any]):
-    """Sums of counts by key, as metrics look them up; zeros where nothing was counted.
-
-    Args:
-        totals: float64 [1 + R, counts].
-    """
-
-    names: tuple[str, ...]
-    totals: np.ndarray
-
-    def __getitem__(self, key: CountKey | str) -> np.ndarray:
-        if str(key) not in self.names:
-            return self.totals[:, 0] * 0
-        column: np.ndarray = self.totals[:, self.names.index(str(key))]
-        return column
-
-    def __iter__(self) -> Iterator[CountKey | str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[CountKey | str]) -> dict[Key, Metric]:
-    """The metrics that a benchmark makes of counts, by key.
-
-    Args:
-        split: name of the evaluation, whose settings the benchmark has.
-        benchmark: as results have it; of the image-blind control it is the benchmark's name and what was blind.
-        counts: their keys.
-    """
-    section = merge(load_recipe(plan.recipe).get("evaluate") or {}, plan.evaluate[split])
-    name = benchmark.partition("-blind")[0]
-    entry = BENCHMARKS.get(name)
-    settings = build(entry.settings, (section.get("benchmark") or {}).get(name) or {}, f"benchmark {name}")
-    metrics = entry.task(settings).metrics([Score("", dict.fromkeys(counts, 1.0))])
-    return {Key(benchmark, metric.name, metric.part): metric for metric in metrics}
+def spread(numbers: Sequence[int], what: str) -> str:
+    """From the fewest to the most, with their noun: ``1 to 3 seeds``."""
+    fewest, most = min(numbers), max(numbers)
+    return f"{fewest} to {counted(most, what)}" if fewest < most else counted(most, what)

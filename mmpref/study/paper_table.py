@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmpref.run.asked import TRAINED_ON
-from mmpref.study.measurement import Measurement
+from mmpref.run.results import Key
+from mmpref.study.effects import Effects, spread
 from mmpref.study.paper_columns import Column
-from mmpref.study.plan_types import Plan
 
 DASH = "–"
-PAPER, OURS = "paper", "ours"
+PAPER, OURS, BASE_THERE = "paper", "ours", "its base on these"
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Two lines a row: the paper's figures, and ours below.
+    """Two lines a row: the paper's figures, and ours below. A row that was measured on other bases than the row that it
+    starts from has a third, of what that is on the same bases.
 
     Args:
         columns: ``row``, whose figures they are, and what the paper calls them.
         lines: cells as text.
-        runs: how many measured runs ours are the mean of, by row.
+        over: how many bases and seeds ours are the mean of, by row.
         judges: who judged ours, and by which prompt.
         stands_in: what a row has in the place of what the paper has there, by row.
         note: the plan's, for readers.
@@ -32,7 +32,7 @@ class PaperTable:
     title: str
     columns: Sequence[str]
     lines: Sequence[Sequence[str]]
-    runs: Mapping[str, int]
+    over: Mapping[str, str]
     judges: Sequence[str]
     stands_in: Mapping[str, str]
     note: str = ""
@@ -40,7 +40,10 @@ class PaperTable:
     @property
     def remarks(self) -> list[str]:
         """What ours are of, as sentences."""
-        said = [f"Ours is the mean of {_counted(self.runs)}."] if self.runs else []
+        said = ["Ours is the mean over the bases that are counted there, of each the mean over its seeds."]
+        said = said if self.over else []
+        if any(line[1] == BASE_THERE for line in self.lines):
+            said.append(f"A row on other bases than its base compares with the line {BASE_THERE!r} alone.")
         return said + ([f"Ours were judged by {', '.join(self.judges)}."] if self.judges else [])
 
     def markdown(self) -> str:
@@ -54,79 +57,126 @@ class PaperTable:
         return "\n".join(page).rstrip() + "\n"
 
 
-def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[str] = ()) -> PaperTable:
+@dataclass(frozen=True)
+class _Ours:
+    """One of our numbers.
+
+    Args:
+        value: in the paper's units.
+        bases: that it is the mean over; seeds: the fewest and the most of a base, none of a fact of the pairs.
+    """
+
+    value: float
+    bases: tuple[int, ...]
+    seeds: tuple[int, ...] = ()
+    marks: tuple[str, ...] = ()
+    judge: str = ""
+
+    def text(self, column: Column) -> str:
+        return " ".join((f"{self.value:.{column.digits}f}", *self.marks))
+
+
+def paper_table(effects: Effects, rows: Sequence[str] = ()) -> PaperTable:
     """Rows of a plan in the paper's columns; of these the ones that have a figure, the paper's or ours.
 
     Args:
-        measurements: of the plan's ledger; points of grids are left out.
         rows: names of rows; all by default.
     """
+    plan = effects.plan
     names = list(rows or plan.rows)
-    measured: dict[str, list[Measurement]] = {name: [] for name in names}
-    for one in measurements:
-        if one.row in measured and not one.is_grid_point:
-            measured[one.row].append(one)
+    figures = _Figures(effects, {label: _split(column, effects, names) for label, column in plan.columns.items()})
     paper = {name: {column: _text(value) for column, value in plan.rows[name].paper.items()} for name in names}
-    splits = {label: _split(column, plan, measured) for label, column in plan.columns.items()}
-    ours = {
-        name: {label: text for label, column in plan.columns.items() if (text := _mean(column, runs, splits[label]))}
-        for name, runs in measured.items()
-    }
-    columns = [label for label in plan.columns if any(label in row for row in (*paper.values(), *ours.values()))]
+    ours = {name: figures.of(name) for name in names}
+    figures_of: list[Collection[str]] = [*paper.values(), *ours.values()]
+    columns = [label for label in plan.columns if any(label in of_row for of_row in figures_of)]
     lines = []
     for name in names:
         lines.append([name, PAPER, *(paper[name].get(label, DASH) for label in columns)])
-        lines.append(["", OURS, *(ours[name].get(label, DASH) for label in columns)])
-    counts = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
+        lines.append(["", _whose(ours[name].values()), *_cells(ours[name], plan.columns, columns)])
+        if there := figures.base_there(name):
+            lines.append(["", BASE_THERE, *_cells(there, plan.columns, columns)])
+    over = {name: _over(row.values()) for name, row in ours.items() if row}
+    judges = {row[label].judge for row in ours.values() for label in columns if label in row}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
-    judges = {
-        value.key.judge
-        for label in columns
-        for runs in measured.values()
-        for one in runs
-        if (value := one.value(plan.columns[label].metric))
-    }
-    return PaperTable(plan.title, ["row", "", *columns], lines, counts, sorted(judges - {""}), stands_in, plan.note)
+    return PaperTable(plan.title, ["row", "", *columns], lines, over, sorted(judges - {""}), stands_in, plan.note)
 
 
-def _split(column: Column, plan: Plan, measured: Mapping[str, Sequence[Measurement]]) -> str | None:
-    """The evaluation that a column is of, for all rows: its own, or the plan's first that any has it in; None of pairs,
+def _split(column: Column, effects: Effects, rows: Sequence[str]) -> str:
+    """The evaluation that a column is of, for all rows: its own, or the plan's first that any has it in; none of pairs,
     which are the same in all."""
     if column.split or column.fact:
-        return column.split
-    having = {one.split for runs in measured.values() for one in runs if one.value(column.metric)}
-    return next((split for split in plan.evaluate if split in having), None)
+        return column.split or ""
+    key = Key.of(column.metric)
+    having = (split for split in effects.plan.evaluate if any(effects.value(row, key, split) for row in rows))
+    return next(having, "")
 
 
-def _mean(column: Column, runs: Sequence[Measurement], split: str | None) -> str:
-    """The mean over the runs that have it on an evaluation, in the paper's units; empty where none has."""
-    of = [one for one in runs if split in (None, one.split)]
-    found = [value for one in of if (value := _value(column, one)) is not None]
-    known = [value for value in found if math.isfinite(value)]
-    text = f"{statistics.fmean(known) * column.times:.{column.digits}f}" if known else ""
-    return f"{text} {TRAINED_ON}" if text and any(_is_trained_on(column, one) for one in of) else text
+@dataclass(frozen=True)
+class _Figures:
+    """Our numbers, as the other tables of the study have them.
+
+    Args:
+        splits: the evaluation that each column is of.
+    """
+
+    effects: Effects
+    splits: Mapping[str, str]
+
+    def of(self, row: str) -> dict[str, _Ours]:
+        """A row's, by column; without those that are not measured, or undefined."""
+        found = {label: self._ours(row, label) for label in self.splits}
+        return {label: one for label, one in found.items() if one and math.isfinite(one.value)}
+
+    def base_there(self, row: str) -> dict[str, _Ours]:
+        """Those of the row that a row starts from, on the same bases, where it was measured on all of these; none where
+        both are on the same bases in every column."""
+        base = self.effects.base_of(row)
+        if base is None or base == row:
+            return {}
+        own, others = self.of(row), self.of(base)
+        if all(one.bases == others[label].bases for label, one in own.items() if label in others):
+            return {}
+        return {label: there for label, one in own.items() if (there := self._less_change(row, base, label, one))}
+
+    def _ours(self, row: str, label: str) -> _Ours | None:
+        column = self.effects.plan.columns[label]
+        if column.fact:
+            data = {one.base: one.data for one in self.effects.every_run(row) if column.fact in one.data}
+            value = statistics.fmean(of[column.fact] for of in data.values()) if data else math.nan
+            return _Ours(value * column.times, tuple(sorted(data)))
+        effect = self.effects.value(row, Key.of(column.metric), self.splits[label])
+        if effect is None:
+            return None
+        marks = tuple(effect.marks)
+        return _Ours(effect.value * column.times, effect.bases, effect.seeds, marks, effect.key.judge)
+
+    def _less_change(self, row: str, base: str, label: str, own: _Ours) -> _Ours | None:
+        """A row's number without what it changes of its base's: the base's, on the same bases."""
+        column = self.effects.plan.columns[label]
+        change = None if column.fact else self.effects.difference(row, base, Key.of(column.metric), self.splits[label])
+        if change is None or change.bases != own.bases:
+            return None
+        return _Ours(own.value - change.value * column.times, own.bases)
 
 
-def _is_trained_on(column: Column, one: Measurement) -> bool:
-    value = None if column.fact else one.value(column.metric)
-    return value is not None and value.key.benchmark in one.trained_on
+def _cells(row: Mapping[str, _Ours], of: Mapping[str, Column], columns: Sequence[str]) -> list[str]:
+    return [row[label].text(of[label]) if label in row else DASH for label in columns]
 
 
-def _value(column: Column, one: Measurement) -> float | None:
-    if column.fact:
-        return one.data.get(column.fact)
-    value = one.value(column.metric)
-    return value.value if value else None
+def _over(row: Iterable[_Ours]) -> str:
+    """How many bases and seeds: the fewest and the most of any column."""
+    found = list(row)
+    bases, seeds = [len(one.bases) for one in found], [number for one in found for number in one.seeds]
+    return " x ".join([spread(bases, "base"), *([spread(seeds, "seed")] if seeds else [])])
+
+
+def _whose(row: Iterable[_Ours]) -> str:
+    found = list(row)
+    return f"{OURS}, {_over(found)}" if found else OURS
 
 
 def _text(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _counted(runs: Mapping[str, int]) -> str:
-    numbers = sorted(set(runs.values()))
-    text = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
-    return f"{text} run{'s' * (numbers[-1] > 1)} a row"
 
 
 def _line(cells: Sequence[str]) -> str:

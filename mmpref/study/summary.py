@@ -1,13 +1,13 @@
-"""What a study has measured so far, as a plain table: a line for each row and evaluation, means over runs."""
+"""What a study has measured so far, as a plain table: a line for each row and evaluation, means over bases."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.run.asked import TRAINED_ON
 from mmpref.run.results import ALL, Key
+from mmpref.study.means import mean_over_bases
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan_types import Plan
 
@@ -17,8 +17,8 @@ class RowSummary:
     """Means of a row on one evaluation.
 
     Args:
-        runs: how many are measured.
-        means: by metric; None where it was not measured.
+        bases, runs: how many are measured.
+        means: by metric, over bases of the means over seeds; None where it was not measured.
         kl: mean KL from the base in nats a token; None for a base.
         points: settings that its grid chose, as text.
         outside: its grid had no point that kept what it had to.
@@ -27,6 +27,7 @@ class RowSummary:
 
     row: str
     split: str
+    bases: int
     runs: int
     means: dict[str, float | None]
     kl: float | None
@@ -44,16 +45,17 @@ def summarize(plan: Plan, measurements: Sequence[Measurement]) -> list[RowSummar
             runs = [one for one in measurements if (one.row, one.split, one.is_grid_point) == (row.name, split, False)]
             if not runs:
                 continue
-            values = {name: [value.value for one in runs if (value := one.value(name))] for name in metrics}
-            kls = [one.kl for one in runs if one.kl is not None]
+            values = {name: [(one.base, value.value) for one in runs if (value := one.value(name))] for name in metrics}
+            kls = [(one.base, one.kl) for one in runs if one.kl is not None]
             points = sorted({", ".join(f"{key}={value}" for key, value in one.point.items()) for one in runs})
             found.append(
                 RowSummary(
                     row.name,
                     split,
+                    len({one.base for one in runs}),
                     len(runs),
-                    {name: statistics.fmean(known) if known else None for name, known in values.items()},
-                    statistics.fmean(kls) if kls else None,
+                    {name: mean_over_bases(known) for name, known in values.items()},
+                    mean_over_bases(kls),
                     "; ".join(points),
                     any(one.outside for one in runs),
                     tuple(sorted({name for one in runs for name in one.trained_on})),
@@ -82,6 +84,7 @@ def table(summaries: Sequence[RowSummary]) -> tuple[list[str], list[list[str]]]:
         [
             one.row,
             one.split,
+            str(one.bases),
             str(one.runs),
             *(_mean(one, name) for name in metrics),
             _text(one.kl, 4),
@@ -89,7 +92,7 @@ def table(summaries: Sequence[RowSummary]) -> tuple[list[str], list[list[str]]]:
         ]
         for one in summaries
     ]
-    return ["row", "on", "runs", *metrics, "KL", "chosen on dev"], lines
+    return ["row", "on", "bases", "runs", *metrics, "KL", "chosen on dev"], lines
 
 
 def _mean(one: RowSummary, metric: str) -> str:

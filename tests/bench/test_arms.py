@@ -58,6 +58,24 @@ def test_how_much_of_a_difference_is_seed(tmp_path: Path) -> None:
     assert alike[1].seed_share < 0.1
 
 
+def test_few_images_are_no_evidence(tmp_path: Path) -> None:
+    """However many seeds saw them change: no test of three images makes p smaller than 2 / 2^3."""
+    arms = {}
+    for arm, more in (("sft", 0.25), ("dpo", 0.5)):
+        for seed in range(2):
+            right = {"base": np.zeros(40), "adapter": np.array([more] * 3 + [0.0] * 37)}
+            run = finished_run(tmp_path / f"{arm}-{seed}", right, weights=f"{arm}{seed}")
+            arms.setdefault(arm, []).append(run)
+    effects, _ = arm_effects(arms)
+    differences = [effect for effect in effects if effect.against]
+    assert [(effect.arm, effect.against) for effect in differences] == [
+        ("sft", "base"),
+        ("dpo", "base"),
+        ("dpo", "sft"),
+    ]
+    assert [effect.p for effect in differences] == [0.25] * 3
+
+
 def test_nothing_is_said_of_too_few_pairs(tmp_path: Path) -> None:
     runs = _arm(tmp_path, "dpo", 0.05, [-0.001, 0.001])
     for lost, told in ((20, False), (21, True)):

@@ -89,6 +89,6 @@ def test_resamples_without_any_sample_of_a_part_say_nothing_of_it() -> None:
     values = replicates(clusters, metric, 0)
     assert 100 < np.isnan(values).sum() < 400, "some (10/12)^12 of 2000"
     assert percentile_interval(values) == Interval(1.0, 1.0, 1.0)
-    change = change_of(metric, clusters, clusters, Pairs(frozenset(), 0), 0).difference
-    assert percentile_interval(change) == Interval(0.0, 0.0, 0.0)
-    assert bootstrap_p(change) == 1.0
+    change = change_of(metric, clusters, clusters, Pairs(frozenset(), 0), 0)
+    assert percentile_interval(change.difference) == Interval(0.0, 0.0, 0.0)
+    assert bootstrap_p(change.difference, change.changed) == 1.0

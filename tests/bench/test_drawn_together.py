@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import CountKey, Sample
-from mmpref.bench.drawn_together import drawn_together
+from mmpref.bench.drawn_together import drawn_together, remarks_on_ids
 from mmpref.bench.plan import load_plan
 from mmpref.types import ImageData
 
@@ -80,6 +80,36 @@ def _sample(number: int, image_id: str, *images: str, groups: dict[CountKey, str
 
 def _joined(*samples: Sample) -> list[str]:
     return [sample.image_id for sample in drawn_together(samples)]
+
+
+@pytest.mark.parametrize(("benchmark", "column"), [("pope", "image_source"), ("chair", "question_id")])
+def test_an_id_of_different_pictures_is_told(
+    benchmark: str, column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be what the images were taken from; drawn as one image they show no difference between two models."""
+    for colour in COLOURS:
+        (tmp_path / f"{colour}.png").write_bytes(png(colour))
+    rows = [{**row, column: "coco"} for row in _rows(benchmark, lambda colour: f"{colour}.png")]
+    data = write_rows(tmp_path / "rows.jsonl", [*rows, {**rows[0], column: "mine"}])
+    plan = load_plan(benchmark, benchmark, {"data": str(data)}, None)
+    [remark] = [remark for remark in plan.remarks if "different pictures" in remark]
+    assert remark in caplog.text
+    assert remark.startswith(
+        f"{benchmark}: 1 id of an image stands for 3 different pictures (first: 'coco', of rows 0 and 2). "
+    )
+    apart = [{**row, column: row["image"]} for row in rows]
+    data = write_rows(tmp_path / "apart.jsonl", apart)
+    told = load_plan(benchmark, benchmark, {"data": str(data)}, None).remarks
+    assert not any("different pictures" in remark for remark in told)
+
+
+def test_ids_of_groups_and_of_what_is_not_seen_are_not_told() -> None:
+    grouped = [_sample(number, "0", str(number), groups={CountKey("all", "pair"): "0"}) for number in range(2)]
+    unseen = [_sample(2, "1", "a"), _sample(3, "1", ""), _sample(4, "1")]
+    assert remarks_on_ids("pope", [*grouped, *unseen]) == ()
+    two = [*unseen, _sample(5, "1", "b"), _sample(6, "2", "c"), _sample(7, "2", "d"), _sample(8, "2", "a", "d")]
+    [remark] = remarks_on_ids("pope", two)
+    assert remark.startswith("pope: 2 ids of an image stand for 5 different pictures (first: '1', of rows 2 and 5)")
 
 
 def test_an_image_that_stands_once_keeps_its_id() -> None:

@@ -17,7 +17,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.finished_model import headlines, read_finished
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.significance import holm
-from mmpref.run.results import Key
+from mmpref.run.results import Difference, Key
 
 from .conftest import MODEL
 from .finished_runs import finished_run
@@ -81,6 +81,18 @@ def test_runs_of_before_the_resamples_were_kept_are_shown_untested(
     shutil.copytree(runs[0] / "both", tmp_path / "old")
     (tmp_path / "old/resamples.parquet").unlink()
     assert not any(any(tests) for tests in compare([tmp_path / "old"]).tests)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_few_images_are_no_evidence_whatever_they_show(adapter: Path, tmp_path: Path, images: int) -> None:
+    """No test of n images makes p smaller than 2 / 2^n, by whatever metric; and what is no evidence is not claimed."""
+    recipe = EvaluateRecipe(MODEL, ("chair", "pope"), adapter=str(adapter), benchmark=SETTINGS, limit=images)
+    rows = [Difference.from_dict(row) for row in evaluate(recipe, tmp_path / "run")["differences"]]
+    assert any(row.direction for row in rows)
+    assert all(row.p is None or row.p >= 2 / 2**images for row in rows)
+    assert not {row.verdict for row in rows} & {"better", "worse", "higher", "lower"}
+    tests = [test for _, test in compare([tmp_path / "run"]).tests if test]
+    assert [test.p for test in tests] == [row.p for row in rows]
 
 
 def test_wins_and_losses_are_those_of_the_records(runs: tuple[Path, dict[str, Any]]) -> None:

@@ -128,7 +128,7 @@ def test_power_says_what_it_leaves_out(
 
 @pytest.mark.parametrize("gains", [None, [0.0, 0.0]])
 def test_what_is_undefined_of_one_model_is_not_tested(gains: list[float] | None) -> None:
-    change = Change(np.zeros(3), np.array([np.nan, 0.1, 0.2]), gains, 2, Pairs(frozenset("ab"), 0))
+    change = Change(np.zeros(3), np.array([np.nan, 0.1, 0.2]), gains, 2, 2, Pairs(frozenset("ab"), 0))
     found = paired_difference(CHAIR_I, change, higher_is_better=False, headline=True)
     assert (found.p, found.test, found.verdict) == (None, None, "cannot tell")
 

@@ -204,9 +204,9 @@ def test_rows_with_figures_of_the_paper_stand_beside_them(conclusions: Conclusio
     beside = conclude(dataclasses.replace(plan, rows=rows, columns=columns), runs)
     text = markdown(beside)
     section = text.partition("## Beside the paper")[2]
-    assert f"| bdhs | paper | 75.58 | – |\n|  | ours | {recall} | {accuracy} |" in section
+    assert f"| bdhs | paper | 75.58 | – |\n|  | ours, 1 base x 1 seed | {recall} | {accuracy} |" in section
     assert "| sft |" not in section, "of it there is no figure"
-    assert "Ours is the mean of 1 run a row." in section
+    assert "Ours is the mean over the bases that are counted there, of each the mean over its seeds." in section
     assert recall in Markup(page(beside)).text.partition("Beside the paper")[2]
 
 

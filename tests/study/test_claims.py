@@ -76,6 +76,16 @@ def test_images_that_are_all_alike_tell_nothing_of_others(direction: Direction) 
     assert (reading.outcome, reading.p_for, reading.p_against) == ("cannot be told", 1, 1)
 
 
+@pytest.mark.parametrize(("changed", "outcome"), [(5, "cannot be told"), (6, "holds")])
+def test_few_images_that_changed_do_not_tell_on_which_side_of_0(changed: int, outcome: Outcome) -> None:
+    few = dataclasses.replace(_estimate(0.01, 0.03), changed=changed)
+    higher, lower = (read(_compared(direction), few) for direction in ("higher", "lower"))
+    assert higher.outcome == outcome
+    assert lower.outcome == outcome.replace("holds", "does not hold")
+    assert higher.p_for == lower.p_against == 2 ** (1 - changed)
+    assert read(_compared("equal", margin=0.05), few).outcome == "holds", "all that changed is little"
+
+
 def test_what_is_undefined_cannot_be_told() -> None:
     reading = read(_compared("lower"), estimate(np.full((1, 3), np.nan), 0))
     assert (reading.outcome, reading.p_for, reading.p_against) == ("cannot be told", 1, 1)

@@ -117,6 +117,26 @@ def test_bases_that_only_one_row_has_take_no_part(tmp_path: Path) -> None:
     assert effects.difference("bdhs", "base", CHAIR, "dev") is None
 
 
+@pytest.mark.parametrize("images", [5, 6])
+def test_few_images_that_changed_are_no_evidence(tmp_path: Path, images: int) -> None:
+    """Whatever the interval is: on five, exchanging row and base image by image makes no p below 2 / 2^5."""
+    plan, runs = plan_of(tmp_path, ["bdhs"]), []
+    for base in (measured("base", 0.2, number) for number in range(3)):
+        chair = base.counts["chair"]
+        more = np.zeros_like(chair.sums)
+        more[:images, chair.names.index("hallucinated")] = 1
+        changed = {**base.counts, "chair": dataclasses.replace(chair, sums=chair.sums + more)}
+        runs += [base, dataclasses.replace(base, row="bdhs", counts=changed)]
+    effects = Effects(plan, runs)
+    change, value = effects.difference("bdhs", "base", CHAIR, "test"), effects.value("bdhs", CHAIR, "test")
+    assert change is not None
+    assert value is not None
+    assert change.low > 0
+    assert (change.off_zero, change.better) == ((False, None) if images == 5 else (True, False))
+    assert change.estimate.p_above(0) >= 2 ** (1 - images)
+    assert (change.estimate.changed, value.estimate.changed) == (images, None)
+
+
 def test_grid_points_and_unknown_rows_take_no_part(tmp_path: Path) -> None:
     runs = [measured("base", 0.2), measured("bdhs", 0.1, is_grid_point=True), measured("gone", 0.1)]
     effects = Effects(plan_of(tmp_path, ["bdhs"]), runs)

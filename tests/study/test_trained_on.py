@@ -14,6 +14,7 @@ from mmpref.cli.main import program
 from mmpref.cli.pages.study import MARKDOWN, markdown, page
 from mmpref.run.asked import TRAINED_ON, TRAINED_ON_MEANS
 from mmpref.study.conclude import conclude
+from mmpref.study.effects import Effects
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Ledger, Measurement
 from mmpref.study.paper_columns import Column
@@ -103,7 +104,7 @@ def test_every_verdict_and_number_on_images_of_the_training_is_marked(tmp_path: 
     columns, cells = table(summarize(plan, ledger))
     marked = {(line[0], name) for line in cells for name, cell in zip(columns, line, strict=True) if TRAINED_ON in cell}
     assert marked == {("seen", "chair chair_i")}
-    paper = paper_table(plan, ledger)
+    paper = paper_table(Effects(plan, ledger))
     assert [TRAINED_ON in line[2] for line in paper.lines] == [False, False, False, True, False, False]
     clean = conclude(plan, runs)
     assert TRAINED_ON not in markdown(clean) + page(clean)
