@@ -110,8 +110,9 @@ class HowFar:
 def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, outcome: dict[str, Any]) -> None:
     from mmpref.run.files import write_atomic
     from mmpref.study.paper_table import paper_table
-    from mmpref.study.schedule import Schedule, select
+    from mmpref.study.schedule import Schedule
     from mmpref.study.summary import summarize, table
+    from mmpref.study.targets import select
 
     schedule = Schedule(plan, folder, select(plan, only))
     measured = schedule.measured()

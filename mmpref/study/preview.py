@@ -15,8 +15,9 @@ from mmpref.study.bases import Start
 from mmpref.study.choice import points
 from mmpref.study.named_metrics import named
 from mmpref.study.plan_types import Plan, Row
-from mmpref.study.schedule import Schedule, Target, select
+from mmpref.study.schedule import Schedule
 from mmpref.study.steps import Composer, Job
+from mmpref.study.targets import Target, select
 from mmpref.study.work import trainer_of
 
 

@@ -22,7 +22,8 @@ from mmpref.study import work
 from mmpref.study.bases import Bases
 from mmpref.study.measurement import Failure
 from mmpref.study.plan_types import KlPrompts, Plan
-from mmpref.study.schedule import Schedule, Unit, select
+from mmpref.study.schedule import Schedule, Unit
+from mmpref.study.targets import select
 from mmpref.workers import end_with_parent
 
 Say = Callable[[str], None]
