@@ -4,7 +4,6 @@ really gives is held by ``test_runner.py``."""
 from __future__ import annotations
 
 import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from mmpref.study import plan
 from mmpref.study.bases import Start
 from mmpref.study.plan_types import Plan
 from mmpref.study.schedule import Schedule, Unit
-from mmpref.study.steps import content_identity
 from mmpref.study.targets import select
 from tests.study.conftest import PLAN, WritePlan
 from tests.study.pretended import pretend, run, schedule_of
@@ -153,42 +151,6 @@ def test_what_the_plan_does_not_give_any_more_is_stale(write_plan: WritePlan) ->
     stale = {one.name for one in schedule_of(write_plan(train={"dpo": wider})).stale()}
     assert {name for name in stale if name.startswith("base")} == set()
     assert sum("-grid-" in name for name in stale) == 2
-
-
-def test_rows_of_a_file_that_was_changed_are_measured_anew(write_plan: WritePlan, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
-    path = write_plan(
-        data={"pairs": {"method": "bdhs", "source": [str(rows)]}}, rows={"base": {}, "bdhs": PLAN["rows"]["bdhs"]}
-    )
-    found = []
-    for text in (b"{}\n", b"{}\n{}\n", b"{}\n" + bytes(70_000_000), b"[]\n" + bytes(70_000_000)):
-        rows.write_bytes(text)
-        content_identity.cache_clear()  # as in the next session
-        found.append(schedule_of(path).grid_jobs("bdhs")[0].hashes["dev"])
-    assert len(set(found)) == 4
-
-
-def test_a_folder_of_rows_and_any_file_that_a_setting_names_count_by_their_content(
-    write_plan: WritePlan, tmp_path: Path
-) -> None:
-    (tmp_path / "rows").mkdir()
-    rows, relation, image = (tmp_path / name for name in ("rows/train.jsonl", "relation.json", "rows/a.png"))
-    amber = {"benchmarks": ["amber"], "benchmark": {"amber": {"relation": str(relation)}}}
-    path = write_plan(
-        data={"pairs": {"method": "bdhs", "source": [str(rows.parent)]}},
-        evaluate={**PLAN["evaluate"], "test": amber},
-        rows={"base": {}, "bdhs": {**PLAN["rows"]["bdhs"], "grid": "none"}},
-    )
-    found = []
-    for file, text in ((rows, "{}\n"), (relation, "{}"), (image, "a"), (rows, "[]\n"), (relation, "[]"), (image, "b")):
-        file.write_text(text)
-        content_identity.cache_clear()
-        made = plan.load(str(path))
-        job = Schedule(made, tmp_path / "study", list(made.rows)).composer.job(made.rows["bdhs"], 0, 0, {})
-        found.append((job.pairs.hash if job.pairs else "", job.hashes["test"]))
-    pairs, tests = zip(*found[2:], strict=True)
-    assert [one == two for one, two in pairwise(pairs)] == [False, True, True], "pictures by size"
-    assert [one == two for one, two in pairwise(tests)] == [False, False, True]
 
 
 def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: Path) -> None:
