@@ -13,7 +13,7 @@ from mmpref.study.choice import Choice, choose, points
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
 from mmpref.study.plan_types import Plan, Row
-from mmpref.study.steps import BASE, Composer, Job, Step
+from mmpref.study.steps import BASE, PAIRS, Composer, Job, Step
 from mmpref.study.targets import Target, targets
 
 
@@ -118,6 +118,20 @@ class Schedule:
             for job in self._grid_with_base(name) if self.known_grid_jobs(name) else ():
                 current |= {one.name for split in job.hashes if (one := self._lookup(job, split))}
         return [one for one in self._measured.values() if one.name not in current]
+
+    def replaced(self) -> set[str]:
+        """Names of measurements by other recipes, in whose place those of the wanted rows will stand."""
+        given = set[str]()
+        for target in self.targets:
+            row = self.plan.rows[target.row]
+            splits = (PAIRS,) if row.builds_only else row.evaluate
+            given |= {
+                Measurement(row=row.name, split=split, base=target.base, seed=target.seed).name for split in splits
+            }
+        for name in {name for target in self.targets for name in self._choosers(self.plan.rows[target.row])}:
+            jobs = self._grid_with_base(name) if self.known_grid_jobs(name) else []
+            given |= {_blank(job, split).name for job in jobs for split in job.hashes}
+        return given & {one.name for one in self.stale()}
 
     def missing(self) -> list[Target]:
         """Runs that are not measured; one whose grid has not chosen yet is."""
@@ -317,15 +331,7 @@ class Schedule:
     def _lookup(self, job: Job, split: str) -> Measurement | None:
         """What the ledger has of a job, if it was made by the same recipe; whether its grid's choice is outside, the
         grid says as it stands."""
-        blank = Measurement(
-            row=job.row,
-            split=split,
-            base=job.base,
-            seed=job.seed,
-            point=job.point,
-            is_grid_point=job.is_grid_point,
-        )
-        one = self._measured.get(blank.name)
+        one = self._measured.get(_blank(job, split).name)
         if one is None or one.recipe_hash != job.hashes[split]:
             return None
         return replace(one, outside=job.outside)
@@ -358,6 +364,12 @@ class Schedule:
                 if job.hashes.get(one.split) == one.recipe_hash:
                     return True
         return False
+
+
+def _blank(job: Job, split: str) -> Measurement:
+    """What a job will be measured as, without what it will say."""
+    facts: dict[str, Any] = {"row": job.row, "base": job.base, "seed": job.seed, "point": job.point}
+    return Measurement(**facts, split=split, is_grid_point=job.is_grid_point)
 
 
 def _failure(job: Job, reason: str = "") -> Failure:
