@@ -247,7 +247,8 @@ def follows_language(study: Path, model: Path, number: int = SCENES) -> list[dic
     from mmpref.run.manifest import MANIFEST
     from mmpref.run.results import BASE
     from mmpref.study.plan import load
-    from mmpref.study.schedule import Schedule, Target
+    from mmpref.study.schedule import Schedule
+    from mmpref.study.targets import Target
     from mmpref.study.work import evaluation_folder
     from mmpref.testbed.oracle import judge, scene_of
 

@@ -73,6 +73,15 @@ def _benchmarks(
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
 
 
+def all_named(recipe: Recipe) -> Iterator[Named]:
+    """What a recipe and its blocks name.
+
+    Raises:
+        UsageError: as `check_settings`.
+    """
+    return _all_named(recipe, dict(_blocks(recipe)), ())
+
+
 def refuse_absent(recipe: Recipe, made: Collection[str] = (), plan: Callable[[], PlannedRun] | None = None) -> bool:
     """Look at the whole recipe, and for the files, folders, tables, splits and functions of this machine that it names.
 

@@ -87,7 +87,7 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
         raise UsageError(
             f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.", _by_hand(name)
         )
-    root = output or Path("runs") / f"reproduce-{name}"
+    root = output or _folder_of(name)
     click.echo(f"Looking for all that the steps of {name} name.", err=True)
     recipes = _checked(name, root, steps)
     if dry_run:
@@ -103,6 +103,15 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
     if (root / "evaluate" / MANIFEST).is_file():
         result["evaluation"] = Results.read(root / "evaluate").as_dict()
     common.show(result, as_json, lambda: _print(root, report))
+
+
+def _folder_of(name: str) -> Path:
+    """Where a recipe's work lies: one folder for one file, however it is called."""
+    file = Path(name).expanduser()
+    if name in resolve.names() or not file.is_file():
+        return Path("runs") / f"reproduce-{name}"
+    file, here = file.parent.resolve() / file.name, Path.cwd()
+    return Path("runs") / f"reproduce-{file.relative_to(here) if file.is_relative_to(here) else file}"
 
 
 def _command(name: str, root: Path, step: str) -> str:

@@ -111,8 +111,9 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
     from mmpref.run.files import write_atomic
     from mmpref.study.effects import Effects
     from mmpref.study.paper_table import paper_table
-    from mmpref.study.schedule import Schedule, select
+    from mmpref.study.schedule import Schedule
     from mmpref.study.summary import summarize, table
+    from mmpref.study.targets import select
 
     schedule = Schedule(plan, folder, select(plan, only))
     measured = schedule.measured()

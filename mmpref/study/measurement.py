@@ -232,7 +232,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed, and why; the next run of the study tries it again."""
+    """A run that failed, and why; the next run of the study tries it again.
+
+    Args:
+        hashes: by split, of all that decides it, as of `mmpref.study.steps.Job`; none where they are not known.
+    """
 
     row: str
     base: int
@@ -240,6 +244,7 @@ class Failure:
     point: Mapping[str, Any]
     is_grid_point: bool
     reason: str
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

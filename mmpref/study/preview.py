@@ -15,8 +15,10 @@ from mmpref.study.bases import Start
 from mmpref.study.choice import points
 from mmpref.study.named_metrics import named
 from mmpref.study.plan_types import Plan, Row
-from mmpref.study.schedule import Schedule, Target, select
+from mmpref.study.schedule import Schedule
+from mmpref.study.sharing import refuse_others
 from mmpref.study.steps import Composer, Job
+from mmpref.study.targets import Target, select
 from mmpref.study.work import trainer_of
 
 
@@ -88,9 +90,11 @@ def preview(plan: Plan, folder: Path, only: Sequence[str] = ()) -> list[RowPrevi
 
     Raises:
         UsageError: a pattern that is no row's, or a recipe that cannot be resolved.
+        RunError: the study would replace what another plan has measured in the folder.
     """
     names = select(plan, only)
     schedule = Schedule(plan, folder, names)
+    refuse_others(schedule)
     missing = set(schedule.missing())
     return [_preview_row(schedule, plan.rows[name], missing) for name in names]
 

@@ -22,7 +22,9 @@ from mmpref.study import work
 from mmpref.study.bases import Bases
 from mmpref.study.measurement import Failure
 from mmpref.study.plan_types import KlPrompts, Plan
-from mmpref.study.schedule import Schedule, Unit, select
+from mmpref.study.schedule import Schedule, Unit
+from mmpref.study.sharing import keep_plan, refuse_others
+from mmpref.study.targets import select
 from mmpref.workers import end_with_parent
 
 Say = Callable[[str], None]
@@ -68,14 +70,18 @@ def run(
 
     Raises:
         UsageError: a pattern that is no row's.
-        RunError: another process works on the study, or the disk is full or refuses the write.
+        RunError: another process works on the study, it would replace what another plan has measured there, or the
+            disk is full or refuses the write.
     """
     rows = select(plan, only)
     study = Run(folder, "reproduce", {}, "", time.time())
     with disk_errors(folder):
         study.state.mkdir(parents=True, exist_ok=True)
     with study.lock():
-        return _run(Schedule(plan, folder, rows), jobs, minutes, say, on_progress or (lambda measured, runs: None))
+        schedule = Schedule(plan, folder, rows)
+        refuse_others(schedule)
+        keep_plan(schedule)
+        return _run(schedule, jobs, minutes, say, on_progress or (lambda measured, runs: None))
 
 
 def _run(schedule: Schedule, jobs: int, minutes: float | None, say: Say, on_progress: OnProgress) -> Outcome:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import MmprefError, UsageError
-from mmpref.registry import suggest
+from mmpref.errors import MmprefError
 from mmpref.study.base_weights import BaseWeights
 from mmpref.study.choice import Choice, choose, points
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
 from mmpref.study.plan_types import Plan, Row
-from mmpref.study.steps import BASE, Composer, Job, Step
+from mmpref.study.steps import BASE, PAIRS, Composer, Job, Step
+from mmpref.study.targets import Target, targets
 
 
 @dataclass(frozen=True)
@@ -38,50 +37,12 @@ class Unit:
         return {self.key} | ({self.job.hashes[split] for split in self.splits} if self.job else set())
 
 
-@dataclass(frozen=True)
-class Target:
-    """One run of a row that is to be measured."""
-
-    row: str
-    base: int
-    seed: int
-
-
 class _Blocked(Exception):
     """Others must end first."""
 
 
 class _Broken(Exception):
     """What it needs has failed."""
-
-
-def select(plan: Plan, only: Sequence[str]) -> list[str]:
-    """Rows by name or pattern (``bdhs*``), in the plan's order; all of no pattern.
-
-    Raises:
-        UsageError: a pattern that is no row's.
-    """
-    for pattern in only:
-        if not fnmatch.filter(plan.rows, pattern):
-            raise UsageError(f"{plan.path} has no row {pattern!r}.", suggest(pattern, list(plan.rows)))
-    return [name for name in plan.rows if not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)]
-
-
-def targets(plan: Plan, rows: Iterable[str]) -> list[Target]:
-    """Every run of some rows: all of them on the first base with the first seed, then other bases, then more seeds;
-    of several worlds one after the other."""
-    worlds = list(plan.bases.worlds or ("",))
-    runs = [
-        Target(name, base, seed)
-        for name in rows
-        for base in plan.rows[name].bases
-        for seed in range(plan.rows[name].seeds)
-    ]
-
-    def place(run: Target) -> tuple[int, int, int]:
-        return run.seed, plan.bases.seeds.index(run.base), worlds.index(plan.rows[run.row].world)
-
-    return sorted(runs, key=place)
 
 
 class Schedule:
@@ -139,7 +100,7 @@ class Schedule:
         self._busy -= unit.holds
         self._failed[unit.key] = reason
         if job := unit.job:
-            self._record_failure(Failure(job.row, job.base, job.seed, job.point, job.is_grid_point, reason))
+            self._record_failure(_failure(job, reason))
 
     def measured(self) -> list[Measurement]:
         """What the ledger has of this plan: of its rows, by the recipes that it has now; grids' points too."""
@@ -157,6 +118,20 @@ class Schedule:
             for job in self._grid_with_base(name) if self.known_grid_jobs(name) else ():
                 current |= {one.name for split in job.hashes if (one := self._lookup(job, split))}
         return [one for one in self._measured.values() if one.name not in current]
+
+    def replaced(self) -> set[str]:
+        """Names of measurements by other recipes, in whose place those of the wanted rows will stand."""
+        given = set[str]()
+        for target in self.targets:
+            row = self.plan.rows[target.row]
+            splits = (PAIRS,) if row.builds_only else row.evaluate
+            given |= {
+                Measurement(row=row.name, split=split, base=target.base, seed=target.seed).name for split in splits
+            }
+        for name in {name for target in self.targets for name in self._choosers(self.plan.rows[target.row])}:
+            jobs = self._grid_with_base(name) if self.known_grid_jobs(name) else []
+            given |= {_blank(job, split).name for job in jobs for split in job.hashes}
+        return given & {one.name for one in self.stale()}
 
     def missing(self) -> list[Target]:
         """Runs that are not measured; one whose grid has not chosen yet is."""
@@ -235,8 +210,7 @@ class Schedule:
                 blocked = True
             except _Broken as broken:
                 reasons.append(str(broken))
-                failure = Failure(job.row, job.base, job.seed, job.point, True, str(broken))
-                self._record_failure(failure)
+                self._record_failure(_failure(job, str(broken)))
         if blocked:
             raise _Blocked
         self._choices[name] = self._choose(name, reasons)
@@ -355,17 +329,12 @@ class Schedule:
         return job is None or bool(self.unmeasured_splits(job))
 
     def _lookup(self, job: Job, split: str) -> Measurement | None:
-        """What the ledger has of a job, if it was made by the same recipe."""
-        blank = Measurement(
-            row=job.row,
-            split=split,
-            base=job.base,
-            seed=job.seed,
-            point=job.point,
-            is_grid_point=job.is_grid_point,
-        )
-        one = self._measured.get(blank.name)
-        return one if one and one.recipe_hash == job.hashes[split] else None
+        """What the ledger has of a job, if it was made by the same recipe; whether its grid's choice is outside, the
+        grid says as it stands."""
+        one = self._measured.get(_blank(job, split).name)
+        if one is None or one.recipe_hash != job.hashes[split]:
+            return None
+        return replace(one, outside=job.outside)
 
     def _record_failure(self, failure: Failure) -> None:
         if failure.name not in self.failures:
@@ -374,12 +343,34 @@ class Schedule:
 
     def _settle_old_failures(self) -> None:
         """A point that failed in an earlier session is tried again, but not once its row has runs: these must keep
-        the choice that was made without it."""
-        rows = {one.row for one in self._measured.values() if not one.is_grid_point}
-        failed = [one for one in self.ledger.failures() if one.is_grid_point and one.row in rows]
+        the choice that was made without it. Both go by the recipes that they have now."""
+        failures = {one.name: one for one in self.ledger.failures() if one.is_grid_point}
+        rows = {one.row for one in failures.values()}
         # The points of a row can be told when those are settled that it needs.
         for name in dict.fromkeys(name for row in self.plan.rows.values() for name in self._choosers(row)):
-            for failure in (one for one in failed if one.row == name):
-                for job in self.known_grid_jobs(name):
-                    if job.point == failure.point:
-                        self._failed[job.name] = failure.reason
+            jobs = self.known_grid_jobs(name) if name in rows else []
+            old = [(job, failures.get(_failure(job).name)) for job in jobs]
+            same = {job.name: one.reason for job, one in old if one and one.hashes == job.hashes}
+            if same and self._has_runs(name):
+                self._failed |= same
+
+    def _has_runs(self, name: str) -> bool:
+        """Whether the ledger has a run of a row with a grid of its own, by the recipe that it has now."""
+        row, runs = self.plan.rows[name], set(targets(self.plan, [name]))
+        needed = self._points(self._choosers(row, own=False))
+        for one in self._measured.values():
+            if not one.is_grid_point and Target(one.row, one.base, one.seed) in runs:
+                job = self.composer.job(row, one.base, one.seed, {**needed, name: one.point})
+                if job.hashes.get(one.split) == one.recipe_hash:
+                    return True
+        return False
+
+
+def _blank(job: Job, split: str) -> Measurement:
+    """What a job will be measured as, without what it will say."""
+    facts: dict[str, Any] = {"row": job.row, "base": job.base, "seed": job.seed, "point": job.point}
+    return Measurement(**facts, split=split, is_grid_point=job.is_grid_point)
+
+
+def _failure(job: Job, reason: str = "") -> Failure:
+    return Failure(job.row, job.base, job.seed, job.point, job.is_grid_point, reason, job.hashes)

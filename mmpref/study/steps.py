@@ -1,30 +1,25 @@
 """From a plan's parts to steps: each a resolved recipe in a folder named by the hash of all that decides it.
 
 Rows whose steps have the same hash share them: pairs, points of grids, trainings and bases. Paths have no part in a
-hash; what stands at them has: a model, a file of rows or of synonyms by its content.
+hash; what stands at them has (`mmpref.study.identity`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mmpref.api.call import Call
 from mmpref.errors import UsageError
-from mmpref.local_paths import is_data_file, names_file
 from mmpref.recipes import resolve
 from mmpref.recipes.schema import as_plain
-from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
 from mmpref.study.bases import Start
+from mmpref.study.identity import digest, identified, named_by
 from mmpref.study.plan_types import Plan, Row
 from mmpref.study.references import reference_of
-from mmpref.vlm.model_files import file_digest
 
 PAIRS = "pairs"
 """What a measurement has for its split that is of pairs alone."""
@@ -36,11 +31,6 @@ _OPTIONS = {
     "evaluate": ("benchmarks", "split", "limit", "seed", "judge"),
 }
 """Keys of a section that the commands have an option for; the rest goes by ``--set``."""
-_ROWS = ("source", "dataset", "data", "annotations")
-"""Settings that may name a folder of the user's with rows in it."""
-_PICTURES = ("images", "image_root")
-"""Settings that may name an archive of images, which are as large as data get and seldom change."""
-
 Points = Mapping[str, Mapping[str, Any]]
 """By row: what its grid has chosen."""
 
@@ -114,6 +104,7 @@ class Composer:
         self._symbols: dict[str, str] = {}
         self._bases: dict[Start, Step | None] = {}
         self._resolved: dict[str, Any] = {}
+        self._found: dict[str, Any] = {}
 
     def base(self, start: Start) -> Step | None:
         """What trains a base; None where it is the recipe's own model."""
@@ -127,8 +118,9 @@ class Composer:
             return None
         sections = resolve.load(self.plan.recipe)
         steps = {command: section or {} for command, section in sections.items() if command != resolve.ITERATE}
-        own = {command: self._named({"model": section.get("model")}) for command, section in steps.items()}
-        key = digest({"trained_by": bases.trained_by, "seed": start.seed, "options": options, "own": own})
+        own = {command: {"model": section.get("model")} for command, section in steps.items()}
+        facts = identified({"options": options, "own": own}, self._symbols)
+        key = digest({"trained_by": bases.trained_by, "seed": start.seed, **facts})
         folder = self.folder / "bases" / f"{start.seed}-{key[:12]}"
         self._symbols[str(folder)] = f"base:{key}"
         world = f", world {start.world}" if start.world else ""
@@ -263,8 +255,12 @@ class Composer:
         return value
 
     def _facts(self, call: Call) -> Any:
-        """All that decides what a call gives."""
-        return self._named(as_plain(self.resolved(call)))
+        """All that decides what a call gives, looked at once: a session goes by what it has found."""
+        key = repr(call)
+        if key not in self._found:
+            recipe = self.resolved(call)
+            self._found[key] = identified(as_plain(recipe), self._symbols, named_by(recipe))
+        return self._found[key]
 
     def resolved(self, call: Call) -> Any:
         """The call's recipe, resolved once."""
@@ -272,45 +268,6 @@ class Composer:
         if key not in self._resolved:
             self._resolved[key] = call.resolved()
         return self._resolved[key]
-
-    def _named(self, value: Any, key: str = "") -> Any:
-        """Plain values with what stands at paths in place of these: a step's hash, or a hash of the files."""
-        if isinstance(value, dict):
-            return {name: self._named(one, name) for name, one in value.items()}
-        if isinstance(value, list):
-            return [self._named(one, key) for one in value]
-        if not isinstance(value, str):
-            return value
-        if value in self._symbols:
-            return self._symbols[value]
-        if key == "model" or value.startswith("pkg:") or (key not in _PICTURES and names_file(value)):
-            return content_identity(value)
-        return content_identity(value, rows=True) if key in _ROWS and Path(value).expanduser().is_dir() else value
-
-
-@cache
-def content_identity(reference: str, rows: bool = False) -> str:
-    """A name, and for a folder or file a hash of its content: a model that was trained anew is another one.
-
-    Args:
-        rows: of a folder of rows: of images and the like among them only names and sizes.
-    """
-    try:
-        root = Path(resolve_path(reference))
-    except UsageError:
-        return reference
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    kept = (path for path in files if "__pycache__" not in path.parts)
-    facts = [
-        (path.name, path.stat().st_size, None if rows and not is_data_file(path.name) else file_digest(path))
-        for path in kept
-    ]
-    return f"{reference if reference.startswith('pkg:') else root.name}@{digest(facts)}" if facts else reference
-
-
-def digest(value: Any) -> str:
-    """SHA-256 (hex) of a JSON-ready value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 
 def _in_order(step: Step) -> Iterator[Step]:

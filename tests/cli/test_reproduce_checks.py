@@ -220,6 +220,28 @@ def test_a_step_of_another_recipe_is_told_with_what_to_delete_so_that_those_befo
     assert json.loads((output / "train/run.json").read_text())["recipe"]["trainer"]["learning_rate"] == 1e-5
 
 
+def test_however_a_recipes_file_is_called_its_work_lies_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    for folder in (below, tmp_path):
+        (folder / "my.yaml").write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+
+    def folder_of(name: str) -> str:
+        result = CliRunner().invoke(program, ["reproduce", name, "--dry-run", "--json"])
+        assert result.exit_code == 0, result.output
+        built = shlex.split(json.loads(result.stdout)["commands"][0])
+        return built[built.index("--output") + 1]
+
+    names = ["my.yaml", "./my.yaml", str(below / "my.yaml"), "../below/my.yaml"]
+    assert set(map(folder_of, names)) == {"runs/reproduce-my.yaml/build-dataset"}
+    outside = f"runs/reproduce-{tmp_path}/my.yaml/build-dataset"
+    assert {folder_of("../my.yaml"), folder_of(str(tmp_path / "my.yaml"))} == {outside}
+    assert folder_of("testbed") == "runs/reproduce-testbed/build-dataset"
+
+
 def test_results_do_not_say_again_what_a_recipes_check_has_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

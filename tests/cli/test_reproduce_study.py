@@ -14,7 +14,8 @@ from mmpref.cli.reproduce_study import HowFar
 from mmpref.run.results import Key
 from mmpref.study import plan, plan_file
 from mmpref.study.measurement import Ledger, Measurement, MetricValue
-from mmpref.study.schedule import Schedule, Target
+from mmpref.study.schedule import Schedule
+from mmpref.study.targets import Target
 from tests.study.conftest import PLAN
 
 

@@ -28,7 +28,8 @@ from mmpref.study.measurement import Failure, Ledger, Measurement
 from mmpref.study.paper_columns import Column
 from mmpref.study.plan import load
 from mmpref.study.plan_types import Plan
-from mmpref.study.schedule import Schedule, Target
+from mmpref.study.schedule import Schedule
+from mmpref.study.targets import Target
 from mmpref.synonyms import Synonyms
 from tests.markup import Markup
 from tests.study.ledgers import claim, measured, plan_of

@@ -4,65 +4,24 @@ really gives is held by ``test_runner.py``."""
 from __future__ import annotations
 
 import shutil
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mmpref.errors import UsageError
-from mmpref.run.results import Key
 from mmpref.study import plan
 from mmpref.study.bases import Start
-from mmpref.study.measurement import Measurement, MetricValue
 from mmpref.study.plan_types import Plan
-from mmpref.study.schedule import Schedule, Unit, select
-from mmpref.study.steps import BASE, content_identity
+from mmpref.study.schedule import Schedule, Unit
+from mmpref.study.targets import select
 from tests.study.conftest import PLAN, WritePlan
+from tests.study.pretended import pretend, run, schedule_of
 
 BASES = {"seeds": [0, 1], "trained_by": "a:b"}
-RECALL = {1e-3: 0.9, 1e-2: 0.5}
-
-
-def _schedule(path: Path, *only: str) -> Schedule:
-    made = plan.load(str(path))
-    return Schedule(made, path.parent / "study", select(made, only))
-
-
-def _pretend(schedule: Schedule, unit: Unit) -> None:
-    """What a unit would leave: a folder, or measurements."""
-    if unit.step:
-        unit.step.folder.mkdir(parents=True)
-        if unit.step.command != BASE:
-            (unit.step.folder / "run.json").write_text("{}")
-        schedule.finished(unit)
-        return
-    job = unit.job
-    assert job
-    recall = RECALL.get(job.point.get("trainer.learning_rate", 1e-3), 0.9)
-    values = (
-        MetricValue(Key("chair", "chair_i", "all"), recall / 10, 9, False),
-        MetricValue(Key("chair", "recall", "all"), recall, 9, True),
-    )
-    facts: dict[str, Any] = {"row": job.row, "base": job.base, "seed": job.seed, "point": job.point}
-    made = [
-        Measurement(**facts, split=split, is_grid_point=job.is_grid_point, recipe_hash=job.hashes[split], values=values)
-        for split in unit.splits
-    ]
-    schedule.finished(unit, made)
-
-
-def _run(schedule: Schedule, until: int = 1000) -> list[str]:
-    """Titles of what was done."""
-    done = []
-    while len(done) < until and (unit := schedule.next()):
-        done.append(unit.step.what if unit.step else unit.key)
-        _pretend(schedule, unit)
-    return done
 
 
 def test_all_rows_come_on_the_first_base_before_more_bases_and_seeds(write_plan: WritePlan) -> None:
-    done = _run(_schedule(write_plan(seeds=2, bases=BASES)))
+    done = run(schedule_of(write_plan(seeds=2, bases=BASES)))
     assert done == [
         "base, base 0, seed 0",
         "base, base 0, seed 0 (grid)",
@@ -93,8 +52,8 @@ def test_all_rows_come_on_the_first_base_before_more_bases_and_seeds(write_plan:
 
 
 def test_the_grid_chooses_by_recall_and_rows_like_it_follow(write_plan: WritePlan) -> None:
-    schedule = _schedule(write_plan())
-    _run(schedule)
+    schedule = schedule_of(write_plan())
+    run(schedule)
     runs = [one for one in schedule.measured() if not one.is_grid_point]
     assert {one.row: one.point.get("trainer.learning_rate") for one in runs} == {
         "base": None,
@@ -105,7 +64,7 @@ def test_the_grid_chooses_by_recall_and_rows_like_it_follow(write_plan: WritePla
 
 
 def test_only_some_rows_bring_what_they_need(write_plan: WritePlan) -> None:
-    done = _run(_schedule(write_plan(), "few*"))
+    done = run(schedule_of(write_plan(), "few*"))
     assert done[-1] == "fewer, base 0, seed 0"
     assert not [line for line in done if line in ("base, base 0, seed 0", "bdhs, base 0, seed 0")]
     with pytest.raises(UsageError, match=r"no row 'bdsh'. Did you mean 'bdhs'"):
@@ -114,7 +73,7 @@ def test_only_some_rows_bring_what_they_need(write_plan: WritePlan) -> None:
 
 def test_rows_of_the_same_settings_share_their_adapter(write_plan: WritePlan) -> None:
     rows = {**PLAN["rows"], "again": {"data": "pairs", "train": "dpo", "grid": "like bdhs"}}
-    done = _run(_schedule(write_plan(rows=rows)))
+    done = run(schedule_of(write_plan(rows=rows)))
     assert "again, base 0, seed 0" in done
     assert not [line for line in done if "adapter of row 'again'" in line]
 
@@ -122,10 +81,10 @@ def test_rows_of_the_same_settings_share_their_adapter(write_plan: WritePlan) ->
 @pytest.mark.parametrize("after", range(11))
 def test_it_goes_on_from_wherever_it_was_left(write_plan: WritePlan, after: int) -> None:
     path = write_plan()
-    first = _run(_schedule(path), after)
-    second = _run(_schedule(path))
-    assert [*first, *second] == _run(_schedule(_elsewhere(path)))
-    assert _run(_schedule(path)) == []
+    first = run(schedule_of(path), after)
+    second = run(schedule_of(path))
+    assert [*first, *second] == run(schedule_of(_elsewhere(path)))
+    assert run(schedule_of(path)) == []
 
 
 def _elsewhere(path: Path) -> Path:
@@ -137,27 +96,27 @@ def _elsewhere(path: Path) -> Path:
 
 def test_measured_rows_are_not_run_again_where_only_the_ledger_is_left(write_plan: WritePlan) -> None:
     path = write_plan()
-    schedule = _schedule(path)
-    _run(schedule)
+    schedule = schedule_of(path)
+    run(schedule)
     (schedule.folder / "train").rename(path.parent / "lost")
     (schedule.folder / "data").rename(path.parent / "lost-too")
-    again = _schedule(path)
-    assert (_run(again), again.missing()) == ([], [])
+    again = schedule_of(path)
+    assert (run(again), again.missing()) == ([], [])
 
 
 def test_a_base_with_other_weights_than_the_ledger_has_measured_is_refused(write_plan: WritePlan) -> None:
     path = write_plan(bases=BASES)
-    schedule = _schedule(path)
-    _run(schedule)
+    schedule = schedule_of(path)
+    run(schedule)
     (name,) = schedule.ledger.bases()
     base = schedule.folder / "bases" / name
     assert base.is_dir()
     shutil.rmtree(schedule.ledger.folder / "bdhs")
-    assert _run(_schedule(path)), "the same weights go on"
+    assert run(schedule_of(path)), "the same weights go on"
     shutil.rmtree(schedule.ledger.folder / "bdhs")
     (base / "model.safetensors").write_bytes(b"trained elsewhere")
-    again = _schedule(path)
-    _run(again)
+    again = schedule_of(path)
+    run(again)
     reasons = {failure.reason for failure in again.failures.values() if failure.base == 1}
     assert len(reasons) == 1
     assert "has other weights than the base that" in reasons.pop()
@@ -169,9 +128,9 @@ def test_a_base_with_other_weights_than_the_ledger_has_measured_is_refused(write
 
 def test_a_row_that_was_changed_is_measured_anew(write_plan: WritePlan) -> None:
     path = write_plan()
-    _run(_schedule(path))
+    run(schedule_of(path))
     rows = {**PLAN["rows"], "fewer": {**PLAN["rows"]["fewer"], "limit": 3}}
-    assert _run(_schedule(write_plan(rows=rows))) == [
+    assert run(schedule_of(write_plan(rows=rows))) == [
         "the adapter of row 'fewer', base 0, seed 0",
         "fewer, base 0, seed 0",
     ]
@@ -179,55 +138,19 @@ def test_a_row_that_was_changed_is_measured_anew(write_plan: WritePlan) -> None:
 
 def test_what_the_plan_does_not_give_any_more_is_stale(write_plan: WritePlan) -> None:
     path = write_plan()
-    _run(_schedule(path), until=6)  # in the midst of the grid
-    assert _schedule(path).ledger.read(path.parent / "study/ledger")
-    assert not _schedule(path).stale()
-    _run(_schedule(path))
-    assert not _schedule(path).stale()
+    run(schedule_of(path), until=6)  # in the midst of the grid
+    assert schedule_of(path).ledger.read(path.parent / "study/ledger")
+    assert not schedule_of(path).stale()
+    run(schedule_of(path))
+    assert not schedule_of(path).stale()
     rows = {**PLAN["rows"], "fewer": {**PLAN["rows"]["fewer"], "limit": 3}}
-    assert [one.name for one in _schedule(write_plan(rows=rows)).stale()] == ["fewer/test-base0-seed0"]
+    assert [one.name for one in schedule_of(write_plan(rows=rows)).stale()] == ["fewer/test-base0-seed0"]
     fewer = {name: PLAN["rows"][name] for name in ("base", "bdhs")}
-    assert [one.name for one in _schedule(write_plan(rows=fewer)).stale()] == ["fewer/test-base0-seed0"]
+    assert [one.name for one in schedule_of(write_plan(rows=fewer)).stale()] == ["fewer/test-base0-seed0"]
     wider = {**PLAN["train"]["dpo"], "trainer": {**PLAN["train"]["dpo"]["trainer"], "max_steps": 3}}
-    stale = {one.name for one in _schedule(write_plan(train={"dpo": wider})).stale()}
+    stale = {one.name for one in schedule_of(write_plan(train={"dpo": wider})).stale()}
     assert {name for name in stale if name.startswith("base")} == set()
     assert sum("-grid-" in name for name in stale) == 2
-
-
-def test_rows_of_a_file_that_was_changed_are_measured_anew(write_plan: WritePlan, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
-    path = write_plan(
-        data={"pairs": {"method": "bdhs", "source": [str(rows)]}}, rows={"base": {}, "bdhs": PLAN["rows"]["bdhs"]}
-    )
-    found = []
-    for text in (b"{}\n", b"{}\n{}\n", b"{}\n" + bytes(70_000_000), b"[]\n" + bytes(70_000_000)):
-        rows.write_bytes(text)
-        content_identity.cache_clear()  # as in the next session
-        found.append(_schedule(path).grid_jobs("bdhs")[0].hashes["dev"])
-    assert len(set(found)) == 4
-
-
-def test_a_folder_of_rows_and_any_file_that_a_setting_names_count_by_their_content(
-    write_plan: WritePlan, tmp_path: Path
-) -> None:
-    (tmp_path / "rows").mkdir()
-    rows, relation, image = (tmp_path / name for name in ("rows/train.jsonl", "relation.json", "rows/a.png"))
-    amber = {"benchmarks": ["amber"], "benchmark": {"amber": {"relation": str(relation)}}}
-    path = write_plan(
-        data={"pairs": {"method": "bdhs", "source": [str(rows.parent)]}},
-        evaluate={**PLAN["evaluate"], "test": amber},
-        rows={"base": {}, "bdhs": {**PLAN["rows"]["bdhs"], "grid": "none"}},
-    )
-    found = []
-    for file, text in ((rows, "{}\n"), (relation, "{}"), (image, "a"), (rows, "[]\n"), (relation, "[]"), (image, "b")):
-        file.write_text(text)
-        content_identity.cache_clear()
-        made = plan.load(str(path))
-        job = Schedule(made, tmp_path / "study", list(made.rows)).composer.job(made.rows["bdhs"], 0, 0, {})
-        found.append((job.pairs.hash if job.pairs else "", job.hashes["test"]))
-    pairs, tests = zip(*found[2:], strict=True)
-    assert [one == two for one, two in pairwise(pairs)] == [False, True, True], "pictures by size"
-    assert [one == two for one, two in pairwise(tests)] == [False, False, True]
 
 
 def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: Path) -> None:
@@ -242,66 +165,18 @@ def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: P
     assert hashes[0] == hashes[1]
 
 
-def _run_but(schedule: Schedule, rate: float) -> None:
-    """All that a schedule has, but for trainings of one learning rate, which fail."""
-    while unit := schedule.next():
-        if unit.step and unit.step.call and f"{rate}" in " ".join(unit.step.call.arguments()):
-            schedule.failed(unit, "the loss is not finite")
-        else:
-            _pretend(schedule, unit)
-
-
-def test_a_point_that_fails_is_left_out_of_the_choice(write_plan: WritePlan) -> None:
-    path = write_plan()
-    schedule = _schedule(path)
-    _run_but(schedule, 1e-3)
-    runs = {one.row: one.point for one in schedule.measured() if not one.is_grid_point}
-    assert runs["bdhs"] == {"trainer.learning_rate": 1e-2}
-    [failure] = schedule.failures.values()
-    assert (failure.is_grid_point, "the loss is not finite" in failure.reason) == (True, True)
-    assert _run(_schedule(path)) == []  # the runs keep the choice that was made without it
-
-
-def test_points_that_have_failed_stay_so_in_rows_that_need_each_other(write_plan: WritePlan) -> None:
-    """The first by name needs the other, whose choice must be known before its own points are."""
-    data = {**PLAN["data"], "again": {"method": "mix", "source": [{"data": "pairs"}]}}
-    rows = {
-        "base": {},
-        "first": {"data": "again", "train": "on"},
-        "second": {"data": "pairs", "train": "dpo"},
-    }
-    train = {**PLAN["train"], "on": {**PLAN["train"]["dpo"], "adapter": {"row": "second"}}}
-    path = write_plan(data=data, rows=rows, train=train)
-    schedule = _schedule(path)
-    _run_but(schedule, 1e-3)
-    assert schedule.missing() == []
-    again = _schedule(path)
-    assert again.missing() == []
-    assert {one.row for one in again.measured() if not one.is_grid_point} == set(rows)
-    assert _run(again) == []
-
-
-def test_a_row_whose_data_fail_is_recorded_and_the_others_go_on(write_plan: WritePlan) -> None:
-    data = {**PLAN["data"], "bad": {"method": "bdhs", "limit": 3}}
-    rows = {**PLAN["rows"], "bad": {"data": "bad", "train": "dpo", "grid": "none"}}
-    path = write_plan(data=data, rows=rows)
-    schedule = _schedule(path)
-    while unit := schedule.next():
-        if unit.step and "'bad'" in unit.step.what:
-            schedule.failed(unit, "no usable row")
-        else:
-            _pretend(schedule, unit)
-    assert [target.row for target in schedule.missing()] == ["bad"]
-    [failure] = schedule.ledger.failures()
-    assert failure.row == "bad"
-    assert failure.reason == "the pairs 'bad' on base 0 failed: no usable row"
-    again = _schedule(path)
-    assert _run(again)[0] == "the pairs 'bad' on base 0"
-    assert (again.ledger.failures(), again.missing()) == ([], [])
+def test_whether_a_choice_kept_what_it_had_to_goes_by_the_rule_as_it_stands(write_plan: WritePlan) -> None:
+    """The base recalls .9, the only point .5: the rule changes, and no run."""
+    grid = {**PLAN["grid"], "search": {"trainer.learning_rate": [1e-2]}}
+    for before, after in ((0.02, 0.5), (0.5, 0.02)):
+        run(schedule_of(write_plan(grid={**grid, "within": before})))
+        changed = schedule_of(write_plan(grid={**grid, "within": after}))
+        assert run(changed) == []
+        assert {one.row for one in changed.measured() if one.outside} == ({"bdhs", "fewer"} if after == 0.02 else set())
 
 
 def test_several_processes_never_do_the_same(write_plan: WritePlan) -> None:
-    schedule = _schedule(write_plan(seeds=2))
+    schedule = schedule_of(write_plan(seeds=2))
     busy: list[Unit] = []
     done: list[str] = []
     while True:
@@ -313,30 +188,30 @@ def test_several_processes_never_do_the_same(write_plan: WritePlan) -> None:
             break
         unit = busy.pop()
         done.append(unit.key)
-        _pretend(schedule, unit)
+        pretend(schedule, unit)
     assert len(done) == len(set(done))
     assert schedule.missing() == []
 
 
 def test_rows_of_equal_settings_are_not_measured_at_the_same_time(write_plan: WritePlan) -> None:
     row = {"data": "pairs", "train": "dpo", "grid": "none"}
-    schedule = _schedule(write_plan(rows={"one": row, "same": row}))
+    schedule = schedule_of(write_plan(rows={"one": row, "same": row}))
     for _ in range(2):  # pairs, adapter
         unit = schedule.next()
         assert unit
-        _pretend(schedule, unit)
+        pretend(schedule, unit)
     first = schedule.next()
     assert first
     assert first.job
     assert schedule.next() is None, "both would write into one folder"
-    _pretend(schedule, first)
-    assert _run(schedule) == ["same, base 0, seed 0"]
+    pretend(schedule, first)
+    assert run(schedule) == ["same, base 0, seed 0"]
 
 
 def test_adapters_of_points_go_and_those_of_runs_stay(write_plan: WritePlan) -> None:
-    schedule = _schedule(write_plan())
+    schedule = schedule_of(write_plan())
     while unit := schedule.next():
-        _pretend(schedule, unit)
+        pretend(schedule, unit)
         if unit.job and unit.key == "bdhs, base 0, seed 0":
             chosen = unit.job
     assert chosen.training
@@ -353,8 +228,8 @@ def test_pairs_made_by_a_rows_adapter_take_what_its_grid_chose(write_plan: Write
         "kept": {"method": "mix", "source": [{"data": "sifted"}]},
     }
     rows = {**PLAN["rows"], "iris": {"data": "kept", "train": "dpo", "grid": "none", "seeds": 2}}
-    schedule = _schedule(write_plan(rows=rows, data=data, bases=BASES), "iris")
-    done = _run(schedule)
+    schedule = schedule_of(write_plan(rows=rows, data=data, bases=BASES), "iris")
+    done = run(schedule)
     assert schedule.missing() == []
     last_point = "bdhs, base 0, seed 0 trainer.learning_rate=0.01 (grid)"
     assert done.index(last_point) < done.index("the pairs 'sifted' on base 0")

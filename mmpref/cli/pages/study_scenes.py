@@ -43,7 +43,7 @@ class Scene:
 def scenes_of(schedule: Schedule) -> tuple[list[Scene], str]:
     """Scenes of the plan's first trained row on its first evaluation with CHAIR, of the first base and seed, and whose
     they are; none where the study's folder does not hold the answers."""
-    from mmpref.study.schedule import Target
+    from mmpref.study.targets import Target
     from mmpref.study.work import evaluation_folder
 
     plan = schedule.plan
