@@ -8,6 +8,7 @@ the folder, and its state is kept. A job that is cut loses its last slice at mos
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import signal
 import subprocess
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.cli.main import COMMANDS, main
-from mmpref.errors import HubError, UsageError
+from mmpref.errors import HubError, MmprefError, StaleRunError, UsageError
 from mmpref.log import logger
 
 if TYPE_CHECKING:
     from mmpref.hub.job_state import JobState
 
+_KEPT = "MMPREF_JOB_STATE"
+"""Environment variable of a command that works in a job: what keeps its state, as messages name it."""
 _INTERRUPTED = (130, -signal.SIGTERM)
 """How a command ends that was told to stop: the second, where it had not begun."""
 _ATTEMPTS = 3
@@ -33,6 +36,15 @@ _ATTEMPTS = 3
 def run(work: str) -> None:
     """Be the job of a command: take the script's arguments, work, and exit as the command does."""
     main(["job", work, *sys.argv[1:]])
+
+
+def name_in_job(error: MmprefError) -> None:
+    """Have an error of a command that works in a job name what the job has: ``--name`` for ``--output``, and beside the
+    folder of a stale run the state that would bring it back."""
+    if kept := os.environ.get(_KEPT):
+        error.hint = error.hint.replace("--output", "--name")
+        if isinstance(error, StaleRunError):
+            error.hint = error.hint.replace(f"delete {error.run}", f"delete {error.run} and {kept}")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True})
@@ -64,10 +76,10 @@ def command(work: str, arguments: tuple[str, ...], state: str, name: str | None,
     if dry_run:
         click.echo(shlex.join(words))
         found = "goes on from it" if kept.exists() else "starts anew"
-        click.echo(f"State: {kept.file} of the dataset {kept.repo_id}, every {every:g} minutes; the run {found}.")
+        click.echo(f"State: {kept.label}, every {every:g} minutes; the run {found}.")
         return 0
     if kept.restore(folder):
-        logger.info("Going on from %s of %s.", kept.file, kept.repo_id)
+        logger.info("Going on from %s.", kept.label)
     return _work(words[1:], kept, folder, every * 60)
 
 
@@ -87,8 +99,9 @@ def _check(work: str, arguments: tuple[str, ...]) -> None:
 def _work(words: list[str], kept: JobState, folder: Path, seconds: float) -> int:
     """Slices until the command is done; its exit code."""
     failures, stopped = 0, False
+    environment = {**os.environ, _KEPT: kept.label}
     while True:
-        process = subprocess.Popen([sys.executable, "-m", "mmpref", *words], start_new_session=True)
+        process = subprocess.Popen([sys.executable, "-m", "mmpref", *words], env=environment, start_new_session=True)
         try:
             code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
