@@ -175,6 +175,14 @@ def commit_at(repo_id: str, revision: str | None, file: str) -> str:
     return Path(hf_hub_download(repo_id, file, revision=revision)).parent.name
 
 
+def commit_named(repo_id: str, revision: str | None) -> str | None:
+    """The commit that the Hub says a model's branch, tag or commit is now; None where it does not answer in time, or
+    refuses."""
+    from huggingface_hub import constants
+
+    return None if constants.is_offline_mode() else _asked(repo_id, revision or "main") or None
+
+
 @contextlib.contextmanager
 def cache_first(repo_id: str, commit: str | None) -> Iterator[None]:
     """Within it the libraries read a model from the cache alone, where it holds all that they read, or its weights and
