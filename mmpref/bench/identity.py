@@ -57,8 +57,8 @@ def pin_identity(
     began = run.pinned(_BEGAN)
     ref = _as_begun(run, ref, began)
     model, weights = _model(ref)
-    identity = {"model": model, "weights": weights, "adapter": _adapter(ref), "data": facts_of_data}
-    identity["judge"] = _judge(judge, began)
+    identity: dict[str, Any] = {"model": model, "weights": weights, "adapter": _adapter(ref)}
+    identity |= {"data": facts_of_data, "judge": _judge(judge, began)}
     _refuse_other(run, run.pin(_BEGAN, identity), identity)
     return identity
 
@@ -105,20 +105,20 @@ def data_as_begun(run: Run) -> Mapping[str, Mapping[str, Any]]:
 def _as_begun(run: Run, ref: ModelRef, began: Mapping[str, Any]) -> ModelRef:
     """A model and its adapter at the commits that a run began with. It keeps to them whatever the Hub has now, which is
     warned of."""
-    revisions = {}
-    for name, repo, revision in (
-        ("model", ref.model, ref.revision),
-        ("adapter", ref.adapter, ref.adapter_revision),
-    ):
-        at = (began.get(name) or {}).get("revision") or revision
-        revisions[name] = at
-        is_of_hub = repo and at != revision and not endpoint_of(repo) and not Path(resolve_path(repo)).exists()
-        if is_of_hub and (now := commit_named(repo, revision)) and now != at:
-            warn(
-                f"{repo} has new commits since {run.path} was begun, which keeps to {at[:8]}. Another --output "
-                "takes it as it is now."
-            )
-    return dataclasses.replace(ref, revision=revisions["model"], adapter_revision=revisions["adapter"])
+    model, adapter = ((began.get(name) or {}).get("revision") for name in ("model", "adapter"))
+    _warn_of_commits(run, ref.model, ref.revision, model)
+    _warn_of_commits(run, ref.adapter, ref.adapter_revision, adapter)
+    return dataclasses.replace(ref, revision=model or ref.revision, adapter_revision=adapter or ref.adapter_revision)
+
+
+def _warn_of_commits(run: Run, repo: str | None, revision: str | None, at: str | None) -> None:
+    if not repo or at in (None, revision) or endpoint_of(repo) or Path(resolve_path(repo)).exists():
+        return
+    if (now := commit_named(repo, revision)) and now != at:
+        warn(
+            f"{repo} has new commits since {run.path} was begun, which keeps to {str(at)[:8]}. Another --output takes "
+            "it as it is now."
+        )
 
 
 def _was_folder(facts: Mapping[str, Any] | None) -> bool:

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.cli.job_words import KEPT
 from mmpref.cli.main import COMMANDS, main
-from mmpref.errors import HubError, MmprefError, StaleRunError, UsageError
+from mmpref.errors import HubError, UsageError
 from mmpref.log import logger
 
 if TYPE_CHECKING:
     from mmpref.hub.job_state import JobState
 
-_KEPT = "MMPREF_JOB_STATE"
-"""Environment variable of a command that works in a job: what keeps its state, as messages name it."""
 _INTERRUPTED = (130, -signal.SIGTERM)
 """How a command ends that was told to stop: the second, where it had not begun."""
 _ATTEMPTS = 3
@@ -36,15 +35,6 @@ _ATTEMPTS = 3
 def run(work: str) -> None:
     """Be the job of a command: take the script's arguments, work, and exit as the command does."""
     main(["job", work, *sys.argv[1:]])
-
-
-def name_in_job(error: MmprefError) -> None:
-    """Have an error of a command that works in a job name what the job has: ``--name`` for ``--output``, and beside the
-    folder of a stale run the state that would bring it back."""
-    if kept := os.environ.get(_KEPT):
-        error.hint = error.hint.replace("--output", "--name")
-        if isinstance(error, StaleRunError):
-            error.hint = error.hint.replace(f"delete {error.run}", f"delete {error.run} and {kept}")
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True})
@@ -99,7 +89,7 @@ def _check(work: str, arguments: tuple[str, ...]) -> None:
 def _work(words: list[str], kept: JobState, folder: Path, seconds: float) -> int:
     """Slices until the command is done; its exit code."""
     failures, stopped = 0, False
-    environment = {**os.environ, _KEPT: kept.label}
+    environment = {**os.environ, KEPT: kept.label}
     while True:
         process = subprocess.Popen([sys.executable, "-m", "mmpref", *words], env=environment, start_new_session=True)
         try:

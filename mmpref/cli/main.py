@@ -138,7 +138,7 @@ def _own_options(arguments: Sequence[str]) -> Iterator[None]:
         yield
     except MmprefError as error:
         from mmpref.api.wording import on_command_line, rewording
-        from mmpref.cli.job import name_in_job
+        from mmpref.cli.job_words import name_in_job
 
         name_in_job(error)
         command = program.get_command(click.Context(program), name)
