@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmpref.errors import InputError, reason_of
+from mmpref.hub_commits import first_meaning
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
 from mmpref.registry import resolve_path
@@ -164,6 +165,10 @@ def commit_at(repo_id: str, revision: str | None, file: str) -> str:
     Raises:
         OSError: no such repository, revision or file, or no answer, and the cache has none.
     """
+    return first_meaning(repo_id, revision, lambda at: _commit_at(repo_id, at, file))
+
+
+def _commit_at(repo_id: str, revision: str | None, file: str) -> str:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     # The cache keeps each commit in a folder of its name.
@@ -173,6 +178,14 @@ def commit_at(repo_id: str, revision: str | None, file: str) -> str:
         if is_commit(revision) or _asked(repo_id, revision or "main") in (None, known):
             return known
     return Path(hf_hub_download(repo_id, file, revision=revision)).parent.name
+
+
+def commit_named(repo_id: str, revision: str | None) -> str | None:
+    """The commit that the Hub says a model's branch, tag or commit is now; None where it does not answer in time, or
+    refuses."""
+    from huggingface_hub import constants
+
+    return None if constants.is_offline_mode() else _asked(repo_id, revision or "main") or None
 
 
 @contextlib.contextmanager

@@ -55,6 +55,12 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON: {reason_of(error).rstrip('.')}.") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that `read_text` gave, without their ends. `str.splitlines` would end some within values of
+    JSON, which may hold U+2028 and its like as they are."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def text_of_bytes(content: bytes, name: str) -> str:
     """The text of bytes that a file of that name holds.
 

@@ -27,6 +27,7 @@ LAYERS = {
     "local_paths": 0,
     "hub_ids": 1,
     "hub_cache": 2,
+    "hub_commits": 2,
     "reasoning": 1,
     "text_files": 1,
     "synonyms": 1,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.errors import InputError
-from mmpref.text_files import open_text, read_text
+from mmpref.text_files import lines_of, open_text, read_text
 from tests.test_architecture import PACKAGE
 
 TEXT = "person, man\n图里, é\n"
@@ -63,6 +63,16 @@ def test_a_stream_names_the_line_whatever_ends_one_and_wherever_a_block_does(
     file.write_bytes((first + f"\u00e9{end}" * 60_000).encode() + b"\xff")
     with pytest.raises(InputError, match="in line 60001, is wrong"), open_text(file) as lines:
         lines.read()
+
+
+def test_a_line_ends_where_the_file_says_and_not_within_a_value() -> None:
+    within = "a\u2028b\u2029c\x85d\x0be"
+    assert [lines_of(text) for text in ("", "\n", within, f"{within}\n\nx\n")] == [
+        [],
+        [""],
+        [within],
+        [within, "", "x"],
+    ]
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

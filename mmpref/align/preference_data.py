@@ -197,6 +197,12 @@ def collect_pairs(
     )
 
 
+def sources_of(folder: Path) -> Sequence[Mapping[str, Any]]:
+    """Facts of the tables whose rows `collect_pairs` wrote there; none where it has not."""
+    written = folder / FACTS
+    return json.loads(written.read_text(encoding="utf-8"))["sources"] if written.is_file() else []
+
+
 def _refuse_changed_tables(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> None:
     for fingerprint, fact in zip(before, facts, strict=True):
         if fingerprint != fact["fingerprint"]:

@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from mmpref.align.accuracy import ranked_right
 from mmpref.align.collator import SECOND_BATCH
-from mmpref.align.preference_data import ROW, Pairs, checks_of, collect_pairs
+from mmpref.align.preference_data import ROW, Pairs, checks_of, collect_pairs, sources_of
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.distributed import main_process_first
 from mmpref.errors import RunError
@@ -49,13 +49,13 @@ class RewardTrainer(PreferenceTrainer):
         image_root: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        tables = {spec: _open_held_out(spec) for spec in held_out}
+        folders = {
+            spec: (folder or Path()) / f"held-out-{number}" for number, spec in enumerate(dict.fromkeys(held_out))
+        }
+        tables = {spec: open_held_out(spec, place) for spec, place in folders.items()}
         super().__init__(*args, **kwargs)
         # What cannot be used is reported before the work, not after it.
-        self._held_out = {
-            spec: self._read(table, (folder or Path()) / f"held-out-{number}", image_root)
-            for number, (spec, table) in enumerate(tables.items())
-        }
+        self._held_out = {spec: self._read(table, folders[spec], image_root) for spec, table in tables.items()}
 
     def _read(self, table: Table, folder: Path, image_root: Sequence[str]) -> Pairs:
         assert self.policy is not None
@@ -131,9 +131,14 @@ def _row_batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
         yield [pairs.dataset[index] for index in range(start, min(start + size, len(pairs.dataset)))]
 
 
-def _open_held_out(spec: str) -> Table:
-    """The preference set ``NAME`` or ``NAME:SPLIT``."""
-    return open_table(*with_split(spec, "train"))
+def open_held_out(spec: str, folder: Path) -> Table:
+    """The preference set ``NAME`` or ``NAME:SPLIT``; of the Hub at the commit that an interrupted training read.
+
+    Args:
+        folder: of the rows that were read of it.
+    """
+    begun = next(iter(sources_of(folder)), {})
+    return open_table(*with_split(spec, "train"), revision=begun.get("revision"))
 
 
 def verify_saved_reward_model(

@@ -21,6 +21,7 @@ from mmpref.api.train import run_train
 from mmpref.api.wording import in_section
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import RunError, StaleRunError, UsageError
+from mmpref.hub_commits import keeping_commits
 from mmpref.log import counted, logger
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.run.files import write_atomic
@@ -38,6 +39,8 @@ _KL = "kl.json"
 """In a round's folder: how far its policy is from the base."""
 _ANSWERS = "answers"
 """In a chain's state: what the base was answered, which every round's evaluation is beside."""
+_COMMITS = "commits.json"
+"""There too: what names on the Hub meant when the chain began."""
 _MADE = {"build-dataset": ("adapter",), "train": ("dataset", "adapter"), "evaluate": ("adapter",)}
 """Settings that earlier steps make."""
 
@@ -110,12 +113,13 @@ def run_chain(
                 logger.info("%s is complete already.", run.path)
                 return run.manifest()
         (run.path / MANIFEST).unlink(missing_ok=True)
-        shared = shared_questions(chain)
         answers = run.state / _ANSWERS
-        with share_in(answers):
-            rounds = _rounds(run.path, chain, progress)
-        shutil.rmtree(answers, ignore_errors=True)
-        return _finish(run, chain, rounds, shared, write_card, progress)
+        with keeping_commits(run.state / _COMMITS):
+            shared = shared_questions(chain)
+            with share_in(answers):
+                rounds = _rounds(run.path, chain, progress)
+            shutil.rmtree(answers, ignore_errors=True)
+            return _finish(run, chain, rounds, shared, write_card, progress)
 
 
 def is_done(chain: Chain, folder: Path) -> bool:

@@ -115,9 +115,10 @@ def _images(model: FinishedModel, label: str) -> dict[str, tuple[ImageData, ...]
                 "The images of %s are not shown: code of others reads them, and only an evaluation runs it.", label
             )
             return {}
-        plan = load_plan(name, label, recipe.benchmark[name], recipe.limit)
+        begun = model.manifest["data"][name]
+        plan = load_plan(name, label, recipe.benchmark[name], recipe.limit, begun)
         facts = data_facts(plan.table, plan.samples, recipe.benchmark[name])
-        if facts["samples"] != model.manifest["data"][name]["samples"]:
+        if facts["samples"] != begun["samples"]:
             logger.warning("Warning: the data of %s have changed since %s; its images are not shown.", name, model.run)
             return {}
         return {sample.id: sample.images for sample in plan.samples}

@@ -13,7 +13,7 @@ from mmpref.bench.answer_cache import CachedAnswerer, shared
 from mmpref.bench.answers import Answerer, answer_all, answer_shard, endpoint_answerer, unanswered, unanswered_shard
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.chosen_on import mark_chosen_on, warn_of_choice
-from mmpref.bench.identity import data_facts, pin_identity, ref_of
+from mmpref.bench.identity import data_as_begun, data_facts, pin_identity, ref_of
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.made_of import refuse_changed
@@ -30,7 +30,7 @@ from mmpref.bench.suites import refuse_no_key
 from mmpref.bench.trained_on import mark_trained_on
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import MmprefError, UsageError, memory_errors
-from mmpref.hub_ids import refuse_revision_alone
+from mmpref.hub_ids import is_commit, refuse_revision_alone
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.judges.served import refuse_loading
@@ -156,16 +156,8 @@ def refuse(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind=no-image.")
     check_reward_model(recipe.benchmarks, recipe.adapter, recipe.blind)
-    chat = ChatSettings(
-        recipe.judge_temperature,
-        recipe.judge_max_tokens,
-        concurrency,
-        revision=recipe.judge_revision,
-        thinking=recipe.thinking,
-    )
-    names = tuple(dict.fromkeys(recipe.benchmarks))
-    refuse_no_key(names)
-    return open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
+    refuse_no_key(tuple(dict.fromkeys(recipe.benchmarks)))
+    return _open_judge(recipe, concurrency)
 
 
 class _Evaluation:
@@ -190,9 +182,11 @@ class _Evaluation:
         self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
         endpoints = {BASE: recipe.endpoint, ADAPTER: recipe.adapter_endpoint}
         self._served = {model: endpoint for model, endpoint in endpoints.items() if endpoint}
-        self._plans = _load_plans(recipe)
+        self._plans = _load_plans(recipe, data_as_begun(run))
         with main_process_first():
             self._identity = pin_identity(run, ref_of(recipe), self._data_facts(), recipe.judge)
+        if is_commit(self._identity["judge"]):
+            self._judge = _open_judge(recipe, concurrency, self._identity["judge"])
         self._asked = self._what_is_asked()
         self._policy = cache(self._load_policy)
         self._answerer = self._make_answerer(concurrency, workers)
@@ -353,5 +347,26 @@ class _Evaluation:
         return {**base, ADAPTER: ref} if recipe.adapter else base
 
 
-def _load_plans(recipe: EvaluateRecipe) -> list[Plan]:
-    return load_plans({name: recipe.label(name) for name in recipe.benchmarks}, recipe.benchmark, recipe.limit)
+def _load_plans(recipe: EvaluateRecipe, begun: Mapping[str, Mapping[str, Any]] | None = None) -> list[Plan]:
+    labels = {name: recipe.label(name) for name in recipe.benchmarks}
+    return load_plans(labels, recipe.benchmark, recipe.limit, begun)
+
+
+def _open_judge(recipe: EvaluateRecipe, concurrency: int, commit: str | None = None) -> Judge | None:
+    """Who judges.
+
+    Args:
+        commit: of a model of the Hub, at which it is asked.
+
+    Raises:
+        UsageError: as of `mmpref.bench.judging.open_judge`.
+    """
+    chat = ChatSettings(
+        recipe.judge_temperature,
+        recipe.judge_max_tokens,
+        concurrency,
+        revision=recipe.judge_revision,
+        thinking=recipe.thinking,
+    )
+    names = tuple(dict.fromkeys(recipe.benchmarks))
+    return open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat, commit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,13 @@ from mmpref.bench.benchmark import Sample
 from mmpref.bench.cells import images_digest
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import ModelError
+from mmpref.hub_cache import commit_named
+from mmpref.hub_ids import is_commit
 from mmpref.judges.named_files import local_digest
 from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.local_paths import names_file
+from mmpref.log import warn
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
 from mmpref.run.inputs import refuse_changed_input, warn_unchecked
@@ -50,9 +54,11 @@ def pin_identity(
         RunError: something has changed since the run began.
     """
     facts_of_data = {name: dict(facts) for name, facts in data.items()}
+    began = run.pinned(_BEGAN)
+    ref = _as_begun(run, ref, began)
     model, weights = _model(ref)
-    adapter = _adapter(ref)
-    identity = {"model": model, "weights": weights, "adapter": adapter, "data": facts_of_data, "judge": _judge(judge)}
+    identity: dict[str, Any] = {"model": model, "weights": weights, "adapter": _adapter(ref)}
+    identity |= {"data": facts_of_data, "judge": _judge(judge, began)}
     _refuse_other(run, run.pin(_BEGAN, identity), identity)
     return identity
 
@@ -72,6 +78,7 @@ def refuse_other_identity(
     """
     identity: dict[str, Any] = {"data": data}
     pinned = run.pinned(_BEGAN)
+    ref = _as_begun(run, ref, pinned)
     for name, look, where in (("model", _model, ref.model), ("adapter", _adapter, ref.adapter)):
         if where and _was_folder(pinned.get(name)) and not Path(resolve_path(where)).exists():
             # A name that is a folder's no more is not asked for on the Hub.
@@ -83,10 +90,35 @@ def refuse_other_identity(
             warn_unchecked(run.path, f"the {name} {where}", error.message)
         else:
             identity[name] = found[0] if isinstance(found, tuple) else found
-    identity["judge"] = _judge(judge)
+    identity["judge"] = _judge(judge, pinned)
     if judge and pinned.get("judge") and identity["judge"] is None:
         warn_unchecked(run.path, f"the judge {judge}", "it cannot be found")
     _refuse_other(run, pinned, identity)
+
+
+def data_as_begun(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    """`data_facts` of each benchmark that a run began with: Hub datasets are read again at these commits. None of a run
+    that begins."""
+    return run.pinned(_BEGAN).get("data") or {}
+
+
+def _as_begun(run: Run, ref: ModelRef, began: Mapping[str, Any]) -> ModelRef:
+    """A model and its adapter at the commits that a run began with. It keeps to them whatever the Hub has now, which is
+    warned of."""
+    model, adapter = ((began.get(name) or {}).get("revision") for name in ("model", "adapter"))
+    _warn_of_commits(run, ref.model, ref.revision, model)
+    _warn_of_commits(run, ref.adapter, ref.adapter_revision, adapter)
+    return dataclasses.replace(ref, revision=model or ref.revision, adapter_revision=adapter or ref.adapter_revision)
+
+
+def _warn_of_commits(run: Run, repo: str | None, revision: str | None, at: str | None) -> None:
+    if not repo or at in (None, revision) or endpoint_of(repo) or Path(resolve_path(repo)).exists():
+        return
+    if (now := commit_named(repo, revision)) and now != at:
+        warn(
+            f"{repo} has new commits since {run.path} was begun, which keeps to {str(at)[:8]}. Another --output takes "
+            "it as it is now."
+        )
 
 
 def _was_folder(facts: Mapping[str, Any] | None) -> bool:
@@ -127,8 +159,10 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
 
 
 def _content(facts: Any) -> Any:
-    """The facts that say what data are: all but their licence."""
-    return {key: value for key, value in facts.items() if key != "licence"} if isinstance(facts, Mapping) else facts
+    """The facts that say what data are: all but their licence, and their commit, which may be of other files."""
+    if not isinstance(facts, Mapping):
+        return facts
+    return {key: value for key, value in facts.items() if key not in ("licence", "revision")}
 
 
 def _model(ref: ModelRef) -> tuple[dict[str, Any], dict[str, str]]:
@@ -159,8 +193,12 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
         return adapter_facts(ref.adapter, ref.adapter_revision)
 
 
-def _judge(spec: str | None) -> str | None:
-    return (local_digest(spec) or annotator_commit(spec)) if spec else None
+def _judge(spec: str | None, began: Mapping[str, Any]) -> str | None:
+    """A digest of a folder or a file, or the commit of a model of the Hub: that with which the run began."""
+    if spec is None:
+        return None
+    commit = began.get("judge")
+    return local_digest(spec) or (str(commit) if is_commit(commit) else annotator_commit(spec))
 
 
 @contextlib.contextmanager

@@ -123,13 +123,19 @@ class Verdicts:
 
 
 def open_judge(
-    benchmarks: Sequence[str], name: str | None, prompt: str | None, repeats: int, settings: ChatSettings
+    benchmarks: Sequence[str],
+    name: str | None,
+    prompt: str | None,
+    repeats: int,
+    settings: ChatSettings,
+    commit: str | None = None,
 ) -> Judge | None:
     """Who judges benchmarks; None where none needs it.
 
     Args:
         name: ``URL#MODEL``, a model's id or folder, a file of judgements, or a plugin that can be asked.
         repeats: how often it is to be asked the same.
+        commit: at which a model of the Hub is asked, whatever its name means now.
 
     Raises:
         UsageError: a judge is needed and not named, or named and not needed; the name is nobody's; a prompt without a
@@ -151,7 +157,8 @@ def open_judge(
             f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in docs/evaluation.md."
         )
     chat = annotator_plugin(name, "ask")
-    return Judge(name, FinalReplies(chat, markers(settings.thinking)) if chat else open_chat(name, settings), prompt)
+    final = FinalReplies(chat, markers(settings.thinking)) if chat else open_chat(name, settings, commit=commit)
+    return Judge(name, final, prompt)
 
 
 def judge_answers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmpref.bench.identity import data_facts, ref_of, refuse_other_identity
+from mmpref.bench.identity import data_as_begun, data_facts, ref_of, refuse_other_identity
 from mmpref.bench.plan import load_plan
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import HubError, InputError
@@ -21,11 +21,11 @@ def refuse_changed(run: Run, recipe: EvaluateRecipe) -> None:
     Raises:
         RunError: the base, the adapter, the judge, or data with their images, have changed.
     """
-    data = {}
+    data, begun = {}, data_as_begun(run)
     for name in recipe.benchmarks:
         settings = recipe.benchmark[name]
         try:
-            plan = load_plan(name, recipe.label(name), settings, recipe.limit)
+            plan = load_plan(name, recipe.label(name), settings, recipe.limit, begun.get(name))
         except (HubError, InputError) as error:
             warn_unchecked(run.path, f"the data of {name}", str(error))
         else:

@@ -9,6 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,14 @@ def with_places(
     return {**places, **values}
 
 
-def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | None) -> Plan:
+def load_plan(
+    name: str, label: str, settings: Mapping[str, Any], limit: int | None, begun: Mapping[str, Any] | None = None
+) -> Plan:
     """A benchmark with its data read.
 
     Args:
         limit: its first samples only.
+        begun: facts of the table that a run read before; one of the Hub is read at that commit.
 
     Raises:
         UsageError: unknown benchmark or setting.
@@ -125,7 +129,9 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     benchmark = BENCHMARKS.get(name)
     built = recipes.build(benchmark.settings, settings, f"benchmark {name}")
     task = benchmark.task(built)
-    table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
+    table = (benchmark.opens(built) if benchmark.opens else None) or _open(
+        name, built, benchmark.candidates, begun or {}
+    )
     columns = getattr(built, "columns", None) or {}
     table = _located(table, getattr(built, "image_root", None), columns)
     asked, cut = _samples(name, task, table, limit)
@@ -144,13 +150,19 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks, cut)
 
 
-def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], limit: int | None) -> list[Plan]:
+def load_plans(
+    labels: Mapping[str, str],
+    settings: Mapping[str, Mapping[str, Any]],
+    limit: int | None,
+    begun: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Plan]:
     """Several benchmarks with their data read.
 
     Args:
         labels: of each, by name.
         settings: of each, by name.
         limit: their first samples only.
+        begun: of each, by name, as of `load_plan`.
 
     Raises:
         UsageError, InputError: as `load_plan`, or a column that none of them reads.
@@ -159,7 +171,7 @@ def load_plans(labels: Mapping[str, str], settings: Mapping[str, Mapping[str, An
     plans = []
     for name, label in labels.items():
         try:
-            plans.append(load_plan(name, label, settings[name], limit))
+            plans.append(load_plan(name, label, settings[name], limit, (begun or {}).get(name)))
         except AbsentColumnError as error:
             if several:
                 error.hint = f"{error.hint} {_own_columns_hint(name, settings[name]['columns'], error)}".strip()
@@ -323,12 +335,16 @@ def refuse_no_data(name: str, settings: Any, candidates: Sequence[str]) -> None:
         )
 
 
-def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
-    """The data that the settings name, or the first of the published repositories that is there."""
+def _open(name: str, settings: Any, candidates: Sequence[str], begun: Mapping[str, Any]) -> Table:
+    """The data that the settings name, or the first of the published repositories that is there; of the Hub those that
+    a run began with, at their commit."""
+    at = partial(open_table, split=settings.split, config=settings.config, revision=begun.get("revision"))
     if settings.data is not None:
-        return open_table(settings.data, settings.split, config=settings.config)
+        return at(settings.data)
     refuse_no_data(name, settings, candidates)
+    if begun.get("revision") and begun["id"] in candidates:
+        return at(begun["id"])
     for candidate in candidates[:-1]:
         with contextlib.suppress(InputError, HubError):
-            return open_table(candidate, settings.split, config=settings.config)
-    return open_table(candidates[-1], settings.split, config=settings.config)
+            return at(candidate)
+    return at(candidates[-1])

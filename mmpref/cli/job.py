@@ -8,6 +8,7 @@ the folder, and its state is kept. A job that is cut loses its last slice at mos
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.cli.job_words import KEPT
 from mmpref.cli.main import COMMANDS, main
 from mmpref.errors import HubError, UsageError
 from mmpref.log import logger
@@ -64,10 +66,10 @@ def command(work: str, arguments: tuple[str, ...], state: str, name: str | None,
     if dry_run:
         click.echo(shlex.join(words))
         found = "goes on from it" if kept.exists() else "starts anew"
-        click.echo(f"State: {kept.file} of the dataset {kept.repo_id}, every {every:g} minutes; the run {found}.")
+        click.echo(f"State: {kept.label}, every {every:g} minutes; the run {found}.")
         return 0
     if kept.restore(folder):
-        logger.info("Going on from %s of %s.", kept.file, kept.repo_id)
+        logger.info("Going on from %s.", kept.label)
     return _work(words[1:], kept, folder, every * 60)
 
 
@@ -87,8 +89,9 @@ def _check(work: str, arguments: tuple[str, ...]) -> None:
 def _work(words: list[str], kept: JobState, folder: Path, seconds: float) -> int:
     """Slices until the command is done; its exit code."""
     failures, stopped = 0, False
+    environment = {**os.environ, KEPT: kept.label}
     while True:
-        process = subprocess.Popen([sys.executable, "-m", "mmpref", *words], start_new_session=True)
+        process = subprocess.Popen([sys.executable, "-m", "mmpref", *words], env=environment, start_new_session=True)
         try:
             code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -138,7 +138,9 @@ def _own_options(arguments: Sequence[str]) -> Iterator[None]:
         yield
     except MmprefError as error:
         from mmpref.api.wording import on_command_line, rewording
+        from mmpref.cli.job_words import name_in_job
 
+        name_in_job(error)
         command = program.get_command(click.Context(program), name)
         words = {word for option in command.params for word in option.opts} if command else set()
         with rewording(*on_command_line(name, {word.lstrip("-").replace("-", "_") for word in words})):

@@ -71,7 +71,8 @@ class ExcludedImages:
 
 
 def open_excluded(run: Run, names: Sequence[str], image_root: Sequence[str] = ()) -> ExcludedImages | None:
-    """The images that no example may have; None where no table is named.
+    """The images that no example may have, of a Hub dataset at the commit that the run began with; None where no table
+    is named.
 
     Args:
         names: ``NAME`` or ``NAME:SPLIT`` of tables; the split is ``test`` unless told otherwise.
@@ -83,13 +84,15 @@ def open_excluded(run: Run, names: Sequence[str], image_root: Sequence[str] = ()
     """
     if not names:
         return None
-    tables = []
-    for name in names:
-        tables.append(open_table(*with_split(name, "test")))
-    facts = {"tables": [table.facts() for table in tables]}
-    if (pinned := run.pinned("excluded")) and pinned != facts:
-        refuse_changed_input(run.path, "The data of --exclude-images-of has changed")
-    run.pin("excluded", facts)
+    begun = run.pinned("excluded").get("tables") or [{}] * len(names)
+    tables = [
+        open_table(*with_split(name, "test"), revision=facts.get("revision"))
+        for name, facts in zip(names, begun, strict=True)
+    ]
+    for table, facts in zip(tables, begun, strict=True):
+        if facts.get("fingerprint", table.fingerprint) != table.fingerprint:
+            refuse_changed_input(run.path, f"The data of --exclude-images-of: {table.spec} has changed")
+    run.pin("excluded", {"tables": [table.facts() for table in tables]})
     excluded = ExcludedImages()
     named = [_exclude(excluded, table, image_root) for table in tables]
     for before, now in zip(run.pin(EXCLUDED_IMAGES, {"tables": named})["tables"], named, strict=True):

@@ -40,6 +40,7 @@ class JobState:
         where, token = endpoint or constants.ENDPOINT, usual_token()
         self.repo_id = find_target(repo_id, "dataset", private=True, endpoint=endpoint).repo_id
         self.file = f"{name}.tar"
+        self.label = f"{self.file} of the dataset {self.repo_id}"
         self._api = HfApi(endpoint=where, token=token)
         self._calls = Calls(self.repo_id, where, token, retry or Retry())
 

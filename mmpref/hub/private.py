@@ -19,6 +19,7 @@ from mmpref.errors import HubError
 from mmpref.hub.recipe_paths import NAMING, told_paths
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.registry import resolve_path
+from mmpref.text_files import lines_of
 
 _NO_PATHS = ("pkg:", "memory:", "http://", "https://")
 """How names begin that are neither paths nor of the Hub: of packages, of what is in memory, of endpoints."""
@@ -227,7 +228,7 @@ def clean_json_file(file: Path, folders: re.Pattern[str], manifest: Mapping[str,
     text = file.read_text(encoding="utf-8", errors="replace")
     local = frozenset([base, resolve_path(base)] if base else [])
     try:
-        documents = [json.loads(line) for line in (text.splitlines() if file.suffix == ".jsonl" else [text])]
+        documents = [json.loads(line) for line in (lines_of(text) if file.suffix == ".jsonl" else [text])]
     except ValueError:
         return None if not folders.search(text) else clean_text(text, folders)
     clean = [

@@ -17,7 +17,7 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.judges.chat import OnReply, Query, Reply
 from mmpref.judges.reply_cache import query_content
-from mmpref.text_files import NOT_JSON, read_text
+from mmpref.text_files import NOT_JSON, lines_of, read_text
 
 RECORDED = "recorded"
 """In the identity of a file of replies: its hash."""
@@ -48,7 +48,7 @@ class ReplayChat:
             content = read_text(file)
         except InputError as error:
             raise InputError(f"Cannot read the judgements: {error.message}", error.hint) from error
-        for number, line in enumerate(content.splitlines(), 1):
+        for number, line in enumerate(lines_of(content), 1):
             try:
                 judgement = json.loads(line)
                 judge, query = (

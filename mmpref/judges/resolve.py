@@ -22,6 +22,7 @@ from mmpref.judges.reply_cache import CachedChat
 from mmpref.local_paths import check_hint
 from mmpref.reasoning import markers
 from mmpref.registry import suggest
+from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -37,20 +38,23 @@ _ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
 
-def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> FinalReplies:
+def open_chat(
+    spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None, commit: str | None = None
+) -> FinalReplies:
     """A model that is asked in words; its replies are what counts of them (`mmpref.judges.final_replies`).
 
     Args:
         policy: loads the run's own model, where there is one.
+        commit: at which a model of the Hub is asked, whatever its name means now.
 
     Raises:
         UsageError: the word names no such model.
         InputError: a file of judgements that cannot be read.
     """
-    return FinalReplies(_open_chat(spec, settings, policy), markers(settings.thinking))
+    return FinalReplies(_open_chat(spec, settings, policy, commit), markers(settings.thinking))
 
 
-def _open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None) -> Chat:
+def _open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None, commit: str | None) -> Chat:
     if spec == POLICY:
         if policy is None:
             raise UsageError("There is no policy here that could be asked.", FORMS)
@@ -62,7 +66,7 @@ def _open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] |
     if spec.partition(":")[0] in JUDGES.names() or _FUNCTION.fullmatch(spec):
         raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
     # Not cached: the files of a local folder may change under its name, and asking again gives the same.
-    return LocalChat(_loader(spec), spec, settings, partial(_identify, spec))
+    return LocalChat(_loader(spec, commit), spec, settings, partial(_identify, spec, commit))
 
 
 def endpoint_of(spec: str) -> tuple[str, str] | None:
@@ -155,12 +159,18 @@ def function_of(spec: str) -> Callable[..., Any] | None:
     return function
 
 
-def _identify(spec: str) -> None:
-    from mmpref.vlm.load import identify
+def _ref(spec: str, commit: str | None) -> ModelRef:
     from mmpref.vlm.revisions import ref_of
 
+    ref = ref_of(spec)
+    return ModelRef(ref.model, commit or ref.revision)
+
+
+def _identify(spec: str, commit: str | None) -> None:
+    from mmpref.vlm.load import identify
+
     try:
-        identify(ref_of(spec))
+        identify(_ref(spec, commit))
     except ModelError as error:
         raise ModelError(
             f"{spec!r} is no judge or annotator of mmpref, and no model that can be loaded: {error}",
@@ -168,11 +178,9 @@ def _identify(spec: str) -> None:
         ) from error
 
 
-def _loader(spec: str) -> Callable[[], Policy]:
+def _loader(spec: str, commit: str | None) -> Callable[[], Policy]:
     """Loads a model once."""
-    from mmpref.vlm.revisions import ref_of
-
-    ref = ref_of(spec)
+    ref = _ref(spec, commit)
 
     @cache
     def load() -> Policy:

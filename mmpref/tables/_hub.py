@@ -65,8 +65,8 @@ def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
         )
     repo = f"{owner}/{name}"
     if not path:
-        return open_hub(repo, split, None, at or revision)
-    repo_info = repository(repo, at or revision)
+        return open_hub(repo, split, None, revision or at)
+    repo_info = repository(repo, revision or at)
     if path not in repo_info.files:
         raise InputError(f"The dataset {repo} has no file {path}.", _naming(repo_info.files))
     return _of_raw(spec, repo, split, repo_info, [path], [])

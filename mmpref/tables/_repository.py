@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.errors import HubError, InputError, MmprefError
 from mmpref.hub_cache import http_error, is_silence, note, was_silent, why_unasked
+from mmpref.hub_commits import first_meaning
 from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
@@ -59,6 +60,17 @@ def repository(spec: str, revision: str | None) -> Repository:
         InputError: no such dataset or revision, or it is closed to this user.
         HubError: the Hub cannot be reached, and nothing of the dataset is known here.
     """
+    found: list[Repository] = []
+
+    def resolve(at: str | None) -> str:
+        found.append(_resolved(spec, at))
+        return found[0].commit
+
+    first_meaning(f"datasets/{spec}", revision, resolve)
+    return found[0]
+
+
+def _resolved(spec: str, revision: str | None) -> Repository:
     from huggingface_hub import HfApi
 
     known, endpoint = _cached_answer(spec, revision) or _cached(spec, revision), HfApi().endpoint

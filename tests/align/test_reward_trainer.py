@@ -26,6 +26,8 @@ from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.reward_model import RewardModel, add_value_head, values
 from mmpref.vlm.shared_prefix_forward import SharedForward
+from tests import bare
+from tests.hub_fixtures import HubAccount
 from tests.vlm.tiny import tiny
 
 from .conftest import MODEL
@@ -125,6 +127,38 @@ def test_a_held_out_set_that_is_missing_is_told_before_training(preferences: Pat
     with pytest.raises(InputError, match="nowhere"):
         train(recipe(preferences, loss={"held_out": (f"{tmp_path}/nowhere:validation",)}), tmp_path / "run")
     assert not (tmp_path / "run/log.jsonl").exists()
+
+
+COMMITTED = """
+import json, sys
+from pathlib import Path
+from huggingface_hub import HfApi
+from mmpref.align.preference_data import collect_pairs
+from mmpref.align.reward_trainer import open_held_out
+
+repo, pairs, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+HfApi().create_repo(repo, repo_type="dataset")
+
+def commit(name, content):
+    return HfApi().upload_file(repo_id=repo, path_in_repo=name, path_or_fileobj=content, repo_type="dataset").oid
+
+begun = commit("train.jsonl", pairs.read_bytes())
+collect_pairs([open_held_out(repo, folder)], folder, image_token="<image>", image_root=[str(pairs.parent)])
+commit("README.md", b"# Said better")
+again = collect_pairs([open_held_out(repo, folder)], folder, image_token="<image>")
+assert [source["revision"] for source in again.sources] == [begun]
+"""
+
+
+def test_a_held_out_set_is_that_of_the_commit_which_the_training_began_with(
+    hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    pairs, folder = tmp_path / "pairs.jsonl", tmp_path / "rows"
+    folder.mkdir()
+    (tmp_path / "0.png").write_bytes(png(scene("train", 0)))
+    pairs.write_text(json.dumps({"image": "0.png", "prompt": "What?", "chosen": "A cup.", "rejected": "A cat."}))
+    done = bare.python(COMMITTED, f"{hub.name}/pairs", str(pairs), str(folder), environment=hub_env)
+    assert done.returncode == 0, done.stderr
 
 
 def test_held_out_rows_are_read_before_training_as_those_of_the_training(preferences: Path, tmp_path: Path) -> None:

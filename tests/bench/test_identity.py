@@ -171,7 +171,10 @@ import sys
 from pathlib import Path
 from huggingface_hub import HfApi
 from mmpref.bench.identity import pin_identity
-from mmpref.errors import RunError
+from mmpref.bench.judging import open_judge
+from mmpref.errors import ModelError
+from mmpref.judges.chat import ChatSettings
+from mmpref.registry import resolve_path
 from mmpref.run.directory import open_run
 from mmpref.types import ModelRef
 
@@ -182,18 +185,23 @@ def begin():
     run = open_run(folder / "run", "evaluate", {})
     return pin_identity(run, ModelRef("pkg:mmpref.testbed/model"), {}, judge)["judge"]
 
-first = api.upload_file(repo_id=judge, path_in_repo="config.json", path_or_fileobj=b"{}").oid
+first = api.upload_folder(repo_id=judge, folder_path=resolve_path("pkg:mmpref.testbed/model")).oid
 assert begin() == begin() == first
-api.upload_file(repo_id=judge, path_in_repo="config.json", path_or_fileobj=b"{} ")
+api.delete_file("config.json", judge)
+assert begin() == first
+ask = lambda commit: open_judge(("mmhal",), judge, None, 1, ChatSettings(), commit)
+ask(first).ready()
 try:
-    begin()
-except RunError as error:
-    print(error)
+    ask(None).ready()
+except ModelError:
+    print(ask(first).name)
 """
 
 
-def test_a_judge_of_the_hub_that_has_changed_is_told(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
+def test_a_judge_of_the_hub_is_asked_at_the_commit_that_the_run_began_with(
+    hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
+) -> None:
     env = hub_env | {"HF_HUB_ETAG_TIMEOUT": "60"}
     done = bare.python(JUDGED_BY_ANOTHER, f"{hub.name}/judge", str(tmp_path), environment=env)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("The judge has changed since ")
+    assert done.stdout == f"{hub.name}/judge\n"

@@ -17,6 +17,7 @@ from huggingface_hub.cli._uv_script_header import parse_uv_script_header
 from mmpref.errors import HubError
 from mmpref.hub import job_state
 from mmpref.hub._calls import Retry
+from mmpref.run.directory import open_run
 from tests import bare, forked
 from tests.hub_fixtures import HubAccount
 
@@ -114,6 +115,20 @@ def test_a_state_never_goes_where_everybody_sees_it(hub: HubAccount, monkeypatch
     HfApi(hub.endpoint, hub.token).create_repo(f"{hub.name}/state", repo_type="dataset")
     with pytest.raises(HubError, match="exists and is public"):
         job_state.JobState(f"{hub.name}/state", "run", endpoint=hub.endpoint, retry=FAST)
+
+
+def test_a_run_of_another_recipe_is_told_in_the_words_of_a_job(
+    hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    open_run(tmp_path / "runs" / "pope", "evaluate", {"limit": 3})
+    done = script("evaluate", "--state", "state", "--name", "pope", "--benchmark", "pope", env=hub_env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "runs/pope belongs to another recipe" in done.stderr
+    state = f"pope.tar of the dataset {hub.name}/state"
+    assert f"Choose another --name, or delete runs/pope and {state} to make it anew." in done.stderr
+    (tmp_path / "runs" / "train").write_text("")
+    done = script("train", "--state", "state", env=hub_env, cwd=tmp_path)
+    assert "runs/train is a file. Choose another --name." in done.stderr
 
 
 @pytest.mark.long

@@ -12,7 +12,9 @@ from mmpref.data.build import build_dataset
 from mmpref.data.contamination import EXCLUDED
 from mmpref.errors import InputError, RunError
 from mmpref.types import Example, ImageData, Skip
+from tests import bare
 from tests.data.pictures import excluding, ids, picture, recipe, write_pictures
+from tests.hub_fixtures import HubAccount
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,35 @@ def test_an_evaluation_set_that_changes_under_a_run_is_refused(source: Path, tmp
     listed.write_text('[{"image": "1.png"}]')
     with pytest.raises(RunError, match="exclude-images-of"):
         build_dataset(held_out, tmp_path / "run", shard=(1, 2))
+
+
+COMMITTED = """
+import json, sys
+from pathlib import Path
+from huggingface_hub import HfApi
+from mmpref.data.contamination import open_excluded
+from mmpref.run.directory import open_run
+
+repo, run, api = sys.argv[1], open_run(Path(sys.argv[2]), "build-dataset", {}), HfApi()
+api.create_repo(repo, repo_type="dataset")
+
+def commit(path, content):
+    return api.upload_file(repo_id=repo, path_in_repo=path, path_or_fileobj=content, repo_type="dataset").oid
+
+begun = commit("test.jsonl", b'{"image": "000000000042.jpg"}')
+file = f"hf://datasets/{repo}@main/test.jsonl"
+assert open_excluded(run, [repo, file]).add_name("x") is False
+commit("README.md", b"# Said better")
+open_excluded(run, [repo, file])
+assert [table["revision"] for table in run.pinned("excluded")["tables"]] == [begun] * 2
+"""
+
+
+def test_a_build_keeps_to_the_commit_of_an_evaluation_set(
+    hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    done = bare.python(COMMITTED, f"{hub.name}/pope", str(tmp_path / "run"), environment=hub_env)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_evaluation_set_without_images_is_refused(source: Path, tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ def test_texts_of_the_files_that_pushing_does_not_write(hub: HubAccount, tmp_pat
         card.write(f"\nMade in {path}/client-acme/more of/x, by hand.\n")
     (path / "check").mkdir()
     evaluation_run(path / "check/pope", {"id": "client-acme/adapter", "revision": None, "weights": "0"})
-    (path / "log.jsonl").write_text(json.dumps({"step": 1, "note": f"wrote {path}/client-acme x/y"}) + "\n")
+    note = f"wrote\u2028{path}/client-acme x/y"
+    (path / "log.jsonl").write_text(json.dumps({"step": 1, "note": note}, ensure_ascii=False) + "\n", encoding="utf-8")
     template = "{% for m in messages %}<s>/{{ m }}</s>/a/b\n{% endfor %}"
     config = {"cache": f"{path}/client-acme/here", "chat_template": template}
     (path / "processor_config.json").write_text(json.dumps(config))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmpref.bench.score import write_judgements
 from mmpref.errors import InputError
 from mmpref.judges.chat import Query
 from mmpref.judges.replay import ReplayChat, judgement_row
@@ -38,6 +39,15 @@ def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
     assert [reply.text for reply in replies] == ["Yes.", "No.", None, None, None, None]
     assert "has no judgement of it" in replies[2].error
     assert (chat.identity["model"], chat.identity["temperature"]) == ("gpt-x", 0.0)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_marks_that_end_a_line_elsewhere_end_no_judgement(mark: str, tmp_path: Path) -> None:
+    query = Query((Message("user", f"Is it{mark} so?"),))
+    write_judgements(tmp_path, [judgement_row(JUDGE, query, f"Yes{mark}.")])
+    file = tmp_path / "judgements.jsonl"
+    assert mark in file.read_text(encoding="utf-8")
+    assert ReplayChat(file).ask([query])[0].text == f"Yes{mark}."
 
 
 @pytest.mark.parametrize(

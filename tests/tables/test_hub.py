@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
 
 from mmpref.errors import InputError
 from mmpref.tables.open import open_table
@@ -190,6 +191,61 @@ def test_another_commit_is_not_read_in_its_place(hub_env: dict[str, str], two_co
     asked = [(repo, new), (repo, None), (f"hf://datasets/{repo}/data/train-00000-of-00002.parquet", None)]
     for kind, message in printed(OFFLINE, asked, hub_env | {"HF_HUB_OFFLINE": "1"}):
         assert kind == "HubError", message
+
+
+CONFIGS = """
+import json, sys
+from mmpref.errors import MmprefError
+from mmpref.tables._repository import repository
+from mmpref.tables.open import open_table
+for spec, config, part in json.loads(sys.argv[1]):
+    try:
+        if part:
+            import datasets
+            repository(spec, None)
+            rows = datasets.load_dataset(spec, data_files=part, split="train")
+        else:
+            rows = open_table(spec, "train", config=config)
+        print(json.dumps([row["id"] for row in rows]))
+    except MmprefError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def test_no_configuration_is_read_because_it_is_the_one_that_is_cached(
+    hub: HubAccount, hub_env: dict[str, str]
+) -> None:
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+
+    def published(name: str, *configs: str) -> str:
+        rows = [f"- config_name: {one.partition(',')[0]}\n  data_files: {one[:2]}.jsonl\n" for one in configs]
+        rows = [row + ("  default: true\n" if "default" in one else "") for row, one in zip(rows, configs, strict=True)]
+        repo = api.create_repo(f"{hub.name}/{name}", repo_type="dataset").repo_id
+        card = f"---\nconfigs:\n{''.join(rows)}---\n" if configs else "# Pairs\n"
+        files = {"README.md": card, "en.jsonl": '{"id": "en"}\n', "de.jsonl": '{"id": "de"}\n'}
+        add = [CommitOperationAdd(path, content.encode()) for path, content in files.items()]
+        api.create_commit(repo, add, commit_message="Pairs", repo_type="dataset")
+        return repo
+
+    several, chosen = published("several", "en", "de"), published("chosen", "en, default", "de")
+    alone, parts = published("alone", "de"), published("parts")
+    asked = [(several, "de", None), (chosen, "de", None), (alone, None, None), (parts, None, "de.jsonl")]
+    assert printed(CONFIGS, asked, hub_env) == [["de"]] * 4
+    asked = [*((repo, None, None) for repo in (alone, several, chosen, parts)), (several, "de", None)]
+    read, *refused, named = printed(CONFIGS, asked, hub_env | {"HF_HUB_OFFLINE": "1"})
+    assert read == named == ["de"]
+    kinds, (told, not_cached, gap) = zip(*refused, strict=True)
+    assert kinds == ("InputError", "HubError", "HubError")
+    assert "has several configurations, and none is its default: en, de." in told
+    assert "--source-config" in told
+    assert "such as en.jsonl" in not_cached
+    assert "Its configuration de is cached: --source-config=de." in not_cached
+    assert "such as en.jsonl" in gap
+    for file in (Path(hub_env["HF_HOME"]) / "hub").glob(f"datasets--{hub.name}--alone/snapshots/*/README.md"):
+        file.unlink()
+    [[kind, unknown]] = printed(CONFIGS, asked[:1], hub_env | {"HF_HUB_OFFLINE": "1"})
+    assert kind == "HubError"
+    assert "its card, which names the configurations, is not cached here" in unknown
 
 
 @pytest.mark.parametrize(
