@@ -8,12 +8,15 @@ Two deviations, because the original's `pattern.en` does not install on current 
 download: plurals are made singular by `inflect`, and only where the word itself is in no list; and words are split
 where nltk's `word_tokenize` splits them (clitics too: "man's" is "man" and "'s"), but a full stop before a space
 always ends its word, abbreviations included. A table of synonyms comes from a file of the original's format: one line
-an object, its name first, synonyms behind it. Letters are compared composed (NFC), however a text writes their accents.
+an object, its name first, synonyms behind it. The authors' own is read as they read it, a name of two words that is no
+double word of theirs and one with a capital never being found; in any other both are. Letters are compared composed
+(NFC), however a text writes their accents.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -74,6 +77,10 @@ _ANIMALS = (
 _APART = re.compile(
     r"""\.{2,}|--|(?<!\S)'(?=\w)|[;@#$%&?!*()\[\]{}<>"“”«»‘’„—`]|[:,](?!\d)|\.(?=[\])}>"'»”’ ]*(?:\s|$))"""
 )
+COCO = "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"
+"""SHA-256 of the table of CHAIR's authors: data/synonyms.txt at 6e4d33c of LisaAnne/Hallucination."""
+REFINED = "681041d2958d7871ed6fa69c3108f34aa6a0a354eb53ed4c5a425e65f86bc72a"
+"""Of Object HalBench's: eval/data/synonyms_refine.txt of RLHF-V/RLAIF-V."""
 _SHOWN = 5
 """Names that a remark gives."""
 _CLITIC = re.compile(r"(?<=[^'\s])(n't|'(?:s|m|d|ll|re|ve)?)(?=\s|$)")
@@ -105,12 +112,15 @@ class Synonyms:
     def read(cls, path: str, refined: bool = False) -> Synonyms:
         """Read a file of the original's format.
 
+        Names are found in any case, and those of two words as double words. The authors' own tables (`COCO`, `REFINED`)
+        are read as the authors do: of CHAIR's, entries stay as they are, leading spaces included, and its list alone
+        has the double words.
+
         Args:
-            refined: as Object HalBench reads its table: entries lose the spaces around them, and those of several
-                words are the double words. CHAIR leaves them as they are, leading spaces included.
+            refined: as Object HalBench reads its table: the double words are those of the table.
 
         Raises:
-            InputError: no such file, or no object in it.
+            InputError: no such file, no object in it, or one without a name of one word or two.
         """
         if not Path(path).is_file():
             raise InputError(
@@ -118,24 +128,40 @@ class Synonyms:
             )
         text = unicodedata.normalize("NFC", read_text(Path(path)))
         lines = [line.strip().split(", ") for line in text.split("\n")]
-        node = {word: words[0] for words in lines if words[0] for word in words}
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        own = digest != (REFINED if refined else COCO)
+        if own:
+            lines = [[plain for word in words if (plain := _plain(word))] for words in lines]
+        node = {word: words[0] for words in lines if words and words[0] for word in words}
         if not node:
             raise InputError(f"{path} names no object.")
         _warn_of_joined(path, lines)
-        if not refined:
+        if not own and not refined:
             return cls(node)
+        if own and not refined:
+            _refuse_longer(path, lines)
         node = {word.strip(): name.strip() for word, name in node.items()}
-        return cls(node, _double_words([*(word for word in node if " " in word), "home plate", "train track"]))
+        return cls._with_double_words(node, _double_words(("home plate", "train track")) if refined else DOUBLE_WORDS)
+
+    @classmethod
+    def _with_double_words(cls, node: Mapping[str, str], double: Mapping[str, str]) -> Synonyms:
+        """Names of two words are double words, too, found as captions have them: singular."""
+        plain = cls(node)
+        pairs = {name: plain.words(name) for name in node}
+        own = {" ".join(words): name for name, words in reversed(pairs.items()) if len(words) == 2}
+        own |= {pair: pair for pair in own if pair in node}
+        new = {pair: name for pair, name in own.items() if node.get(double.get(pair, "")) != node[name]}
+        return cls(node, {**double, **new})
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Synonyms:
         """The table of these objects, each known by its own name alone, of one word or two. Plurals are one with their
         singular, and go by it where it is among the names: what `singular` makes of a "bus" is no name to show."""
-        own = sorted({" ".join(folded(name).split()) for name in names})
+        own = sorted({_plain(name) for name in names})
         plain = {name: " ".join(map(singular, name.split())) for name in own}
         shown = {name: plain[name] if plain[name] in plain else name for name in own}
         node = {plain[name]: shown[name] for name in reversed(own)} | shown
-        return cls(node, DOUBLE_WORDS | {word: word for word in node if word.count(" ") == 1})
+        return cls._with_double_words(node, DOUBLE_WORDS)
 
     @cached_property
     def spaced(self) -> frozenset[str]:
@@ -161,7 +187,7 @@ class Synonyms:
     def listed(self, name: str) -> list[str]:
         """The objects that a name in a list of what an image shows stands for: as the table has it, or else as captions
         are read; none where no line has it."""
-        known = self.node.get(name) or self.node.get(folded(name).strip())
+        known = self.node.get(name) or self.node.get(_plain(name))
         return [known] if known else self.objects(name)
 
     def _singular(self, word: str) -> str:
@@ -249,6 +275,16 @@ class _Told:
         return f"{len(names)} different: {shown}; first: {row_at(self._first)}"
 
 
+def is_long(name: str) -> bool:
+    """Whether captions cannot be searched for a name: split as they are, it has more than two words."""
+    return len(_words(name)) > 2
+
+
+def _plain(name: str) -> str:
+    """A name as captions have it, but for plurals: in lower case, one space between words, no comma behind."""
+    return " ".join(folded(name).strip(", ").split())
+
+
 def _words(caption: str) -> list[str]:
     """Folded words as nltk's treebank rules split them: punctuation and clitics apart, hyphens and slashes not."""
     return _CLITIC.sub(r" \1", _APART.sub(r" \g<0> ", folded(caption))).split()
@@ -288,6 +324,26 @@ def _warn_of_joined(path: str, lines: Iterable[Sequence[str]]) -> None:
             f"{path}, line {number}: {word!r} is taken as one word{more}: words are split at a comma and a space, as "
             "the original does. Put a space behind each comma."
         )
+
+
+def _refuse_longer(path: str, lines: Iterable[Sequence[str]]) -> None:
+    """
+    Raises:
+        InputError: an object with long names alone. Of those that have another one it is warned.
+    """
+    told = []
+    for number, words in enumerate(lines, 1):
+        long = [word for word in words if is_long(word) and "," not in word]
+        if words and long == [*words]:
+            raise InputError(
+                f"{path}, line {number}: {words[0]!r} has no name of one word or two, and captions are searched for no"
+                " others.",
+                "Give it a shorter one, behind a comma and a space.",
+            )
+        told += [(number, word) for word in long]
+    if told:
+        (number, word), more = told[0], f", and {len(told) - 1:,} more" if len(told) > 1 else ""
+        warn(f"{path}, line {number}: {word!r} has more than two words{more}: captions are searched for no such names.")
 
 
 @cache

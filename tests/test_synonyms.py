@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from pathlib import Path
 
 import pytest
 
+from mmpref import synonyms
+from mmpref.bench.mentions import by_synonyms
 from mmpref.errors import InputError
-from mmpref.synonyms import ListedObjects, Synonyms, singular
+from mmpref.synonyms import DOUBLE_WORDS, ListedObjects, Synonyms, singular
 
 
 def test_plurals_are_found_without_checks_of_types() -> None:
@@ -89,16 +92,74 @@ def test_own_objects_are_shown_by_the_names_that_rows_give(names: list[str], cap
     assert {one for name in names for one in table.listed(name)} == set(objects)
 
 
-def test_a_table_from_a_file_is_its_lines(tmp_path: Path) -> None:
-    file = tmp_path / "synonyms.txt"
-    file.write_text("bus, minibus\ntennis racket, racket\nglass, tennis\nmotorcycle,  motor bike\n")
-    table = Synonyms.read(str(file))
-    assert table.node == {
-        **{"bus": "bus", "minibus": "bus", "tennis racket": "tennis racket", "racket": "tennis racket"},
-        **{"glass": "glass", "tennis": "glass", "motorcycle": "motorcycle", " motor bike": "motorcycle"},
-    }
-    assert table.words("Buses, canvas and skis") == ["bus", ",", "canva", "and", "ski"], "as plurals always were"
-    assert table.objects("buses, a tennis racket and a motor bike") == ["bus", "tennis racket"]
+TABLE_OF_AUTHORS = "bus, minibus\ntennis racket, racket\nglass, tennis\nmotorcycle,  motor bike\nphone, iPhone\n"
+
+
+def test_the_authors_table_is_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synonyms, "COCO", hashlib.sha256(TABLE_OF_AUTHORS.encode()).hexdigest())
+    for number, end in enumerate(("\n", "\r\n")):
+        file = tmp_path / f"{number}.txt"
+        file.write_bytes(TABLE_OF_AUTHORS.replace("\n", end).encode())
+        table = Synonyms.read(str(file))
+        assert table.node == {
+            **{"bus": "bus", "minibus": "bus", "tennis racket": "tennis racket", "racket": "tennis racket"},
+            **{"glass": "glass", "tennis": "glass", "motorcycle": "motorcycle", " motor bike": "motorcycle"},
+            **{"phone": "phone", "iPhone": "phone"},
+        }
+        assert table.double is DOUBLE_WORDS
+        assert table.words("Buses, canvas and skis") == ["bus", ",", "canva", "and", "ski"], "as plurals always were"
+        assert table.objects("buses, a tennis racket, a motor bike and an iPhone") == ["bus", "tennis racket"]
+
+
+OWN = (
+    "coffee machine, espresso maker,  Coffee Maker\nCup, mug,\nTV, Television\nliving  room\n"
+    "running shoes, sneaker\nbow tie\noven, stove, stove top oven\n"
+)
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize(
+    ("caption", "objects"),
+    [
+        ("A coffee machine and a cup stand there.", ["coffee machine", "cup"]),
+        ("Two espresso makers, a COFFEE MAKER", ["coffee machine", "coffee machine"]),
+        ("A TV, a Television and mugs", ["tv", "tv", "cup"]),
+        ("The living room's cup", ["living room", "cup"]),
+        ("running shoes", ["running shoes"]),
+        ("a running shoe, a sneaker", ["running shoes", "running shoes"]),
+        ("a man in a bow tie", ["bow tie"]),
+        ("A cell phone near the train tracks and a stove", ["oven"]),
+        ("coffee, a machine, a room", []),
+    ],
+)
+def test_every_name_in_a_table_of_ones_own_is_found(
+    tmp_path: Path, caption: str, objects: list[str], refined: bool
+) -> None:
+    (tmp_path / "words.txt").write_text(OWN)
+    table = Synonyms.read(str(tmp_path / "words.txt"), refined)
+    assert table.objects(caption) == objects
+    assert [mention.name for mention in by_synonyms(table)(caption)] == objects
+
+
+def test_what_rows_list_is_found_in_a_table_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text(OWN)
+    listed = ListedObjects(Synonyms.read(str(tmp_path / "words.txt")), "words.txt")
+    names = ["TV", "Coffee  machine", "espresso makers", "Stove top oven", "Running Shoes"]
+    assert listed(names, 0) == ["tv", "coffee machine", "coffee machine", "oven", "running shoes"]
+    assert listed.remarks("chair") == ()
+
+
+def test_names_of_three_words_are_told_and_refused_where_there_is_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("cup\noven, stove top oven, gas fired oven\n")
+    assert Synonyms.read(str(path)).objects("a stove top oven") == ["oven"]
+    assert "words.txt, line 2: 'stove top oven' has more than two words, and 1 more" in caplog.text
+    for long in ("coffee table book, big picture book", "men's hat"):
+        path.write_text(f"cup\n\n{long}\n")
+        with pytest.raises(InputError, match=r"words\.txt, line 3: .* no name of one word or two.*behind a comma"):
+            Synonyms.read(str(path))
 
 
 def test_names_without_spaces_between_words_are_told() -> None:

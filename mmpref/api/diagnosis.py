@@ -135,6 +135,7 @@ def diagnose(
     """
     from mmpref.bench.hallucination_sources import summarise
     from mmpref.bench.mentions import by_references, by_synonyms, hallucinated
+    from mmpref.data.pictures import Pictures
     from mmpref.judges.served import refuse_served
     from mmpref.registry import resolve_path
     from mmpref.sampling.bias_probe import greedy_answers, probe
@@ -152,11 +153,11 @@ def diagnose(
         table, examples = _examples(
             as_spec(source, own_paths=not image_root), rows, split, revision, as_specs(image_root), columns
         )
-        objects = _objects(table, examples)
+        objects, pictures = _objects(table, examples), Pictures().groups(examples)
         find = (
             by_synonyms(Synonyms.read(resolve_path(str(synonyms))))
             if synonyms is not None
-            else by_references([example.answer for example in examples])
+            else by_references(_by_picture(examples, pictures))
         )
         policy = load_policy(ref)
         _refuse_blind(policy, examples[0])
@@ -172,11 +173,11 @@ def diagnose(
         wrong = [mentions for mentions, _ in found]
         probed = []
         with Progress("words", watched=progress) as bar:
-            for one in probe(policy, examples, answers, wrong, _SEED, _GIST_TOKENS):
+            for one in probe(policy, examples, answers, wrong, pictures, _SEED, _GIST_TOKENS):
                 probed.append(one)
                 bar.reach(len(probed), sum(map(len, wrong)))
         ids, named = [example.id for example in examples], sum(count for _, count in found)
-        sources = summarise(probed, ids, named, sum(map(len, wrong)), _GIST_TOKENS)
+        sources = summarise(probed, ids, pictures, named, sum(map(len, wrong)), _GIST_TOKENS)
         return Diagnosis(str(policy.ref), table.name, sources, _vocabulary(synonyms))
 
 
@@ -195,7 +196,7 @@ def _testbed(model: str, synonyms: NameOrPath | None) -> tuple[str, NameOrPath]:
 def _vocabulary(synonyms: NameOrPath | None) -> str:
     if synonyms is not None:
         return f"the objects of {synonyms}"
-    return "the content words of the references (each of three rows or more, and of half of them at most)"
+    return "the content words of the references (of three pictures or more, and of half of them at most)"
 
 
 def _examples(
@@ -252,6 +253,14 @@ def _objects(table: Table, examples: Sequence[Example]) -> dict[str, list[str]]:
     rows = {int(example.source_id.rpartition("/")[2]): example.id for example in examples}
     raw = enumerate(islice(table, max(rows) + 1))
     return {rows[number]: [*(objects_of(unfolded(row)) or ())] for number, row in raw if number in rows}
+
+
+def _by_picture(examples: Sequence[Example], pictures: Sequence[int]) -> list[str]:
+    """The reference answers, those about one picture as one text."""
+    texts: dict[int, list[str]] = {}
+    for example, picture in zip(examples, pictures, strict=True):
+        texts.setdefault(picture, []).append(example.answer)
+    return [" ".join(of_one) for of_one in texts.values()]
 
 
 def _refuse_blind(policy: Policy, example: Example) -> None:

@@ -37,8 +37,8 @@ TESTED = (
     " than mismatched captions did; on the one whose words follow the gist alone it did too, but the least of these;"
     " where they follow the text, on one of three, and it raised it on one. Of large models nothing is known."
 )
-FEWEST, FEWEST_ROWS = 20, 10
-"""Mentions, and rows that they are in, below which nothing is concluded."""
+FEWEST, FEWEST_PICTURES = 20, 10
+"""Things, and pictures that they are seen in, below which nothing is concluded."""
 MOST = 2 / 3
 """Share of what gist and text add from which on one of them is what the words follow: twice the other's."""
 _SEED = 0
@@ -86,7 +86,8 @@ class Sources:
         names: different things that they name, summed over rows.
         hallucinated: those that the reference does not have.
         measured: of these, those that were asked for in every context.
-        measured_rows: how many rows they are in.
+        measured_rows, measured_pictures: how many rows they are in, and how many pictures these are about.
+        measured_things: how many there are without repeats: of each picture, each thing once.
         left_out: why the others were not, by reason.
         cells: one for each context; empty where nothing was measured.
         gist: what a few image tokens add to a word's log-probability, the mean in nats.
@@ -102,6 +103,8 @@ class Sources:
     hallucinated: int
     measured: int
     measured_rows: int
+    measured_pictures: int
+    measured_things: int
     left_out: Mapping[str, int]
     cells: tuple[Cell, ...]
     gist: Interval | None
@@ -114,7 +117,7 @@ class Sources:
     @property
     def is_small(self) -> bool:
         """Whether too little was measured to conclude anything."""
-        return self.measured < FEWEST or self.measured_rows < FEWEST_ROWS
+        return self.measured_things < FEWEST or self.measured_pictures < FEWEST_PICTURES
 
     @property
     def conclusion(self) -> Conclusion:
@@ -141,7 +144,10 @@ class Sources:
     def words(self) -> str:
         """The conclusion in plain words."""
         many = f"{counted(self.measured, 'word')} of {counted(self.measured_rows, 'row')}"
-        few = f" Only {many} could be measured: use more rows." if self.is_small else ""
+        more = "use more rows"
+        if self.measured_pictures < self.measured_rows:
+            many, more = f"{many} about {counted(self.measured_pictures, 'picture')}", "use rows about more pictures"
+        few = f" Only {many} could be measured: {more}." if self.is_small else ""
         compared = self.conclusion in ("gist", "text", "both")
         return CONCLUSIONS[self.conclusion] + (OUTWEIGHED if compared and self.is_outweighed else "") + few
 
@@ -153,6 +159,7 @@ class Sources:
             "hallucinated": self.hallucinated,
             "measured": self.measured,
             "measured_rows": self.measured_rows,
+            "measured_pictures": self.measured_pictures,
             "left_out": dict(self.left_out),
             "gist_tokens": self.gist_tokens,
             "cells": [
@@ -174,11 +181,19 @@ class Sources:
         }
 
 
-def summarise(probed: Sequence[Probed], ids: Sequence[str], names: int, hallucinated: int, gist_tokens: int) -> Sources:
-    """Shares over the mentions that were asked for in every context, with intervals over rows.
+def summarise(
+    probed: Sequence[Probed],
+    ids: Sequence[str],
+    pictures: Sequence[int],
+    names: int,
+    hallucinated: int,
+    gist_tokens: int,
+) -> Sources:
+    """Shares over the mentions that were asked for in every context, with intervals over pictures.
 
     Args:
-        ids: of the rows; mentions of one row are resampled together.
+        ids: of the rows.
+        pictures: of each row the place of the first one about the same picture; their mentions are resampled together.
         names, hallucinated: counts over all rows.
     """
     contexts = [(image, text) for text in TEXTS for image in IMAGES]
@@ -193,9 +208,9 @@ def summarise(probed: Sequence[Probed], ids: Sequence[str], names: int, hallucin
     }
     found = {reason: count for reason, count in left_out.items() if count}
     if not kept:
-        return Sources(len(ids), names, hallucinated, 0, 0, found, (), None, None, None, None, gist_tokens)
+        return Sources(len(ids), names, hallucinated, 0, 0, 0, 0, found, (), None, None, None, None, gist_tokens)
     scores = [Score("", _counts(one)) for one in kept]
-    clusters = Clusters.of([f"{one.row}" for one in kept], scores)
+    clusters = Clusters.of([f"{pictures[one.row]}" for one in kept], scores)
 
     def drawn(name: str, image: Image, text: Text) -> np.ndarray:
         return replicates(clusters, rate(name, ALL, f"{name} {image} {text}", "n"), _SEED)
@@ -214,6 +229,8 @@ def summarise(probed: Sequence[Probed], ids: Sequence[str], names: int, hallucin
         hallucinated,
         len(kept),
         len({one.row for one in kept}),
+        len({pictures[one.row] for one in kept}),
+        len({(pictures[one.row], one.mention.name) for one in kept}),
         found,
         cells,
         percentile_interval(gist),

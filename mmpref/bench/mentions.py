@@ -1,8 +1,8 @@
 """Which words of an answer name things, and which of these the reference does not: hallucinated, *by reference*.
 
 With a table of synonyms (CHAIR's format) a mention is an object of that table. Without one there is no tagger to find
-nouns by, so a mention is a content word of the references: one that at least `_FEW` rows' references hold, in at most
-half of them, and that is no English function word. Colours and actions are counted then too.
+nouns by, so a mention is a content word of the references: one that those of at least `_FEW` pictures hold, and of at
+most half of them, and that is no English function word. Colours and actions are counted then too.
 
 **Limits.** What a reference leaves out counts as hallucinated, so references should be exhaustive, or rows should name
 their objects (``objects``, or ``gt_object``). Words that mean the same are the same by a table of synonyms only.
@@ -76,7 +76,11 @@ def by_synonyms(synonyms: Synonyms) -> Mentions:
 
 
 def by_references(references: Sequence[str]) -> Mentions:
-    """Content words that several of the references hold, and not most of them."""
+    """Content words that several of the references hold, and not most of them.
+
+    Args:
+        references: one a picture.
+    """
     held = Counter(name for reference in references for name in {name for _, _, name in _words(reference)})
     content = {name for name, rows in held.items() if _FEW <= rows <= max(_FEW, len(references) / 2)}
 

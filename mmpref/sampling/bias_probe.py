@@ -5,7 +5,8 @@ The answer is teacher-forced up to the word, and the word's own tokens are read:
 the model would still say them (each is the most probable one). What differs is
 
 * **the text before**: the sentences before the word's own one are the answer's (``own``), those at the same place in
-  another row's answer (``other``), or none (``dropped``); the word's own sentence up to the word stays;
+  another row's answer (``other``; the row is about another picture), or none (``dropped``); the word's own sentence
+  up to the word stays;
 * **the image**: all of its tokens are seen (``shown``), a few drawn at random (``gist``), or none (``hidden``). Hiding
   is dropping, as BDHS does it.
 
@@ -76,7 +77,8 @@ class Probed:
     Args:
         row: the example's place.
         sentence: of the answer, from 0; the first one has no text before it that could be replaced.
-        found: by image and text. Where no other row has as many sentences without the word, there is no ``other``.
+        found: by image and text. Where no row about another picture has as many sentences without the word, there is no
+            ``other``.
     """
 
     row: int
@@ -105,6 +107,7 @@ def probe(
     examples: Sequence[Example],
     answers: Sequence[str],
     mentions: Sequence[Sequence[Mention]],
+    pictures: Sequence[int],
     seed: int,
     gist_tokens: int,
     donors: Mapping[int, str] | None = None,
@@ -113,7 +116,9 @@ def probe(
 
     Args:
         answers, mentions: of each example.
-        gist_tokens: image tokens that ``gist`` shows, drawn by seed and example; all where there are no more.
+        pictures: of each example the place of the first one about the same picture: what is drawn for one is drawn for
+            the others too.
+        gist_tokens: image tokens that ``gist`` shows, drawn by seed and picture; all where there are no more.
         donors: by place of an example, the answer whose sentences ``other`` takes in place of one that is drawn.
     """
     sentences_of = [split(answer) for answer in answers]
@@ -122,13 +127,13 @@ def probe(
         block = wanted[start : start + _TOGETHER]
         prompts = encode(policy, [policy.prompter(examples[row]) for row in block])
         for row, prompt in zip(block, prompts, strict=True):
-            own, example = sentences_of[row], examples[row]
-            seen = _seen(prompt, stream(seed, example.id, "gist"), gist_tokens)
+            own, example, first = sentences_of[row], examples[row], examples[pictures[row]].id
+            seen = _seen(prompt, stream(seed, first, "gist"), gist_tokens)
             for number, asked in _by_sentence(own, mentions[row]).items():
                 before: dict[Text, str | None] = {"own": "".join(own[:number])}
                 if number:
                     given = None if donors is None else [split(donors[row])]
-                    others = given or [sentences_of[place] for place in _shuffled(len(answers), row, seed, example.id)]
+                    others = given or [sentences_of[place] for place in _drawn(pictures, row, seed, first)]
                     before |= {"other": _other(others, number, _words(answers[row], asked)), "dropped": ""}
                 yield from _asked(policy, example, row, number, own, asked, seen, before)
 
@@ -141,8 +146,10 @@ def _by_sentence(sentences: Sequence[str], mentions: Sequence[Mention]) -> dict[
     return grouped
 
 
-def _shuffled(rows: int, row: int, seed: int, name: str) -> list[int]:
-    return [int(other) for other in stream(seed, name, "donor").permutation(rows) if other != row]
+def _drawn(pictures: Sequence[int], row: int, seed: int, name: str) -> list[int]:
+    """The rows about other pictures, shuffled."""
+    shuffled = stream(seed, name, "donor").permutation(len(pictures))
+    return [int(other) for other in shuffled if pictures[other] != pictures[row]]
 
 
 def _words(answer: str, asked: Sequence[Mention]) -> set[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from mmpref.bench.hallucination_sources import CONCLUSIONS, FEWEST, FEWEST_ROWS, Conclusion, Sources, summarise
+from mmpref.bench.hallucination_sources import CONCLUSIONS, FEWEST, FEWEST_PICTURES, Conclusion, Sources, summarise
 from mmpref.sampling.bias_probe import IMAGES, TEXTS, Image, Mention, Probed, Said, Text
 
 Contexts = set[tuple[Image, Text]]
@@ -33,8 +34,13 @@ def words(count: int, says: Contexts, without: Contexts | None = None, sentence:
     ]
 
 
-def told(probed: list[Probed]) -> Sources:
-    return summarise(probed, [f"id {row}" for row in range(100)], 300, 60, 4)
+def told(probed: list[Probed], pictures: list[int] | None = None) -> Sources:
+    """Of a hundred rows.
+
+    Args:
+        pictures: what they are about; by default each about another one.
+    """
+    return summarise(probed, [f"id {row}" for row in range(100)], pictures or list(range(100)), 300, 60, 4)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +67,10 @@ def test_conclusions(probed: list[Probed], conclusion: Conclusion) -> None:
 
 
 def test_many_words_of_few_rows_tell_nothing() -> None:
-    sources = told(3 * words(FEWEST_ROWS - 1, WITH_TEXT))
-    assert (sources.measured, sources.measured_rows) == (3 * (FEWEST_ROWS - 1), FEWEST_ROWS - 1)
+    sources = told(3 * words(FEWEST_PICTURES - 1, WITH_TEXT))
+    assert (sources.measured, sources.measured_rows) == (3 * (FEWEST_PICTURES - 1), FEWEST_PICTURES - 1)
     assert sources.conclusion == "cannot be told"
-    assert f"of {FEWEST_ROWS - 1} rows could be measured: use more rows" in sources.words
+    assert f"of {FEWEST_PICTURES - 1} rows could be measured: use more rows" in sources.words
 
 
 def test_shares_changes_and_intervals() -> None:
@@ -169,6 +175,32 @@ def test_words_of_one_row_are_resampled_together() -> None:
     assert together.text is not None
     assert together.text.value == apart.text.value
     assert together.text.high - together.text.low > 1.5 * (apart.text.high - apart.text.low)
+
+
+def test_rows_about_one_picture_count_once_and_are_resampled_together() -> None:
+    """Thirty pictures, each in three rows: as sure as one row a picture, and not more."""
+    once = words(10, WITH_TEXT) + words(30, WITH_GIST)[10:]
+    thrice = [replace(one, row=one.row + 30 * times) for times in range(3) for one in once]
+    apart, together, taken_apart = told(once), told(thrice, [row % 30 for row in range(100)]), told(thrice)
+    assert (together.measured, together.measured_rows, together.measured_pictures) == (90, 90, 30)
+    assert together.gist == pytest.approx(apart.gist)
+    assert together.text == pytest.approx(apart.text)
+    assert together.gist_share == pytest.approx(apart.gist_share)
+    assert taken_apart.text is not None
+    assert together.text is not None
+    assert taken_apart.text.high - taken_apart.text.low < 0.7 * (together.text.high - together.text.low)
+
+
+@pytest.mark.parametrize("pictures", [FEWEST_PICTURES - 1, FEWEST - 1])
+def test_many_rows_about_few_pictures_tell_nothing(pictures: int) -> None:
+    """So few pictures, or each with a single thing: what rows repeat of these is nothing new."""
+    few = words(pictures, WITH_TEXT)
+    sources = told(
+        [replace(one, row=one.row + pictures * times) for times in range(3) for one in few],
+        [row % pictures for row in range(100)],
+    )
+    assert sources.conclusion == "cannot be told"
+    assert f"of {3 * pictures} rows about {pictures} pictures could be measured: use rows about more" in sources.words
 
 
 def test_what_cannot_be_asked_is_counted_and_left_out() -> None:

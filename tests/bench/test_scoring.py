@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
 import pytest
 
+from mmpref import synonyms
 from mmpref.bench.scoring import chair, pope
 from mmpref.errors import InputError
 from mmpref.synonyms import DOUBLE_WORDS, Synonyms
@@ -80,8 +82,8 @@ def test_pope_refuses_other_labels() -> None:
 
 
 @pytest.fixture
-def coco(tmp_path: Path) -> Path:
-    """Some lines in the form of CHAIR's table, its leading space included."""
+def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Some lines in the form of CHAIR's table, its leading space included, taken for that table."""
     path = tmp_path / "synonyms.txt"
     path.write_text(
         "person, girl, boy, man, woman, baby, adult, passenger\n"
@@ -89,6 +91,7 @@ def coco(tmp_path: Path) -> Path:
         "airplane, jetliner, plane, air plane, jet\n"
         "train\nbird, duck\ndog, puppy\ntie\nchair, seat\ntoilet\nwine glass\nskis\nhot dog\nbus\nknife\n"
     )
+    monkeypatch.setattr(synonyms, "COCO", hashlib.sha256(path.read_bytes()).hexdigest())
     return path
 
 

@@ -21,6 +21,7 @@ from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
 from mmpref.cli.pages.study_figures import families, frontiers
 from mmpref.cli.pages.study_scenes import Scene, marked_objects, scenes
 from mmpref.registry import resolve_path
+from mmpref.run.manifest import MANIFEST
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.grid import Grid
@@ -275,6 +276,16 @@ def test_scenes_of_two_evaluations(tmp_path: Path) -> None:
     assert [name for name, _ in gained.answers] == ["worse", "sees"]
     wrong = [sum(bad for _, bad in pieces) for _, pieces in gained.answers]
     assert wrong[0] > wrong[1], "captions that gained come first"
+    for label in ("worse", "sees"):  # as of rows whose objects are all that captions are searched for
+        manifest = json.loads((tmp_path / label / MANIFEST).read_text())
+        manifest["recipe"]["benchmark"]["chair"]["synonyms"] = None
+        (tmp_path / label / MANIFEST).write_text(json.dumps(manifest))
+    again = scenes(tmp_path / "worse", tmp_path / "sees", ("worse", "sees"), limit=3)
+    marked, all_marked = (
+        {piece for one in each for _, pieces in one.answers for piece in pieces} for each in (again, found)
+    )
+    assert {piece for piece, bad in marked if bad} <= {piece for piece, bad in all_marked if bad}
+    assert any(bad for _, bad in marked)
 
 
 def _varied(folder: Path, each: dict[str, list[Any]]) -> tuple[Plan, list[Measurement]]:

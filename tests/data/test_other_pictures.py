@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mmpref.data.builder import BUILDERS, Context
-from mmpref.data.builders._pictures import Pictures
 from mmpref.data.perceptual_hash import PerceptualHash
+from mmpref.data.pictures import Pictures
 from mmpref.types import Example, ImageData, Message, ModelRef, Pair, Skip
 from mmpref.vlm.load import load_policy
 from tests.data.pictures import picture
@@ -54,6 +54,7 @@ def test_copies_are_no_other_pictures_and_each_image_is_hashed_once(monkeypatch:
     pictures = Pictures()
     assert pictures.others(block) == [[3], [3], [3], [0, 1, 2, 4], [3]]
     assert pictures.shared(block) == [{0, 1, 2, 4}] * 3 + [{3}, {0, 1, 2, 4}]
+    assert pictures.groups(block) == [0, 0, 0, 3, 0]
     for again in (following, block, following):
         pictures.others(again)
     assert len(hashed) == len(set(hashed)) == 6
@@ -110,3 +111,10 @@ def test_mismatched_takes_no_answer_about_the_same_picture() -> None:
         assert [one.rejected for one in made[:3] if isinstance(one, Pair)] == [block[3].answer] * 3
     alone = builder.worker(Context(lambda: pytest.fail("no model"), None, 0), builder.config()())(block[:3])
     assert [one.reason for one in alone if isinstance(one, Skip)] == ["no-partner"] * 3
+
+
+def test_rows_that_are_linked_by_pictures_are_one_group() -> None:
+    first, second, blank = examples([picture(1), picture(2), b"no image"])
+    both = replace(first, images=(*second.images, *first.images))
+    block = [first, second, replace(first, images=()), blank, both, second, replace(blank, images=())]
+    assert Pictures().groups(block) == [0, 0, 2, 3, 0, 0, 6]

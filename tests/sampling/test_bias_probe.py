@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def naive(policy: Policy, example: Example, answer: str, mention: Mention, visib
 
 
 def probed(policy: Policy, examples: list[Example], answers: list[str], **how: Any) -> list[Probed]:
-    return list(probe(policy, examples, answers, last_words(answers), 0, how.pop("gist_tokens", 4), **how))
+    pictures = how.pop("pictures", range(len(examples)))
+    return list(probe(policy, examples, answers, last_words(answers), pictures, 0, how.pop("gist_tokens", 4), **how))
 
 
 def test_image_hidden_and_shown_are_the_naive_masked_forward(
@@ -109,7 +111,9 @@ def test_text_replaced_is_the_other_answers_text(policy: Policy, examples: list[
 def test_nothing_changed_is_said_again(policy: Policy, examples: list[Example], answers: list[str]) -> None:
     """The answers are greedy; a text replaced by itself, and a gist of all tokens, change nothing."""
     words = last_words(answers)
-    same = list(probe(policy, examples, answers, words, 0, 10_000, donors=dict(enumerate(answers))))
+    same = list(
+        probe(policy, examples, answers, words, range(len(examples)), 0, 10_000, donors=dict(enumerate(answers)))
+    )
     for one in same:
         assert one.found["shown", "own"].says
         unchanged = [context for context in (("gist", "own"), ("shown", "other")) if context in one.found]
@@ -119,6 +123,20 @@ def test_nothing_changed_is_said_again(policy: Policy, examples: list[Example], 
     assert any(("shown", "other") in one.found for one in same)
     none = probed(policy, examples, answers, gist_tokens=0)
     assert all(one.found["gist", "own"].log_prob == pytest.approx(one.found["hidden", "own"].log_prob) for one in none)
+
+
+def test_the_text_in_its_place_is_of_no_row_about_the_same_picture(
+    policy: Policy, examples: list[Example], answers: list[str]
+) -> None:
+    apart = probed(policy, examples, answers)
+    again = [replace(example, id=f"{example.id} again") for example in examples]
+    both = probed(policy, [*examples, *again], [*answers, *answers], pictures=[*range(len(examples))] * 2)
+    assert [("shown", "other") in one.found for one in both] == 2 * [("shown", "other") in one.found for one in apart]
+    for one, other in zip(both[: len(apart)], both[len(apart) :], strict=True):
+        for context, said in one.found.items():
+            assert other.found[context].log_prob == pytest.approx(said.log_prob, abs=1e-3), "nothing else is drawn"
+    alone = probed(policy, examples, answers, pictures=[0] * len(examples))
+    assert {text for one in alone if one.sentence for _, text in one.found} == {"own", "dropped"}
 
 
 def test_the_first_sentence_has_no_text_before(policy: Policy, examples: list[Example], answers: list[str]) -> None:

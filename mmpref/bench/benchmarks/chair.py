@@ -28,7 +28,7 @@ from mmpref.errors import InputError, UsageError
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.synonyms import ListedObjects, Synonyms
+from mmpref.synonyms import COCO, ListedObjects, Synonyms, is_long
 from mmpref.tables.cells import OBJECTS
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
@@ -85,7 +85,7 @@ class _Chair(QuestionTask[ChairSettings]):
             if column_of(row, *OBJECTS) == "gt_object":  # COCO's, whose numbers are those of its authors' table
                 raise _no_synonyms()
             names.update(_objects(row, where))
-        if longer := sorted(name for name in names if len(name.split()) > 2):
+        if longer := sorted(filter(is_long, names)):
             raise InputError(
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
                 "Give it a shorter name, or a table of synonyms: --set benchmark.chair.synonyms=FILE.",
@@ -130,6 +130,5 @@ BENCHMARK = Benchmark(
     ("tsunghanwu/mscoco_chair",),
     _Chair,
     hallucination=True,
-    # data/synonyms.txt at 6e4d33c of https://github.com/LisaAnne/Hallucination
-    official_files={"synonyms": "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"},
+    official_files={"synonyms": COCO},
 )

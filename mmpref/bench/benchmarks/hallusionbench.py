@@ -9,8 +9,9 @@ of ``non_image`` (178) are asked without an image::
 
 Official scorer: tianyi-lab/HallusionBench `utils.py`, where GPT-4 reads the answers. Here they are read as in
 VLMEvalKit without a judge, so the metrics are called ``_yes_no``: aAcc over questions, fAcc over figures (of VS only
-with a figure), qAcc over one question about all figures of its set, grouped as by the official scorer. Intervals
-resample sets.
+with a figure), qAcc over one question about all figures of its set, grouped as by the official scorer. As there, an
+answer that is neither yes nor no is right where VS asks without a figure, which the model may not know, and wrong
+elsewhere. Intervals resample sets.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class _HallusionBench(YesNoTask[HallusionBenchSettings]):
             "category": kind,
         }
         groups = {CountKey(part, "question"): f"{sets}_{question}" for part in (kind, ALL)}
-        if not (kind == "VS" and figure == "0"):
+        if kind == "VS" and figure == "0":
+            reference["also_right"] = yes_no.UNKNOWN
+        else:
             groups |= {CountKey(part, "figure"): f"{sets}_{figure}" for part in (kind, ALL)}
         message = Message("user", with_suffix(text_cell(row, "question", where), self.settings.suffix))
         column = column_of(row, "image", "filename")
@@ -93,9 +96,9 @@ class _HallusionBench(YesNoTask[HallusionBenchSettings]):
 
     def score(self, sample: Sample, answer: str) -> Score:
         parsed = yes_no.parse(self.in_english(answer))
-        right = parsed == sample.reference["answer"]
+        right = parsed in (sample.reference["answer"], sample.reference.get("also_right"))
         counts = part_counts({"right": float(right), "n": 1.0}, sample.reference["category"], ALL)
-        return Score(parsed, counts, parsed == "unknown", right)
+        return Score(parsed, counts, parsed == yes_no.UNKNOWN, right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         keys = {key for score in scores for key in score.counts}

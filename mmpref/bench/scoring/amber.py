@@ -7,8 +7,9 @@ and is a hallucination unless it is similar to something in the image. Of a word
 covered.
 
 The original finds nouns by nltk's tagger and lemmatizer, and takes two words for similar where spaCy's `en_core_web_lg`
-says more than 0.8. Neither model can be had here, so `nouns` finds the table's own words, made singular by `inflect`,
-and nothing is similar. That is another number, and its metrics are called ``_lexical``; `count` itself takes either.
+says more than 0.8. Neither model can be had here, so `nouns` finds the table's own single words, in any case and made
+singular by `inflect`, and nothing is similar. That is another number, and its metrics are called ``_lexical``; `count`
+itself takes either.
 
 Questions. Only the exact answers "Yes" and "No" count, and "No" is the positive class.
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.errors import InputError
+from mmpref.log import warn
 from mmpref.synonyms import singular
 from mmpref.text_files import read_json, read_text
 
@@ -47,8 +49,10 @@ class Tables:
     def read(cls, relation: str, safe: str | None) -> Tables:
         """Read ``data/relation.json`` and ``data/safe_words.txt`` of the authors' repository.
 
+        Its words are taken in lower case, as captions are.
+
         Raises:
-            InputError: no such file, or another form.
+            InputError: no such file, another form, or an object that no single word of letters tells (`nouns`).
         """
         for path in filter(None, (relation, safe)):
             if not Path(path).is_file():
@@ -58,8 +62,12 @@ class Tables:
             isinstance(value, list) and all(isinstance(word, str) for word in value) for value in words.values()
         ):
             raise InputError(f"{relation} is no mapping from objects to lists of words.")
-        lines = read_text(Path(safe)).splitlines() if safe else []
-        return cls(words, frozenset(lines))
+        lowered: dict[str, list[str]] = {}
+        for name, related in words.items():
+            lowered.setdefault(name.lower(), []).extend(word.lower() for word in related)
+        _refuse_longer(relation, lowered)
+        lines = read_text(Path(safe)).lower().splitlines() if safe else []
+        return cls(lowered, frozenset(lines))
 
     @property
     def vocabulary(self) -> frozenset[str]:
@@ -79,6 +87,24 @@ class Tables:
         """
         related = [(word, index) for index, name in enumerate(objects) for word in self.relation[name]]
         return [*related, *((name, index) for index, name in enumerate(objects))]
+
+
+def _refuse_longer(path: str, relation: Mapping[str, Sequence[str]]) -> None:
+    """
+    Raises:
+        InputError: an object that captions cannot be searched for. Of related words that they cannot it is warned.
+    """
+    for name, related in relation.items():
+        if not any(map(_WORD.fullmatch, (name, *related))):
+            raise InputError(
+                f"{path}: {name!r} has no name of one word of the letters a to z, and captions are searched for no"
+                " others.",
+                "Give it one among its related words.",
+            )
+    lost = [word for related in relation.values() for word in related if not _WORD.fullmatch(word)]
+    if lost:
+        more = f", and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+        warn(f"{path}: {lost[0]!r} is no single word of the letters a to z{more}: captions are searched for no others.")
 
 
 def exactly(_first: str, _second: str) -> bool:

@@ -83,14 +83,18 @@ def scenes_between(
     if CHAIR not in first.values or CHAIR not in second.values:
         return []
     found = disagreements(first, second, CHAIR, limit)
-    synonyms = Synonyms.read(resolve_path(_synonyms(first)))
+    synonyms = _synonyms(first)
     lost = found.lost[: limit // 3]
     return [_scene(row, names, synonyms) for row in [*found.won[: limit - len(lost)], *lost]]
 
 
-def _synonyms(model: FinishedModel) -> str:
-    settings: dict[str, str] = model.manifest["recipe"]["benchmark"][CHAIR.benchmark]
-    return settings["synonyms"]
+def _synonyms(model: FinishedModel) -> Synonyms:
+    """The words that its captions were searched for: without a table, the objects of the rows that it was asked."""
+    path: str | None = model.manifest["recipe"]["benchmark"][CHAIR.benchmark]["synonyms"]
+    if path:
+        return Synonyms.read(resolve_path(path))
+    references = [json.loads(record.reference) for record in model.records(CHAIR.benchmark)]
+    return Synonyms.of(name for reference in references for name in reference["objects"])
 
 
 def _scene(row: Disagreement, names: Sequence[str], synonyms: Synonyms) -> Scene:

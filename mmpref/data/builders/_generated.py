@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mmpref.counts import Counts
 from mmpref.data.builder import CUT_OFF, Context, Outcome, Worker
-from mmpref.data.builders._pictures import Pictures
+from mmpref.data.pictures import Pictures
 from mmpref.errors import ImageError, UsageError
 from mmpref.recipes.names import names
 from mmpref.sampling.settings import AUTO, BATCH_SIZE, BdhsSettings, SamplingSettings, rows_of

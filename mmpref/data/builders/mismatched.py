@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._partners import no_partner, other_answers
-from mmpref.data.builders._pictures import Pictures
+from mmpref.data.pictures import Pictures
 from mmpref.recipes.schema import OPTIONAL
 from mmpref.rng import stream
 from mmpref.types import Example, Pair, Skip

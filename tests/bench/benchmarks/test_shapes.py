@@ -225,6 +225,28 @@ def test_hallusionbench_is_right_where_all_of_a_group_are(tmp_path: Path) -> Non
     assert (totals["all/question/right"], totals["all/question/n"]) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "figure", "answer", "right"),
+    [
+        ("VS", 0, "I cannot tell.", True),
+        ("VS", 0, "yes", True),
+        ("VS", 0, "no", False),
+        ("VS", 1, "I cannot tell.", False),
+        ("VD", 0, "I cannot tell.", False),
+    ],
+)
+def test_who_sees_no_figure_of_hallusionbench_need_not_know(
+    tmp_path: Path, kind: str, figure: int, answer: str, right: bool
+) -> None:
+    """`assign_correctness` of the official utils.py."""
+    rows = [_hallusion(kind, figure, 0, 1, "0" if (kind, figure) == ("VS", 0) else "1")]
+    hallusion = task("hallusionbench", non_image_split=None)
+    [sample] = hallusion.samples(open_table(str(write_parquet(tmp_path / "all.parquet", rows)), "image"), None)
+    score = hallusion.score(sample, answer)
+    assert (score.right, score.counts[CountKey("all", "right")]) == (right, float(right))
+    assert score.parse_failure == (answer == "I cannot tell."), "it is no yes and no no, whatever it counts as"
+
+
 AMBER_ANNOTATIONS = [
     {"id": 1, "type": "generative", "truth": ["lake", "tree"], "hallu": ["boat"]},
     {"id": 1005, "type": "discriminative-attribute-state", "truth": "yes"},

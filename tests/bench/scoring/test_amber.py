@@ -109,6 +109,35 @@ def test_word_tables_that_cannot_be_used_are_told(tmp_path: Path) -> None:
         amber.Tables.read(str(tmp_path / "cut.json"), None)
 
 
+def _written(folder: Path, relation: dict[str, list[str]]) -> str:
+    path = folder / "relation.json"
+    path.write_text(json.dumps(relation))
+    return str(path)
+
+
+def test_words_with_capitals_are_found_as_captions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "safe.txt").write_text("Image\n")
+    relation = _written(tmp_path, {"television": ["TV"], "Dog": ["Puppy"], "dog": ["hound"]})
+    tables = amber.Tables.read(relation, str(tmp_path / "safe.txt"))
+    assert tables == amber.Tables({"television": ["tv"], "dog": ["puppy", "hound"]}, frozenset({"image"}))
+    assert amber.nouns("A TV, a Dog and a puppy", tables) == ["tv", "dog", "puppy"]
+    assert tables.object_of("Television") == "television"
+
+
+@pytest.mark.parametrize("name", ["coffee machine", "Kaffeemühle", "MP3"])
+def test_an_object_that_no_single_word_tells_is_refused(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    relation = {"cup": [], name: [f"big {name}"]}
+    told = rf"relation\.json: '{name.lower()}' has no name of one word of the letters a to z.* Give it one"
+    with pytest.raises(InputError, match=told):
+        amber.Tables.read(_written(tmp_path, relation), None)
+    tables = amber.Tables.read(_written(tmp_path, {**relation, name: ["machine", f"big {name}"]}), None)
+    assert amber.nouns("two machines", tables) == ["machine"]
+    assert tables.object_of(name) == name.lower()
+    assert f"relation.json: 'big {name.lower()}' is no single word of the letters a to z" in caplog.text
+
+
 def test_annotated_objects_are_read_as_captions_are() -> None:
     tables = amber.Tables({"dog": [], "glasses": []})
     assert [tables.object_of(name) for name in ("Dogs", "glasses", "cats")] == ["dog", "glasses", "cats"]

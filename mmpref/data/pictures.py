@@ -1,4 +1,4 @@
-"""Which examples of a block have pictures in common, whatever file each has them from."""
+"""Which examples have pictures in common, whatever file each has them from."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ class Pictures:
         shown, near = self._numbered(block)
         own = [set().union(*(near[number] for number in numbers)) for numbers in shown]
         return [{place for place, other in enumerate(shown) if not pictures.isdisjoint(other)} for pictures in own]
+
+    def groups(self, block: Sequence[Example]) -> list[int]:
+        """For each example, the place of the first that is linked with it by pictures in common, directly or through
+        others; its own where there is none before it."""
+        first = list(range(len(block)))
+        for own in self.shared(block):
+            if len(own) > 1:
+                linked = {first[place] for place in own}
+                first = [min(linked) if place in linked else place for place in first]
+        return first
 
     def others(self, block: Sequence[Example]) -> list[list[int]]:
         """For each example, the places in the block of those with as many images, all of other pictures."""
