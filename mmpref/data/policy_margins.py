@@ -60,7 +60,7 @@ def score_pairs(
                 policy,
                 contexts,
                 [
-                    answer_tokens(policy, example.prompt, len(example.images), answer, ends=True)
+                    answer_tokens(policy, example.prompt, len(example.images), answer)
                     for example, answer in zip(examples, answers, strict=True)
                 ],
             )

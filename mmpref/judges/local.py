@@ -137,7 +137,5 @@ def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     tokens = []
     for word in words:
         answer = policy.written_answer((Message("user", "?"),), 0, word)
-        tokens.append(
-            next(token for token, (_, end) in zip(answer.ids, answer.spans, strict=True) if end > answer.begin)
-        )
+        tokens.append(answer.ids[answer.first])
     return sorted(set(tokens))

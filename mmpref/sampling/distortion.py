@@ -16,7 +16,7 @@ import torch
 
 from mmpref.images import decode
 from mmpref.rng import stream
-from mmpref.sampling.logprobs import answer_logits, answer_tokens
+from mmpref.sampling.logprobs import answer_logits, own_tokens
 from mmpref.types import Example, ImageData
 from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.noise import diffuse
@@ -54,8 +54,8 @@ class Distortion:
     def __call__(self, examples: Sequence[Example]) -> list[str]:
         """A distorted answer for each example, as many tokens as its chosen answer has."""
         policy, prompts = self._policy, self._encode(examples)
-        tokens = [answer_tokens(policy, example.prompt, len(example.images), example.answer) for example in examples]
-        return self._likeliest(prompts, tokens)
+        chosen = [own_tokens(policy, example.prompt, len(example.images), example.answer) for example in examples]
+        return self._likeliest(prompts, chosen)
 
     def _encode(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         generators = [stream(self._seed, example.id, 1, "noise") for example in examples]
@@ -72,9 +72,11 @@ class Distortion:
         return encode(self._policy, [self._policy.prompter(example) for example in distorted])
 
     @torch.inference_mode()
-    def _likeliest(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[str]:
+    def _likeliest(self, prompts: Sequence[EncodedPrompt], answers: Sequence[tuple[list[int], int]]) -> list[str]:
         policy, texts = self._policy, []
-        for logits in answer_logits(policy, prompts, answers):
+        predicted = answer_logits(policy, prompts, [ids for ids, _ in answers])
+        for all_logits, (_, first) in zip(predicted, answers, strict=True):
+            logits = all_logits[first:]  # before the answer stands what the prompt format writes
             logits[:, sorted({*policy.suppressed_ids, *policy.eos_ids})] = -torch.inf
             text: str = policy.tokenizer.decode(logits.argmax(-1).tolist(), skip_special_tokens=True)
             texts.append(text.strip())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,43 +33,61 @@ class Score:
         return self.total / max(1, self.tokens)
 
 
-def answer_tokens(
-    policy: Policy, prompt: Sequence[Message], images: int, answer: str, *, ends: bool = False
-) -> list[int]:
-    """An answer's token ids, as the prompt format writes it behind the prompt.
+def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer: str) -> list[int]:
+    """All tokens that the prompt format writes behind a prompt for an answer, as training counts them: before it, its
+    own, and what ends it (EOS).
 
     Args:
         images: how many the prompt has.
-        ends: with what the format puts behind it, which is what ends an answer (EOS), as training counts answers.
 
     Raises:
         ChatTemplateError: the chat template writes another answer.
     """
-    text, start, ids, spans = policy.written_answer(prompt, images, answer)
-    end = len(text) if ends else start + len(answer)
-    return [token for token, (begin, _) in zip(ids, spans, strict=True) if begin < end]
+    return policy.written_answer(prompt, images, answer).ids
+
+
+def own_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer: str) -> tuple[list[int], int]:
+    """`answer_tokens` up to the answer's end, and how many of them the format writes before it.
+
+    Raises:
+        ChatTemplateError: as `answer_tokens`.
+    """
+    written = policy.written_answer(prompt, images, answer)
+    end = written.begin + len(answer)
+    ids = [token for token, (begin, _) in zip(written.ids, written.spans, strict=True) if begin < end]
+    return ids, written.first
 
 
 @torch.inference_mode()
-def log_probs(policy: Policy, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[Score]:
+def log_probs(
+    policy: Policy,
+    prompts: Sequence[EncodedPrompt],
+    answers: Sequence[Sequence[int]],
+    firsts: Sequence[int] | None = None,
+) -> list[Score]:
     """Score an answer behind each prompt.
 
     Args:
         prompts: one that has several answers is given once for each.
         answers: token ids.
+        firsts: of each answer, the token from which on it is scored; by default the first.
     """
+    starts = [0] * len(answers) if firsts is None else firsts
     totals = [
-        torch.stack(list(map(partial(_summed, policy), hidden.split(HEAD_TOKENS), ids.split(HEAD_TOKENS)))).sum()
-        for hidden, ids in _answer_hidden(policy, prompts, answers)
+        _summed(policy, hidden[start:], ids[start:])
+        for (hidden, ids), start in zip(_answer_hidden(policy, prompts, answers), starts, strict=True)
     ]
     sums = torch.stack(totals).tolist() if totals else []  # read once, when all is done
-    return [Score(total, len(tokens)) for total, tokens in zip(sums, answers, strict=True)]
+    return [Score(total, len(tokens) - start) for total, tokens, start in zip(sums, answers, starts, strict=True)]
 
 
 def _summed(policy: Policy, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Summed log-probability of tokens [T], given the hidden states [T, H] that predict them."""
-    logits = policy.head(hidden).float()
-    return logits.log_softmax(-1).gather(1, ids[:, None].to(logits.device)).sum()
+    parts = []
+    for some, of_them in zip(hidden.split(HEAD_TOKENS), ids.split(HEAD_TOKENS), strict=True):
+        logits = policy.head(some).float()
+        parts.append(logits.log_softmax(-1).gather(1, of_them[:, None].to(logits.device)).sum())
+    return torch.stack(parts).sum()
 
 
 @torch.inference_mode()

@@ -37,6 +37,11 @@ class WrittenAnswer(NamedTuple):
     ids: list[int]
     spans: list[tuple[int, int]]
 
+    @property
+    def first(self) -> int:
+        """Which token is the answer's first: the format may write some before, such as an empty ``<think>`` block."""
+        return next((number for number, (_, end) in enumerate(self.spans) if end > self.begin), len(self.ids))
+
 
 def tokens_behind(tokenizer: Any, before: str, text: str) -> Tokens:
     """The tokens of a text that stands behind another one.

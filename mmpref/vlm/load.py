@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
+from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
 
 from mmpref.errors import ModelError
 from mmpref.hub_cache import cache_first
@@ -19,7 +19,7 @@ from mmpref.vlm.adapters import load_adapter, refuse_adapter
 from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.decoding import ignored_settings
 from mmpref.vlm.families import DECODERS, Family, find_family
-from mmpref.vlm.load_errors import load_errors
+from mmpref.vlm.load_errors import load_errors, needs_own_code
 from mmpref.vlm.loaded_models import registered_policy
 from mmpref.vlm.policy import Policy, eos_ids_of
 from mmpref.vlm.quantization import Placement
@@ -29,6 +29,10 @@ from mmpref.vlm.verify import verify_family
 
 _SMALL = 20_000_000
 """Parameters of a model that runs on one thread: the hand-over between threads costs more than the work."""
+_ITS_OWN = "transformers has its own for it: --set trust_remote_code=false takes them."
+_CONVERTED = (
+    "Take a conversion to those, if there is one: names of such often end in -hf, as OpenGVLab/InternVL3-8B-hf."
+)
 
 
 def load_policy(
@@ -106,7 +110,7 @@ def policy_of(model: Any, processor: Any, ref: ModelRef) -> Policy:
     """
     config = model.config
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise _no_images(ref, config)
+        raise _unusable(ref, config)
     family = find_family(config.model_type, str(ref))
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     _set_prompt_format(base, processor, family, ref)
@@ -147,18 +151,31 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
                 config = AutoConfig.from_pretrained(
                     resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
                 )
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             refuse_adapter(ref)
+            if needs_own_code(error):
+                raise _own_classes(ref, _CONVERTED) from error
             raise
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise _no_images(ref, config)
+        raise _unusable(ref, config)
     return find_family(config.model_type, str(ref)), commit or ref.revision
 
 
-def _no_images(ref: ModelRef, config: Any) -> ModelError:
+def _unusable(ref: ModelRef, config: Any) -> ModelError:
+    """Why there is no class of transformers for a model of images and text with this configuration."""
+    if type(config).__module__.partition(".")[0] != "transformers":
+        known = config.model_type in CONFIG_MAPPING
+        return _own_classes(ref, _ITS_OWN if known else _CONVERTED)
     return ModelError(
-        f"{ref} is a {config.model_type!r} model: it takes no images.",
+        f"{ref} is a {config.model_type!r} model: it writes no text about images.",
         "mmpref needs a vision-language model (image-text-to-text).",
+    )
+
+
+def _own_classes(ref: ModelRef, hint: str) -> ModelError:
+    return ModelError(
+        f"{ref} comes with classes of its own: mmpref runs vision-language models of transformers' own classes only.",
+        hint,
     )
 
 

@@ -13,6 +13,7 @@ from mmpref.local_paths import path_hint
 _EXTRAS = {"torchvision": "vision", "num2words": "vision", "bitsandbytes": "quantization"}
 """Libraries that models ask for, and the extras of mmpref that bring them."""
 _PICKLED = "its weights are a pickle that holds more than numbers, which may run code when it is read"
+_OWN_CODE = "it comes with code of its own, which was not run"
 _SHOWN, _LONGEST = 3, 400
 
 
@@ -45,8 +46,15 @@ def load_errors(what: str, base: str = "", name: str = "") -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"{error} is not known here"
-    # What PyTorch says of it is how to have the code run.
-    return _PICKLED if "weights_only" in str(error) else reason_of(error)
+    # What PyTorch and transformers say of these is how to have the code run.
+    if "weights_only" in str(error):
+        return _PICKLED
+    return _OWN_CODE if needs_own_code(error) else reason_of(error)
+
+
+def needs_own_code(error: Exception) -> bool:
+    """Whether transformers refused what comes with code of its own, and was not told to trust it."""
+    return "trust_remote_code=True" in str(error)
 
 
 def _hint(error: Exception, reason: str, what: str, base: str) -> str:
@@ -56,8 +64,8 @@ def _hint(error: Exception, reason: str, what: str, base: str) -> str:
         missing = isinstance(error, ImportError) or re.search("install|not found", reason)
         if missing and re.search(rf"{library}\b", reason, re.IGNORECASE):
             return f"It needs {library}: pip install 'mmpref[{extra}]'"
-    if "custom code" in reason:
-        return "It comes with code of its own: read it, and give --trust-remote-code where you trust it."
+    if reason == _OWN_CODE:
+        return "Read it: of --model, build-dataset, train and evaluate run it with --set trust_remote_code=true."
     if reason == _PICKLED:
         return "It was not read. Take, or ask its author for, weights as safetensors."
     if isinstance(error, ImportError):

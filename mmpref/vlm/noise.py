@@ -16,10 +16,12 @@ DIFFUSION_STEPS = 1000
 
 
 def add_noise(pixels: torch.Tensor, steps: int, generator: np.random.Generator, processor: Any) -> torch.Tensor:
-    """Preprocessed images after diffusion; every copy of a pixel has the same noise.
+    """Preprocessed images after diffusion of the values that the vision tower sees; every copy of a pixel has the same
+    noise.
 
     Processors of families that also take films (Qwen-VL, GLM-V) show a still image as a film of ``temporal_patch_size``
-    equal frames. Under noise of its own each, the model would see their mean, in which the noise is weaker.
+    equal frames. Under noise of its own each, the model would see their mean, in which the noise is weaker. Others
+    (Gemma 4) leave values at 0 to 1, and the model makes them -1 to 1 itself: on the former, noise is twice as strong.
 
     Args:
         pixels: ``pixel_values`` as the processor gives them: of any shape, or with several frames flattened patches
@@ -28,9 +30,26 @@ def add_noise(pixels: torch.Tensor, steps: int, generator: np.random.Generator, 
 
     Raises:
         UsageError: N outside 0..1000.
-        ModelError: several frames that do not lie in the patches in this way.
+        ModelError: several frames that do not lie in the patches in this way, or values of an unknown range.
     """
     images = getattr(processor, "image_processor", None)
+    if steps == 0 or getattr(images, "do_normalize", None) is not False:
+        return _on_all_frames(pixels, steps, generator, images)
+    if getattr(images, "do_rescale", None) is False:
+        raise ModelError(
+            f"{type(images).__name__} neither scales nor normalises pixel values: how much noise is how strong to this "
+            "model is not known.",
+            "Use a method without image noise.",
+        )
+    return (_on_all_frames(2 * pixels - 1, steps, generator, images) + 1) / 2
+
+
+def _on_all_frames(pixels: torch.Tensor, steps: int, generator: np.random.Generator, images: Any) -> torch.Tensor:
+    """`diffuse`, with the same noise on each frame of an image.
+
+    Args:
+        images: the image processor.
+    """
     frames = getattr(images, "temporal_patch_size", None) or 1
     if frames == 1 or steps == 0:
         return diffuse(pixels, steps, generator)

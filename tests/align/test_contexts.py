@@ -21,7 +21,7 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError
 from mmpref.hub.cards.snippets import WRITTEN_OUT
-from mmpref.sampling.logprobs import answer_tokens, log_probs
+from mmpref.sampling.logprobs import log_probs, own_tokens
 from mmpref.tables.open import open_table
 from mmpref.types import Message, ModelRef, messages, text_of
 from mmpref.vlm.answer_tokens import tokens_behind
@@ -79,7 +79,7 @@ def test_a_continuation_is_scored_as_a_naive_forward_scores_it(contexts: Path, t
             policy, [policy.prompter.prepare(p, row["images"]) for p, row in zip(prompts, given[:6], strict=True)]
         )
         tokens = [
-            answer_tokens(policy, p, 1, text_of(row["chosen"])) for p, row in zip(prompts, given[:6], strict=True)
+            own_tokens(policy, p, 1, text_of(row["chosen"]))[0] for p, row in zip(prompts, given[:6], strict=True)
         ]
         assert [score.total for score in log_probs(policy, encoded, tokens)] == pytest.approx(
             expected[: len(tokens)], rel=1e-4

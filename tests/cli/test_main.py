@@ -83,7 +83,7 @@ def test_failures_exit_1_with_one_line(arguments: list[str], says: str, tmp_path
     ("config", "says"),
     [
         (None, "Cannot load the model"),
-        ('{"model_type": "llama"}', "takes no images"),
+        ('{"model_type": "llama"}', "writes no text about images"),
         ('{"model_type": "mllama"}', "cross-attention"),
     ],
 )

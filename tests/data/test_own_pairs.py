@@ -25,7 +25,7 @@ from mmpref.judges.rewriter import Rewriting
 from mmpref.registry import resolve_path
 from mmpref.sampling.answers import generate_answers, sample_answers
 from mmpref.sampling.bdhs import BdhsSampler
-from mmpref.sampling.logprobs import answer_tokens, log_probs
+from mmpref.sampling.logprobs import answer_logits, log_probs, own_tokens
 from mmpref.sampling.resample import Draft, resample_sentences
 from mmpref.sampling.sentences import sentences, split
 from mmpref.sampling.similarity import load_similarity
@@ -226,7 +226,7 @@ def test_rewards_are_what_the_adapter_changed(policy: Policy, aligned: Policy, l
 
     def total(judge: Policy, example: Example, text: str) -> tuple[float, float]:
         [prompt] = encode(judge, [judge.prompter(example)])
-        [score] = log_probs(judge, [prompt], [answer_tokens(judge, example.prompt, 1, text)])
+        [score] = log_probs(judge, [prompt], [own_tokens(judge, example.prompt, 1, text)[0]])
         return score.total, score.mean
 
     naive = [[a - b for a, b in zip(total(aligned, *one), total(policy, *one), strict=True)] for one in asked]
@@ -236,6 +236,29 @@ def test_rewards_are_what_the_adapter_changed(policy: Policy, aligned: Policy, l
     assert max(abs(reward) for reward in per_token) > 1e-3
     [one, *_] = worker_of(aligned, "iris", min_margin=1e6)(listed_examples[:1])
     assert isinstance(one, Skip)
+
+
+def test_a_reward_is_of_the_answers_own_tokens_alone(aligned: Policy, listed_examples: list[Example]) -> None:
+    """What the prompt format writes before every answer (an empty block of reasoning) weighs most in short ones."""
+    policy = load_policy(aligned.ref)
+    template = policy.processor.chat_template
+    policy.processor.chat_template = template.replace("{{- text + eos_token", "{{- 'There is a ' + text + eos_token")
+    example, text = listed_examples[0], "cup."
+    written = policy.written_answer(example.prompt, 1, text)
+    assert written.text.startswith(" There is a cup.")
+    ids = [token for token, (begin, _) in zip(written.ids, written.spans, strict=True) if begin < written.begin + 4]
+    first = sum(end <= written.begin for _, end in written.spans)
+    assert 0 < first < len(ids)
+
+    def mean() -> float:
+        [logits] = answer_logits(policy, encode(policy, [policy.prompter(example)]), [ids])
+        scores = logits.log_softmax(-1)[range(len(ids)), ids]
+        return float(scores[first:].mean())
+
+    own = mean()
+    with policy.without_adapter():
+        base = mean()
+    assert worker_of(policy, "iris", per_token=True).rewards([(example, text)]) == pytest.approx([own - base], abs=1e-4)
 
 
 @pytest.mark.parametrize(

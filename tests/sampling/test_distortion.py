@@ -42,6 +42,7 @@ def naive(policy: Policy, example: Example, steps: int, seed: int) -> str:
     )
     whole = policy.render_answer(example.prompt, 1, example.answer)
     before = whole[: whole.index(example.answer)]
+    written = len(policy.tokenizer(before, add_special_tokens=False)["input_ids"])
     ids = policy.tokenizer(before + example.answer, add_special_tokens=False, return_tensors="pt")["input_ids"]
     length = inputs["input_ids"].shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
@@ -49,7 +50,7 @@ def naive(policy: Policy, example: Example, steps: int, seed: int) -> str:
     for name in ("token_type_ids", "mm_token_type_ids"):
         if name in inputs:
             inputs[name] = torch.cat([inputs[name], torch.zeros_like(ids)], 1)
-    logits = policy.model(**inputs, use_cache=False).logits[0, length - 1 : -1].float()
+    logits = policy.model(**inputs, use_cache=False).logits[0, length - 1 + written : -1].float()
     logits[:, sorted({*policy.suppressed_ids, *policy.eos_ids})] = -torch.inf
     return str(policy.tokenizer.decode(logits.argmax(-1).tolist(), skip_special_tokens=True)).strip()
 
@@ -60,6 +61,19 @@ def test_one_forward_of_a_batch_is_the_naive_way(name: str) -> None:
     made = Distortion(policy, 500, "tensor", seed=4)(examples())
     assert made == [naive(policy, example, 500, 4) for example in examples()]
     assert len(set(made)) == len(made)
+
+
+def test_what_the_prompt_format_writes_before_an_answer_is_not_distorted() -> None:
+    """As templates of models that think aloud write an empty block of reasoning."""
+    policy = tiny("llava_next")
+    opened, template = "'ASSISTANT' }}: ", policy.processor.chat_template
+    policy.processor.chat_template = template.replace(
+        opened, opened + "{% if message.role == 'assistant' %}w20 w21 {% endif %}"
+    )
+    assert policy.render_answer(examples()[0].prompt, 1, ANSWERS[0]).startswith(f"w20 w21 {ANSWERS[0]}")
+    made = Distortion(policy, 500, "tensor", seed=4)(examples())
+    assert [len(text.split()) for text in made] == [len(answer.split()) for answer in ANSWERS]
+    assert made == [naive(policy, example, 500, 4) for example in examples()]
 
 
 def test_a_distorted_answer_is_as_long_as_the_chosen_one_and_depends_on_the_noise() -> None:

@@ -169,7 +169,7 @@ def test_training_and_scoring_have_the_tokens_of_the_whole(tokenizer: Any) -> No
         assert whole == f"{opening} {said}</s>"
         answer = ids_of(tokenizer, whole)[len(ids_of(tokenizer, opening)) :]
         assert batch["input_ids"][number][batch["completion_mask"][number].bool()].tolist() == answer
-        assert answer_tokens(policy, (turn,), 1, said, ends=True) == answer
+        assert answer_tokens(policy, (turn,), 1, said) == answer
     answer = batch["input_ids"][0][batch["completion_mask"][0].bool()].tolist()
     weights = batch[TOKEN_WEIGHTS][0].tolist()
     heavy = [token for token, weight in zip(answer, weights, strict=True) if weight == 3]

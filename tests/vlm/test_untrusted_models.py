@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from mmpref.api.settings import settings
 from mmpref.errors import ModelError
 from mmpref.types import ModelRef
 from mmpref.vlm.load import identify, load_policy
@@ -61,21 +62,66 @@ def test_a_pickle_of_an_adapter_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("kind", ["new", "known"])
-def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, kind: str) -> None:
-    """One that needs it is refused, for that reason; one of a family that is known here loads without it."""
-    (model / "code.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'owned')!r})\n")
+def with_code(model: Path, code: str) -> None:
+    """Have a model come with code for all of its classes."""
+    (model / "code.py").write_text(code)
     change(model / "config.json", auto_map={"AutoConfig": "code.Config", "AutoModelForImageTextToText": "code.Model"})
     for file in ("tokenizer_config.json", "processor_config.json"):
         change(model / file, auto_map={"AutoProcessor": "code.P", "AutoTokenizer": ["code.T", "code.T"]})
+
+
+@pytest.mark.parametrize("kind", ["new", "known"])
+def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, kind: str) -> None:
+    """One that needs it is refused, for that reason; one of a family that is known here loads without it."""
+    with_code(model, f"import os\nos.mkdir({str(tmp_path / 'owned')!r})\n")
     if kind == "new":
         change(model / "config.json", model_type="new")
-        with pytest.raises(ModelError, match="custom code") as told:
+        with pytest.raises(ModelError, match="classes of its own") as told:
             identify(ModelRef(str(model)))
-        assert "--trust-remote-code" in told.value.hint
+        assert "-hf" in told.value.hint
+        assert "trust" not in str(told.value), "it would not help"
     else:
         assert load_policy(ModelRef(str(model))).family.model_type == "llava_next"
     assert not (tmp_path / "owned").exists()
+
+
+CONFIG = """
+from transformers import PretrainedConfig
+class Config(PretrainedConfig):
+    model_type = {!r}
+"""
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("internvl_chat", "-hf"), ("llava_next", "trust_remote_code=false")])
+def test_classes_that_come_with_a_model_are_not_used_where_its_code_is_trusted(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, hint: str
+) -> None:
+    """Of a model that takes images it is not said that it takes none."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    with_code(model, CONFIG.format(kind))
+    change(model / "config.json", model_type=kind)
+    with pytest.raises(ModelError, match="classes of its own") as told:
+        identify(ModelRef(str(model)), trust_remote_code=True)
+    assert hint in told.value.hint
+
+
+def test_code_that_a_processor_needs_is_allowed_by_a_setting_that_there_is(model: Path) -> None:
+    (model / "code.py").write_text("class P: pass")
+    change(model / "processor_config.json", auto_map={"AutoProcessor": "code.P"}, processor_class="P")
+    with pytest.raises(ModelError, match="code of its own") as told:
+        load_policy(ModelRef(str(model)))
+    assert "trust_remote_code=True" not in str(told.value), "transformers' own advice is to let the code run"
+    for command in ("build-dataset", "train", "evaluate"):
+        assert "trust_remote_code" in {setting.key for setting in settings(command)}
+        assert command in told.value.hint
+    assert "--set trust_remote_code=true" in told.value.hint
+
+
+def test_models_of_other_tasks_are_not_said_to_take_no_images(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(ModelError, match="writes no text about images"):
+        identify(ModelRef(str(tmp_path)))
 
 
 def test_a_folder_that_is_no_model_is_not_called_an_adapter_that_lacks_a_file(model: Path) -> None:

@@ -4,8 +4,8 @@ Of IRIS is the idea: a policy that preference training has changed is its own ju
 neither an annotator nor another model is asked. The model with ``adapter`` (what `mmpref train` wrote) samples answers
 to each prompt, and an answer's reward is its log-probability under that policy less that under the model without the
 adapter, in nats (DPO's beta scales all rewards alike, and is left out). Chosen is the answer with the highest reward,
-rejected that with the lowest, where at least ``min_margin`` lies between them. Details, such as whole answers, the end
-of the answer left out and which pairs are sifted away, are ours. ``margin`` is the difference of rewards. The source's
+rejected that with the lowest, where at least ``min_margin`` lies between them. Details, such as whole answers, what the
+prompt format writes around them left out and which pairs are sifted away, are ours. ``margin`` is the difference of rewards. The source's
 answers are not used. Reasons for a skip: ``one-answer`` and ``tie`` (the difference is too small).
 """
 
@@ -66,17 +66,18 @@ class _Worker(SamplingWorker):
 
     def rewards(self, answers: Sequence[tuple[Example, str]]) -> list[float]:
         """The implicit reward of each answer to its example, in nats."""
-        from mmpref.sampling.logprobs import Score, answer_tokens, log_probs
+        from mmpref.sampling.logprobs import Score, log_probs, own_tokens
         from mmpref.vlm.encode import encode
 
-        tokens = [answer_tokens(self.policy, one.prompt, len(one.images), text) for one, text in answers]
+        written = [own_tokens(self.policy, one.prompt, len(one.images), text) for one, text in answers]
+        tokens, firsts = [ids for ids, _ in written], [first for _, first in written]
         examples = {example.id: example for example, _ in answers}
         inputs = [self.policy.prompter(example) for example in examples.values()]
 
         def scored() -> list[Score]:
             # The adapter may have its own copy of the projector, so images are encoded anew.
             prompts = dict(zip(examples, encode(self.policy, inputs) if inputs else [], strict=True))
-            return log_probs(self.policy, [prompts[example.id] for example, _ in answers], tokens)
+            return log_probs(self.policy, [prompts[example.id] for example, _ in answers], tokens, firsts)
 
         aligned = scored()
         with self.policy.without_adapter():
