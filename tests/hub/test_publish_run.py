@@ -279,7 +279,7 @@ def test_records_are_a_dataset_that_plain_datasets_load(
     loaded = bare.python(script, f"{hub.name}/records", environment=hub_env)
     assert loaded.returncode == 0, loaded.stderr
     (path / "samples/base-chair.parquet").unlink()
-    push(hub, path, "records", samples_only=True)
+    push(hub, path, "records", samples_only=True, replace=True)
     assert "samples/base-chair.parquet" not in published_files(hub, "dataset", "records")
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     with pytest.raises(RunError, match="no per-sample records"):
