@@ -21,7 +21,8 @@ from mmpref.hub.cards.add_results import add_results, merge_model_card
 from mmpref.hub.cards.chain import results_before_merging, results_of, rounds_text
 from mmpref.hub.cards.dataset import STATISTICS, card_and_pictures
 from mmpref.hub.cards.eval_results import EVAL_FILES, eval_files, published_data
-from mmpref.hub.cards.merge import merge_dataset_card, merge_own_text
+from mmpref.hub.cards.merge import merge_own_text
+from mmpref.hub.cards.merge_dataset import merge_dataset_card
 from mmpref.hub.cards.model import CURVES, model_card
 from mmpref.hub.cards.pictures import PATTERN
 from mmpref.hub.cards.samples import FILES, samples_card

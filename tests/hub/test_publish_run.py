@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from PIL import Image
 
 from mmpref.errors import HubError, RunError, UsageError
-from mmpref.hub.cards.merge import merge_dataset_card
+from mmpref.hub.cards.merge_dataset import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
 from mmpref.hub.publish_run import write_run
 from mmpref.tables.open import open_table

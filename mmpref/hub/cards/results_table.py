@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.hub.cards.markdown import clip, code, remark, table, text
+from mmpref.hub.cards.markdown import clip, code, hidden, remark, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
@@ -182,12 +182,9 @@ def results_block(lines: Sequence[Line]) -> str:
     """The marked block with the table; it says so where nothing was evaluated."""
     if not lines:
         return f"{BEGIN}\n## Results\n\nNot evaluated yet.\n{END}"
-    data = json.dumps(
-        {"asked": {title: of.as_dict() for title, of in _asked(lines).items()}, "lines": [_row(line) for line in lines]}
-    )
-    # No character that could end the comment survives in it.
-    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
-    return f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results\n\n{results_text(lines)}\n{END}"
+    asked = {title: of.as_dict() for title, of in _asked(lines).items()}
+    data = hidden("results:data", {"asked": asked, "lines": [_row(line) for line in lines]})
+    return f"{BEGIN}\n{data}\n## Results\n\n{results_text(lines)}\n{END}"
 
 
 def _asked(lines: Sequence[Line]) -> dict[str, Asked]:
