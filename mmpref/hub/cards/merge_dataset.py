@@ -47,7 +47,7 @@ def merge_dataset_card(remote: str | None, ours: str) -> str:
     merged = merge_own_text(remote, ours, keys_of_another_run(remote, ours, KNOWN_OF_A_RUN["dataset"]))
     old, new = metadata_there(remote), metadata_there(ours)
     front, body = split_card(merged)
-    all_of = {
+    all_of: dict[str, Any] = {
         "configs": _merged_configs(old.get("configs"), new["configs"]),
         "dataset_info": _merged_infos(old.get("dataset_info"), new["dataset_info"]),
     }
@@ -100,7 +100,7 @@ def _of_all(facts: Sequence[Facts]) -> dict[str, Any]:
 def _sizes(old: Mapping[str, Any], new: Mapping[str, Any], all_of: Mapping[str, Any]) -> list[str]:
     """The category of all rows; those that are stated, where somebody's configuration does not say how many it has."""
     infos, configs = _list(all_of["dataset_info"]), all_of["configs"]
-    counts = [split.get("num_examples") for info in infos for split in _mappings(info.get("splits"))]
+    counts: list[Any] = [split.get("num_examples") for info in infos for split in _mappings(info.get("splits"))]
     told = len(infos) == len(configs) and _splits(configs) == list(_rows(infos))
     if told and all(isinstance(count, int) for count in counts):
         return [size_category(sum(counts))]
@@ -200,7 +200,7 @@ def _merged_infos(old: Any, new: dict[str, Any]) -> dict[str, Any] | list[dict[s
     splits = _merged_by("name", their_default.get("splits"), new["splits"])
     ours = {**new, "splits": splits}
     if len(splits) > len(new["splits"]):
-        sizes = [split.get("num_bytes") for split in splits]
+        sizes: list[Any] = [split.get("num_bytes") for split in splits]
         ours |= {"dataset_size": sum(sizes)} if all(isinstance(size, int) for size in sizes) else {}
         ours.pop("download_size", None)  # That of the other splits is known to the Hub alone.
     others = [entry for entry in theirs if entry["config_name"] != _DEFAULT]
