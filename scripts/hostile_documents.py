@@ -15,6 +15,8 @@ from hostile_makers import any_value, changed
 
 CARD = """---
 license: mit
+pretty_name: A
+size_categories: [n<1K]
 language: [en]
 tags: [a]
 configs:
@@ -124,7 +126,8 @@ def _results(path: Path) -> object:
 
 
 def _card(path: Path) -> object:
-    from mmpref.hub.cards.merge import merge_cards, merge_dataset_card, split_card
+    from mmpref.hub.cards.merge import merge_cards, split_card
+    from mmpref.hub.cards.merge_dataset import merge_dataset_card
     from mmpref.hub.cards.results_table import read_lines
     from mmpref.licence import licence_of_card
     from mmpref.text_files import read_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,9 @@ from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls, DamagedAnswer
 from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes, local_files
 from mmpref.hub.access import RepoType, page_of
-from mmpref.hub.cards.merge import merge_cards
+from mmpref.hub.cards.merge import merge_cards, of_another_run
 from mmpref.hub.other_splits import Change
-from mmpref.hub.target import other_run, run_in
+from mmpref.hub.target import other_content, other_run, run_in
 from mmpref.log import logger
 from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import text_of_bytes
@@ -51,6 +51,8 @@ class Content:
         merge_card: (remote card or None, ours) to the card to write.
         check: looks at the commit before anything is uploaded, and may refuse it.
         guarded: patterns of the data itself: of another run they are replaced only where that is wanted.
+        known_by: patterns of the files by which a run is told from others of its recipe.
+        goes_with: patterns of remote files that tell of these (results, say): they go where these are another run's.
         run: the recipe hash of the run; without it nothing is guarded.
         replace: it is wanted.
     """
@@ -61,6 +63,8 @@ class Content:
     merge_card: CardMerger = merge_cards
     check: Callable[[Change], None] | None = None
     guarded: Sequence[str] = ()
+    known_by: Sequence[str] = ()
+    goes_with: Sequence[str] = ()
     run: str | None = None
     replace: bool = False
 
@@ -72,18 +76,50 @@ class Content:
     def digest(self) -> str:
         return digest(list(self.files.values()))
 
+    def over_another_run(self) -> Content:
+        """The same, for a repository that holds another run, of which nothing that was told stays."""
+        merge = self.merge_card
+        content = replace(
+            self,
+            delete_patterns=(*self.delete_patterns, *self.goes_with),
+            merge_card=lambda remote, ours: merge(remote and of_another_run(remote), ours),
+        )
+        if "files" in self.__dict__:  # hashed once: weights are large
+            content.__dict__["files"] = self.files
+        return content
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What a commit on top of `head` has to do, which has the files `existing`. Empty when nothing is left to do."""
+    """What a commit on top of `head` has to do, which has the files `existing`. Empty when nothing is left to do.
+
+    Args:
+        over_another_run: `head` holds other files than those by which the content is known.
+    """
 
     head: str
     add: tuple[LocalFile, ...]
     delete: tuple[str, ...]
     existing: Mapping[str, RepoFile] = field(default_factory=dict)
+    over_another_run: bool = False
 
     def __len__(self) -> int:  # an empty plan is falsy
         return len(self.add) + len(self.delete)
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _stale(content: Content, existing: Mapping[str, RepoFile]) -> list[str]:
+    """What is there of an earlier run, and not in the content."""
+    return [path for path in existing if path not in content.files and _matches(path, content.delete_patterns)]
+
+
+def _holds_others(content: Content, existing: Mapping[str, RepoFile]) -> bool:
+    """Whether the files by which the content is known are not those that are there."""
+    changed = [path for path, file in content.files.items() if not file.is_same_as(existing.get(path))]
+    return any(_matches(path, content.known_by) for path in (*changed, *_stale(content, existing)))
 
 
 @dataclass(frozen=True)
@@ -119,17 +155,14 @@ class Remote:
             )
             if isinstance(entry, RepoFile)
         }
+        others = _holds_others(content, existing)
+        content = content.over_another_run() if others else content
         files = dict(content.files)
         if CARD in files:
             old_card = self._text(existing[CARD], head) if CARD in existing else None
             files[CARD] = local_bytes(CARD, content.merge_card(old_card, files[CARD].text()).encode())
-        stale = (
-            path
-            for path in existing
-            if path not in files and any(fnmatch.fnmatchcase(path, p) for p in content.delete_patterns)
-        )
         add = tuple(file for path, file in files.items() if not file.is_same_as(existing.get(path)))
-        return Plan(head, add, tuple(stale), existing)
+        return Plan(head, add, tuple(_stale(content, existing)), existing, others)
 
     def check(self, content: Content, plan: Plan) -> None:
         """Let the content's check look at the commit that the plan makes, and refuse to replace another run's data."""
@@ -154,16 +187,15 @@ class Remote:
         )
 
     def _refuse_replacing(self, content: Content, plan: Plan) -> None:
-        touched = [
-            path
-            for path in sorted({*plan.delete, *({file.path for file in plan.add} & set(plan.existing))})
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in content.guarded)
-        ]
+        paths = sorted({*plan.delete, *({file.path for file in plan.add} & set(plan.existing))})
+        touched = [path for path in paths if _matches(path, content.guarded)]
         held = None
         if touched and MANIFEST in plan.existing:
             held = run_in(self._text(plan.existing[MANIFEST], plan.head))
         if touched and held != content.run:
             raise other_run(self.repo_id, touched[0], held)
+        if others := [path for path in touched if _matches(path, content.known_by)]:
+            raise other_content(self.repo_id, others[0])
 
     def _schema(self, path: str, revision: str) -> pa.Schema:
         """The schema of a Parquet file, of which only its end is fetched."""

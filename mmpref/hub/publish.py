@@ -97,6 +97,8 @@ def _find_or_commit(remote: Remote, content: Content, create_pr: bool) -> Publis
         plan = remote.plan(content)
         if published := _already_there(remote, content, plan, create_pr, changed=failure is not None):
             return published
+        # Held fast: a commit that is made in parts changes what is there while it goes on.
+        content = content.over_another_run() if plan.over_another_run else content
         remote.check(content, plan)
         for file in plan.add:
             if file.path == CARD:

@@ -19,7 +19,6 @@ from mmpref.hub._local_files import CARD, LocalFile
 from mmpref.hub._remote import Content
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
 from mmpref.hub.cards.chain import kept_folder
-from mmpref.hub.cards.eval_results import EVAL_FILES
 from mmpref.hub.goes_along import tell_what_goes_along
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
@@ -128,8 +127,7 @@ def publish_run(
             else:
                 content = _stage(path, manifest, stage, repo_id, samples_only, base_hub_id, merged, chain)
                 if kind == "model" and target.run not in (None, manifest["recipe_hash"]):
-                    # Results on leaderboards are another adapter's.
-                    content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
+                    content = content.over_another_run()
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
         if not is_evaluation:

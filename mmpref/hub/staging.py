@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from mmpref.errors import RunError
 from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.add_results import add_results, merge_model_card
-from mmpref.hub.cards.chain import results_of, rounds_text
+from mmpref.hub.cards.chain import results_before_merging, results_of, rounds_text
 from mmpref.hub.cards.dataset import STATISTICS, card_and_pictures
-from mmpref.hub.cards.eval_results import eval_files, published_data
-from mmpref.hub.cards.merge import merge_dataset_card, merge_own_text
+from mmpref.hub.cards.eval_results import EVAL_FILES, eval_files, published_data
+from mmpref.hub.cards.merge import merge_own_text
+from mmpref.hub.cards.merge_dataset import merge_dataset_card
 from mmpref.hub.cards.model import CURVES, model_card
 from mmpref.hub.cards.pictures import PATTERN
 from mmpref.hub.cards.samples import FILES, samples_card
@@ -30,7 +31,7 @@ from mmpref.hub.leaderboards import leaderboards
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
 from mmpref.hub.published import dataset_address
-from mmpref.hub.staged_files import ADAPTER_FILES, data_files
+from mmpref.hub.staged_files import ADAPTER_FILES, RECORDS_OF_WEIGHTS, WEIGHT_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import counted, logger
 from mmpref.run.manifest import is_whole_model, read_manifest
@@ -75,7 +76,8 @@ def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
         (*data_files(splits), PATTERN),
         merge_dataset_card,
         lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),
-        data_files(splits),
+        guarded=data_files(splits),
+        known_by=data_files(splits),
     )
 
 
@@ -131,11 +133,15 @@ def stage_adapter(
         content["model"] = {**content["model"], "id": shown, "revision": revision}
         content["recipe"] = {**content["recipe"], "model": shown, "revision": revision}
     _write_json(stage / "run.json", content)
-    results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() else None
+    results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() and not merged else None
     rounds = ""
     if chain:
         rounded = read_manifest(chain)
-        results, rounds = results_of(chain, rounded["kept"]), rounds_text(chain, rounded)
+        rounds = rounds_text(chain, rounded)
+        if merged:
+            rounds += f"\n\n{results_before_merging(chain, rounded['kept'])}"
+        else:
+            results = results_of(chain, rounded["kept"])
     card = model_card(
         manifest,
         results,
@@ -146,7 +152,8 @@ def stage_adapter(
         curves=(stage / CURVES).is_file(),
         digests=(stage / TRAINING_IMAGES).is_file(),
     )
-    _write_card(chain or path, stage, card)
+    # A chain's own card has the adapter's results, which are not those of the merged model.
+    _write_card(chain or path, stage, card, ("model-index",) if merged else ())
     what = "Merged model" if merged else "Fine-tuned model" if is_whole_model(manifest) else "LoRA adapter"
     return Content(
         stage,
@@ -154,6 +161,8 @@ def stage_adapter(
         ADAPTER_FILES,
         merge_model_card,
         guarded=ADAPTER_FILES,
+        known_by=WEIGHT_FILES,
+        goes_with=(EVAL_FILES, RECORDS_OF_WEIGHTS),
     )
 
 
@@ -218,7 +227,12 @@ def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     card = samples_card(files, manifest, Results.from_dict(evaluation), repo_id)
     _write(stage / CARD, clean_text(card, local_folders(path)))
     return Content(
-        stage, "Per-sample records of an evaluation", (FILES, RESAMPLES), check=refuse_breaking, guarded=(FILES,)
+        stage,
+        "Per-sample records of an evaluation",
+        (FILES, RESAMPLES),
+        check=refuse_breaking,
+        guarded=(FILES,),
+        known_by=(FILES,),
     )
 
 
@@ -232,10 +246,14 @@ def _public_results(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return public(json.loads((path / RESULTS).read_text(encoding="utf-8")), manifest)
 
 
-def _write_card(path: Path, stage: Path, fresh: str) -> None:
-    """The fresh card, with what the owner wrote outside of our markers in the run's README.md."""
+def _write_card(path: Path, stage: Path, fresh: str, gone: Sequence[str] = ()) -> None:
+    """The fresh card, with what the owner wrote outside of our markers in the run's README.md.
+
+    Args:
+        gone: metadata of that one that do not go along.
+    """
     file = path / CARD
-    card = merge_own_text(read_text(file) if file.is_file() else None, fresh)
+    card = merge_own_text(read_text(file) if file.is_file() else None, fresh, gone)
     _write(stage / CARD, clean_text(card, local_folders(path)))
 
 

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from mmpref.errors import HubError, InputError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, check_access, page_of, usual_token
+from mmpref.log import logger
 from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import NOT_JSON, read_text
 
@@ -55,7 +56,8 @@ class Target:
         return f"the {self.visibility} {self.repo_type} repository {self.repo_id}, {state} ({self.url})"
 
     def refuse_replacing(self, run: str, patterns: Sequence[str]) -> None:
-        """Refuse to replace the data of another run.
+        """Refuse to replace the data of another run. Whether a run of the same recipe makes the same is not known
+        before: that it must is said.
 
         Args:
             run: the recipe hash of what will be published.
@@ -67,6 +69,12 @@ class Target:
         held = [file for file in self.files if any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns)]
         if held and self.run != run:
             raise other_run(self.repo_id, held[0], self.run)
+        if held:
+            logger.info(
+                "%s holds what this recipe made before. Should other data come of it now, they replace that only with "
+                "--replace.",
+                self.repo_id,
+            )
 
 
 def other_run(repo_id: str, file: str, run: str | None) -> HubError:
@@ -74,6 +82,12 @@ def other_run(repo_id: str, file: str, run: str | None) -> HubError:
     whose = f"the run {run[:8]}" if run else "no run of mmpref"
     message = f"{repo_id} holds data of {whose}, such as {file}, that would be replaced; nothing was changed there."
     return HubError(message, REPLACE)
+
+
+def other_content(repo_id: str, file: str) -> HubError:
+    """What is wrong with replacing a file that another run of the same recipe made."""
+    message = f"{repo_id} holds other data of the same recipe, such as {file}, that would be replaced"
+    return HubError(f"{message}; nothing was changed there.", REPLACE)
 
 
 def is_public(url: str) -> HubError:

@@ -16,7 +16,7 @@ from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.model_index import merged_index, model_index
 from mmpref.run.results import Results
 from tests.hub.card_parts import metadata
-from tests.hub.runs import HOSTILE, adapter_manifest, evaluation
+from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, evaluation
 
 
 def test_results_are_merged_and_foreign_things_kept() -> None:
@@ -84,6 +84,31 @@ def test_a_republished_card_keeps_the_owners_words_and_the_results_of_the_same_r
     assert "0.891 [" not in after
     assert "model-index" not in metadata(after)
     assert merge_model_card(None, ours) == ours
+
+
+def test_what_the_metadata_know_of_another_run_goes_with_it() -> None:
+    """Of base, data, language, licence and emissions; what an owner adds stays, and so does what is of the same run."""
+    tracker = {"name": "x", "emissions": {"grams": 3, "version": "3", "country": "DE", "hardware": "cpu"}}
+    model = {"id": "me/base", "revision": COMMIT, "licence": "My own"}
+    first = model_card(adapter_manifest(languages=["en"], trackers=[tracker], model=model))
+    known = {"base_model", "base_model_relation", "datasets", "language", "co2_eq_emissions"}
+    named = {"license_name", "license_link"}
+    assert known | named <= metadata(first).keys()
+    remote = first.replace("\ntags:", "\nmine: 1\ntags:", 1)
+    local = {"id": "/home/someone/vlm", "revision": None, "licence": "mit"}
+    facts = {"model": local, "datasets": []}
+    manifest = adapter_manifest(**facts)
+    manifest["recipe"] |= {"model": local["id"]}
+    again = metadata(merge_model_card(remote, model_card(manifest)))
+    assert known <= again.keys(), "the same run"
+    assert again["license"] == "mit"
+    assert not named & again.keys(), "of another licence"
+    other = metadata(merge_model_card(remote, model_card({**manifest, "recipe_hash": "cd" * 32})))
+    assert not (known | named) & other.keys()
+    assert other["mine"] == 1
+    foreign = "---\nlanguage: fr\nlicense: other\nlicense_name: mine\n---\n# By hand\n"
+    kept = metadata(merge_model_card(foreign, model_card(manifest)))
+    assert (kept["language"], kept["license"], "license_name" in kept) == ("fr", "mit", False)
 
 
 def _asked(results: Results, **facts: Any) -> Results:

@@ -58,6 +58,16 @@ def test_model_card_golden_and_loads(tmp_path: Path) -> None:
     assert check_metadata(content, "model") == []
 
 
+def test_a_card_names_the_version_that_made_the_run(tmp_path: Path) -> None:
+    """And that which writes it where a run does not say, as those of before."""
+    made = {"versions": {"mmpref": "0.0.9"}}
+    for number, facts in enumerate((made, {"versions": {}})):
+        version = facts["versions"].get("mmpref", __version__)
+        folder = tmp_path / str(number)
+        for card in (dataset_card(folder, dataset_run(folder, **facts)), model_card(adapter_manifest(**facts))):
+            assert f"With mmpref {version} (`pip install mmpref`)" in card
+
+
 def test_a_run_directory_with_its_card_loads_without_mmpref(tmp_path: Path) -> None:
     import datasets
 

@@ -126,7 +126,7 @@ def test_pairs_that_were_published_are_not_named_where_others_were_trained_on(
     pq.write_table(pq.read_table(file).slice(1), file)
     facts.append(open_table(str(pairs), "train").facts())
     if trained_on_published:
-        publish(hub, pairs, "bdhs")
+        publish(hub, pairs, "bdhs", replace=True)
     manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
     manifest["recipe"] |= {"dataset": [str(pairs)]}
     manifest["datasets"] = [{**facts[0 if trained_on_published else 1], "rows": 3}]

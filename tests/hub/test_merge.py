@@ -9,7 +9,8 @@ import yaml
 
 from mmpref.errors import HubError, InputError
 from mmpref.hub.cards.add_results import add_results
-from mmpref.hub.cards.merge import merge_cards, merge_dataset_card
+from mmpref.hub.cards.merge import merge_cards
+from mmpref.hub.cards.merge_dataset import merge_dataset_card
 from mmpref.hub.cards.metadata import check_metadata, refuse_broken
 from mmpref.run.results import Results
 from tests.hub.runs import evaluation

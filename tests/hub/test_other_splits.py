@@ -61,8 +61,8 @@ def upload(hub: HubAccount, tmp_path: Path) -> Upload:
     return put
 
 
-def push(hub: HubAccount, run: Path) -> Published:
-    return publish_run(run, f"{hub.name}/set", token=hub.token, endpoint=hub.endpoint)
+def push(hub: HubAccount, run: Path, replace: bool = False) -> Published:
+    return publish_run(run, f"{hub.name}/set", token=hub.token, endpoint=hub.endpoint, replace=replace)
 
 
 def tree(hub: HubAccount) -> dict[str, Any]:
@@ -163,4 +163,4 @@ def test_a_new_build_of_a_split_replaces_the_old_one(hub: HubAccount, tmp_path: 
     push(hub, tmp_path / "run")
     file = tmp_path / "run" / TRAIN
     pq.write_table(pq.read_table(file).drop_columns(["seed"]).slice(0, 2), file)
-    assert push(hub, tmp_path / "run").changed
+    assert push(hub, tmp_path / "run", replace=True).changed

@@ -14,7 +14,8 @@ from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.publish_run import publish_run
 from mmpref.run.results import Difference, Value
 from mmpref.run.rounds import Round, StopRule
-from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
+from tests.hub.card_parts import metadata
+from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run, whole_model_run
 from tests.hub_fixtures import HubAccount
 
 BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
@@ -95,6 +96,24 @@ def test_the_kept_adapter_goes_up_under_one_card_that_links_its_datasets(hub: Hu
     assert str(tmp_path) not in card
     assert "model-index" in card, "results of the data that chose nothing"
     assert not publish_run(tmp_path / "chain", f"{hub.name}/rounds", **where).changed
+
+
+def test_a_merged_model_has_the_adapters_results_as_the_adapters_alone(hub: HubAccount, tmp_path: Path) -> None:
+    where = {"token": hub.token, "endpoint": hub.endpoint}
+    chain_run(tmp_path / "chain")
+    (tmp_path / "chain/README.md").write_text((tmp_path / "chain/README.md").read_text() + "\nOwner's words.\n")
+    whole_model_run(tmp_path / "merged")
+    publish_run(tmp_path / "chain", f"{hub.name}/merged", merged=tmp_path / "merged", **where)
+    card = hub.hub.read("model", f"{hub.name}/merged", "README.md").decode()
+    assert "Owner's words." in card
+    assert "model-index" not in metadata(card)
+    assert "not-evaluated" in metadata(card)["tags"]
+    assert "mmpref:results:data" not in card
+    before, said, after = card.partition("The results below are the adapter's on its base, before it was merged.")
+    assert said
+    assert "0.891 [0.881, 0.901]" not in before
+    assert "0.891 [0.881, 0.901]" in after.partition("## Limits")[0]
+    assert not publish_run(tmp_path / "chain", f"{hub.name}/merged", merged=tmp_path / "merged", **where).changed
 
 
 def test_a_chain_that_keeps_nothing_is_not_published(hub: HubAccount, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from PIL import Image
 
 from mmpref.errors import HubError, RunError, UsageError
-from mmpref.hub.cards.merge import merge_dataset_card
+from mmpref.hub.cards.merge_dataset import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
 from mmpref.hub.publish_run import write_run
 from mmpref.tables.open import open_table
@@ -279,7 +279,7 @@ def test_records_are_a_dataset_that_plain_datasets_load(
     loaded = bare.python(script, f"{hub.name}/records", environment=hub_env)
     assert loaded.returncode == 0, loaded.stderr
     (path / "samples/base-chair.parquet").unlink()
-    push(hub, path, "records", samples_only=True)
+    push(hub, path, "records", samples_only=True, replace=True)
     assert "samples/base-chair.parquet" not in published_files(hub, "dataset", "records")
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
     with pytest.raises(RunError, match="no per-sample records"):

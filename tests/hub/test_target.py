@@ -130,11 +130,16 @@ def test_records_of_another_evaluation_are_not_replaced_either(hub: HubAccount, 
     assert "samples/base-pope.parquet" not in hub.hub.tree("dataset", f"{hub.name}/thing")
 
 
-def test_what_would_be_replaced_is_refused_before_the_work(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
+def test_what_would_be_replaced_is_refused_before_the_work(
+    hub: HubAccount, dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     push(hub, dataset)
     target = _target(hub)
-    target.refuse_replacing(RECIPE_HASH, data_files(["train"]))
     target.refuse_replacing(OTHER, data_files(["test"]))
+    assert "--replace" not in caplog.text
+    with caplog.at_level(logging.INFO, "mmpref"):
+        target.refuse_replacing(RECIPE_HASH, data_files(["train"]))
+    assert "Should other data come of it now, they replace that only with --replace." in caplog.text
     with pytest.raises(HubError, match="would be replaced"):
         target.refuse_replacing(OTHER, data_files(["train"]))
     adapter_run(tmp_path / "adapter", BASE, COMMIT)

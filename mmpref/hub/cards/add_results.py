@@ -9,16 +9,18 @@ import yaml
 
 from mmpref.errors import HubError
 from mmpref.hub.cards.merge import (
-    MAIN_BLOCK,
     find_block,
     front_matter_blocks,
+    is_of_one_run,
     join_card,
+    keys_of_another_run,
     load_metadata,
     merge_own_text,
     metadata_there,
     put_block,
     split_card,
 )
+from mmpref.hub.cards.metadata import KNOWN_OF_A_RUN
 from mmpref.hub.cards.model_index import merged_index, model_index
 from mmpref.hub.cards.results_table import Line, lines_of, measured_on, merged_lines, read_lines, results_block
 from mmpref.hub.cards.verdict import with_tags, with_verdict
@@ -84,21 +86,21 @@ def merge_model_card(remote: str | None, ours: str) -> str:
     """Our adapter card on top of the one on the Hub.
 
     The owner's text outside of our markers and foreign metadata keys stay. Results stay where the card is of the same
-    run; after another training they would be another adapter's, and are replaced by ours.
+    run; after another training they would be another adapter's, and are replaced by ours, and so is what its metadata
+    say of base, data and language.
 
     Raises:
         HubError: the remote metadata is not valid YAML.
     """
     if remote is None:
         return ours
-    merged = merge_own_text(remote, ours)
+    merged = merge_own_text(remote, ours, keys_of_another_run(remote, ours, KNOWN_OF_A_RUN["model"]))
     if "model-index" in split_card(ours)[0]:
         return merged
     front, body = split_card(merged)
     blocks = front_matter_blocks(front)
-    old, new = MAIN_BLOCK.search(split_card(remote)[1]), MAIN_BLOCK.search(ours)
     results = find_block(split_card(remote)[1])
-    if results and old and new and old["run"] == new["run"]:
+    if results and is_of_one_run(remote, ours):
         lines = read_lines(results)
         _set_tags(blocks, metadata_there(merged).get("tags"), lines)
         return join_card(blocks.values(), put_block(with_verdict(body, lines), results))

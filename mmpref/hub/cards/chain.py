@@ -8,6 +8,7 @@ from typing import Any
 
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.hub.cards.model import model_card
+from mmpref.hub.cards.results_table import lines_of, results_text
 from mmpref.hub.private import public
 from mmpref.hub.published import dataset_address
 from mmpref.hub_ids import name_for_others
@@ -41,6 +42,15 @@ def results_of(path: Path, kept: int) -> Results:
     """What the adapter that a chain keeps has on data that chose nothing, as it may be published."""
     test = chain.test_folder(path, kept)
     return Results.from_dict(public(Results.read(test).as_dict(), read_manifest(test)))
+
+
+def results_before_merging(path: Path, kept: int) -> str:
+    """What the kept adapter has, in Markdown, for the card of the model that it was merged into."""
+    lines = lines_of(results_of(path, kept))
+    return (
+        "The results below are the adapter's on its base, before it was merged. The merged model was not evaluated, "
+        f"and may answer a little differently.\n\n{results_text(lines)}"
+    )
 
 
 def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:

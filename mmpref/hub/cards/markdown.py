@@ -7,6 +7,7 @@ comes out as one line that the template sets behind words of its own, so nothing
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
@@ -51,6 +52,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], texts: Collecti
     numbers, which stand to the right."""
     lines = [columns, ["---" if number in (0, *texts) else "---:" for number in range(len(columns))], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def hidden(name: str, data: object) -> str:
+    """A comment that carries `data` as JSON, for later publishings to read."""
+    # No character that could end the comment survives in it.
+    content = json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
+    return f"<!-- mmpref:{name} {content} -->"
 
 
 def clip(value: str, limit: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -16,7 +16,8 @@ _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(?P<yaml>.*?)^---[ \t]*(?:\r?\n|\Z)", r
 BEGIN, END = "<!-- mmpref:results:begin -->", "<!-- mmpref:results:end -->"
 _RESULTS_BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
 MAIN_BLOCK = re.compile(r"<!-- mmpref:begin run=(?P<run>\w*) -->.*?<!-- mmpref:end -->", re.DOTALL)
-_DEFAULT = "default"
+LICENCE_NAMES = ("license_name", "license_link")
+"""Keys that say more of ``license``."""
 
 
 def split_card(card: str) -> tuple[str, str]:
@@ -70,11 +71,32 @@ def join_card(blocks: Iterable[str], body: str) -> str:
     return f"---\n{metadata}---\n{body}"
 
 
-def merge_cards(remote: str | None, local: str) -> str:
+def of_another_run(card: str) -> str:
+    """A card, of another run than any: where the files beside it are others than ours, one recipe made both."""
+    return MAIN_BLOCK.sub(lambda block: block.group().replace(f"run={block['run']} ", "run= ", 1), card, count=1)
+
+
+def is_of_one_run(remote: str, ours: str) -> bool:
+    """Whether both cards have our marker, of one run."""
+    theirs, own = (MAIN_BLOCK.search(split_card(card)[1]) for card in (remote, ours))
+    return bool(theirs and own and theirs["run"] == own["run"])
+
+
+def keys_of_another_run(remote: str, ours: str, keys: Collection[str]) -> Collection[str]:
+    """Those of the keys that mmpref writes where it knows their value, if the remote card is another run's: of ours
+    they would not be true."""
+    return keys if MAIN_BLOCK.search(split_card(remote)[1]) and not is_of_one_run(remote, ours) else ()
+
+
+def merge_cards(remote: str | None, local: str, gone: Collection[str] = ()) -> str:
     """Our card, with the remote card's metadata keys that ours does not have.
 
     Keys of ours win; `configs`, `dataset_info` and any other key that only the remote card has are kept as
-    written there; our body replaces the remote one. Merging the result again changes nothing.
+    written there, but for what names a licence that ours replaces; our body replaces the remote one. Merging the
+    result again changes nothing.
+
+    Args:
+        gone: keys of the remote card that do not stay.
 
     Raises:
         HubError: the remote metadata is not valid YAML.
@@ -91,7 +113,8 @@ def merge_cards(remote: str | None, local: str) -> str:
         theirs = front_matter_blocks(split_card(remote)[0])
     except yaml.YAMLError as error:
         raise _broken(error) from error
-    foreign = [block for key, block in theirs.items() if key not in mine]
+    gone = {*mine, *gone, *(LICENCE_NAMES if "license" in mine else ())}
+    foreign = [block for key, block in theirs.items() if key not in gone]
     if not foreign:
         return local
     merged = join_card([ours, *foreign] if ours else foreign, body)
@@ -141,10 +164,10 @@ def find_block(body: str) -> str | None:
     return match.group() if match else None
 
 
-def merge_own_text(remote: str | None, ours: str) -> str:
+def merge_own_text(remote: str | None, ours: str, gone: Collection[str] = ()) -> str:
     """Our card with foreign metadata keys of the remote one and the owner's text outside of our markers, or with
-    that of ours where the remote one has none."""
-    merged = merge_cards(remote, ours)
+    that of ours where the remote one has none; `gone` as of `merge_cards`."""
+    merged = merge_cards(remote, ours, gone)
     if remote is None:
         return merged
     front, body = split_card(merged)
@@ -158,60 +181,3 @@ def merge_own_text(remote: str | None, ours: str) -> str:
 
 def _own_text(body: str) -> str:
     return _RESULTS_BLOCK.sub("", MAIN_BLOCK.sub("", body)).strip()
-
-
-def merge_dataset_card(remote: str | None, ours: str) -> str:
-    """Our dataset card on top of the one on the Hub: other splits and configurations stay named in its metadata.
-
-    Raises:
-        HubError: the remote metadata is not valid YAML.
-    """
-    merged = merge_own_text(remote, ours)
-    if remote is None:
-        return merged
-    old, new = metadata_there(remote), metadata_there(merged)
-    front, body = split_card(merged)
-    blocks = front_matter_blocks(front)
-    configs = _merged_configs(old.get("configs"), new["configs"])
-    infos = _merged_infos(old.get("dataset_info"), new["dataset_info"])
-    for key, value in (("configs", configs), ("dataset_info", infos)):
-        if value != new[key]:
-            blocks[key] = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
-    if configs != new["configs"] and (licences := _merged_licences(old.get("license"), new.get("license"))):
-        blocks["license"] = yaml.safe_dump({"license": licences}, sort_keys=False)
-    return join_card(blocks.values(), body)
-
-
-def _merged_licences(old: Any, new: Any) -> list[Any] | None:
-    """Both licences where data of both stay, each once; None where there is one only, which is ours."""
-    stated = [name for value in (old, new) for name in (value if isinstance(value, list) else [value]) if name]
-    names = list(dict.fromkeys(map(str, stated)))
-    return names if len(names) > 1 else None
-
-
-def _merged_by(key: str, old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Entries of both, named by `key`; ours replace theirs in their place."""
-    theirs = [entry for entry in old if isinstance(entry, dict) and key in entry] if isinstance(old, list) else []
-    return list(({entry[key]: entry for entry in theirs} | {entry[key]: entry for entry in new}).values())
-
-
-def _merged_configs(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    theirs = next((entry for entry in _merged_by("config_name", old, []) if entry["config_name"] == _DEFAULT), {})
-    return [
-        {**entry, "data_files": _merged_by("split", theirs.get("data_files"), new[0]["data_files"])}
-        if entry["config_name"] == _DEFAULT
-        else entry
-        for entry in _merged_by("config_name", old, new)
-    ]
-
-
-def _merged_infos(old: Any, new: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
-    theirs = [{"config_name": _DEFAULT, **entry} for entry in ([old] if isinstance(old, dict) else old or [])]
-    their_default = next((entry for entry in theirs if entry["config_name"] == _DEFAULT), {})
-    splits = _merged_by("name", their_default.get("splits"), new["splits"])
-    ours = {**new, "splits": splits}
-    if len(splits) > len(new["splits"]):
-        ours["dataset_size"] = sum(split["num_bytes"] for split in splits)
-        ours.pop("download_size", None)  # That of the other splits is known to the Hub alone.
-    others = [entry for entry in theirs if entry["config_name"] != _DEFAULT]
-    return [*others, {"config_name": _DEFAULT, **ours}] if others else ours

@@ -39,6 +39,12 @@ REQUIRED = {
     "model": ("license", "library_name", "pipeline_tag", "tags"),
 }
 
+KNOWN_OF_A_RUN = {
+    "dataset": ("language",),
+    "model": ("base_model", "base_model_relation", "datasets", "language", "co2_eq_emissions"),
+}
+"""What a card has only where its run knows it."""
+
 
 def size_category(rows: int) -> str:
     """The Hub's name for a number of rows."""

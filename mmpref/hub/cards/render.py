@@ -75,7 +75,7 @@ def render_card(
     card = _compiled(kind).render(
         card_data=data.to_yaml(),
         run=manifest["recipe_hash"],
-        version=__version__,
+        version=text(manifest.get("versions", {}).get("mmpref", __version__)),
         method=code(method_name(manifest)),
         summary=summary,
         control=summary.startswith(CONTROL),

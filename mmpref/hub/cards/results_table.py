@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.hub.cards.markdown import clip, code, remark, table, text
+from mmpref.hub.cards.markdown import clip, code, hidden, remark, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.log import counted
 from mmpref.run.asked import Asked
@@ -182,6 +182,17 @@ def results_block(lines: Sequence[Line]) -> str:
     """The marked block with the table; it says so where nothing was evaluated."""
     if not lines:
         return f"{BEGIN}\n## Results\n\nNot evaluated yet.\n{END}"
+    asked = {title: of.as_dict() for title, of in _asked(lines).items()}
+    data = hidden("results:data", {"asked": asked, "lines": [_row(line) for line in lines]})
+    return f"{BEGIN}\n{data}\n## Results\n\n{results_text(lines)}\n{END}"
+
+
+def _asked(lines: Sequence[Line]) -> dict[str, Asked]:
+    return {line.benchmark: line.asked for line in lines if line.asked}
+
+
+def results_text(lines: Sequence[Line]) -> str:
+    """The table, with what it was measured on, as Markdown that no later publishing reads."""
     compared = any(line.adapter for line in lines)
     rows = [
         [
@@ -201,15 +212,9 @@ def results_block(lines: Sequence[Line]) -> str:
     ]
     first = _first_of_each(lines)
     lost = [f"* {lost_text(text(line.benchmark), line.pairs, line.lost)}" for line in first if line.lost]
-    asked = {line.benchmark: line.asked for line in lines if line.asked}
+    asked = _asked(lines)
     chosen = [f"† {_chose_text(title, of, of.chose)}" for title, of in asked.items() if of.chose]
-    data = json.dumps(
-        {"asked": {title: of.as_dict() for title, of in asked.items()}, "lines": [_row(line) for line in lines]}
-    )
-    # No character that could end the comment survives in it.
-    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
     parts = [
-        f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results",
         f"In brackets: 95 % bootstrap intervals{_PAIRED if compared else ''}. ↑ higher is better, ↓ lower is better."
         + (_LEGEND if any(line.p is not None for line in lines) else ""),
         table(("benchmark (part), metric", *(_COMPARED if compared else _ALONE), "n"), rows),
@@ -222,7 +227,7 @@ def results_block(lines: Sequence[Line]) -> str:
         *asked_parts(asked),
         *_unrecorded({line.benchmark for line in lines if not line.asked}),
     ]
-    return "\n\n".join(parts) + f"\n{END}"
+    return "\n\n".join(parts)
 
 
 def _marks(line: Line) -> str:
