@@ -17,7 +17,7 @@ from mmpref.local_paths import is_data_file, names_file
 from mmpref.recipes.names import Kind
 from mmpref.registry import resolve_path
 from mmpref.tables.open import with_split
-from mmpref.vlm.base_weights import file_digest
+from mmpref.vlm.model_files import file_digest
 
 _ROWS = ("source", "dataset", "data", "annotations")
 """Settings that may name a folder of the user's with rows in it."""
