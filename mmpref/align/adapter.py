@@ -57,6 +57,7 @@ def lora_config(
     linear = [name for name, module in decoder.named_modules() if isinstance(module, nn.Linear)]
     leaves = "|".join(sorted({re.escape(name.rpartition(".")[2]) for name in linear}))
     targets = [rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})"]
+    _tell_of_experts(decoder)
     if train_vision_tower:
         targets += sorted({_any_layer(path) for path in VisionTower(policy).linear_layers()})
     projector = [projector_path(policy)] if train_projector else []
@@ -70,6 +71,16 @@ def lora_config(
         modules_to_save=[*projector, *in_full] or None,
         bias="none",
     )
+
+
+def _tell_of_experts(decoder: torch.nn.Module) -> None:
+    """Say which weights LoRA leaves as they are since they are no layers: those of all of a layer's experts are one
+    tensor [experts, out, in]."""
+    stacked = {".".join(path.split(".")[-2:]) for path, value in decoder.named_parameters() if value.dim() == 3}
+    if stacked:
+        logger.info(
+            "LoRA adapts linear layers: weights that are none stay as they are (%s).", ", ".join(sorted(stacked))
+        )
 
 
 def _any_layer(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmpref.align.train import train
 from mmpref.errors import UsageError
 from mmpref.recipes.schema import as_plain
 from mmpref.run.files import open_weights
-from tests.vlm.tiny import BUILDERS, tiny
+from tests.vlm.tiny import BUILDERS, policy_of, tiny
 
 from .conftest import MODEL
 
@@ -90,3 +91,15 @@ def test_recipes_without_them_keep_their_hash() -> None:
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="r and alpha must be at least 1"):
         LoraSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("qwen3_vl_moe", "stay as they are (experts.down_proj, experts.gate_up_proj)"), ("llava", "")]
+)
+def test_weights_of_experts_that_lora_does_not_reach_are_told(
+    name: str, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "mmpref"):
+        lora_config(policy_of(name), LoraSettings(2, 4), train_projector=True)
+    assert len(caplog.messages) == bool(says)
+    assert all(says in said for said in caplog.messages)

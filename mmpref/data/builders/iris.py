@@ -6,7 +6,8 @@ to each prompt, and an answer's reward is its log-probability under that policy 
 adapter, in nats (DPO's beta scales all rewards alike, and is left out). Chosen is the answer with the highest reward,
 rejected that with the lowest, where at least ``min_margin`` lies between them. Details, such as whole answers, what the
 prompt format writes around them left out and which pairs are sifted away, are ours. ``margin`` is the difference of
-rewards. The source's answers are not used. Reasons for a skip: ``one-answer`` and ``tie`` (the difference is too small).
+rewards. The source's answers are not used. Reasons for a skip: ``one-answer`` and ``tie`` (the difference is too
+small).
 """
 
 from __future__ import annotations
