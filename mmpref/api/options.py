@@ -223,7 +223,8 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
             as ``--set`` does, and overrides with None too.
 
     Returns:
-        A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too.
+        A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too,
+        for this method and these watched benchmarks: what the recipe says of others is not in it.
         What neither recipe nor options name, such as the paper's model, is empty, and to be given then.
 
     Raises:
