@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mmpref.api.settings import NAMES, advise
 from mmpref.errors import InputError, UsageError, brief
 from mmpref.hub_ids import model_id
-from mmpref.recipes.resolve import default_recipe, merge, nested, resolve
+from mmpref.recipes.resolve import default_recipe, is_given, merge, nested, resolve
 from mmpref.registry import suggest
 from mmpref.tables.in_memory import MEMORY, is_table, spec_of
 
@@ -111,7 +111,7 @@ def train_recipe(
         partial,
         partial_of(advise, "train"),
     )
-    watched = nested({key: value for key, value in named.items() if value not in (None, ())})
+    watched = nested({key: value for key, value in named.items() if is_given(value)})
     said = merge(watched, overrides).get("watch")
     _refuse_unwatched(recipe, resolved.watch, said if isinstance(said, Mapping) else {}, partial=partial)
     return resolved
@@ -223,7 +223,8 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
             as ``--set`` does, and overrides with None too.
 
     Returns:
-        A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too.
+        A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too,
+        for this method and these watched benchmarks: what the recipe says of others is not in it.
         What neither recipe nor options name, such as the paper's model, is empty, and to be given then.
 
     Raises:
@@ -303,7 +304,7 @@ def _refuse_twice(options: Mapping[str, Any], keys: Mapping[str, str], overrides
     """
     given = dict.fromkeys(_leaves(nested(overrides)))
     for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
-        if value is None or (isinstance(value, tuple | list) and not value):
+        if not is_given(value):
             continue
         key = keys.get(name, name)
         option = f"--{name.replace('_', '-')}"

@@ -266,13 +266,7 @@ def resolve(
         UsageError: a setting that is unknown, missing or of another type, or another method than the one that a recipe
             was resolved for.
     """
-    given = nested(
-        {
-            key: value
-            for key, value in options.items()
-            if not (value is None or (isinstance(value, tuple | list) and not value))
-        }
-    )
+    given = nested({key: value for key, value in options.items() if is_given(value)})
     overrides = nested(overrides or {})
     for layer in (given, overrides):
         _refuse_types(cls, layer, command)
@@ -336,6 +330,11 @@ def _required(cls: type) -> list[str]:
     return [
         field.name for field in dataclasses.fields(cls) if field.default is missing and field.default_factory is missing
     ]
+
+
+def is_given(option: Any) -> bool:
+    """Whether an option says anything: not None, and no empty list of what can be repeated."""
+    return option is not None and not (isinstance(option, tuple | list) and not option)
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -263,6 +263,7 @@ def test_no_rows_are_not_the_recipes_own_and_columns_are_no_row(command: str) ->
 def test_numbers_of_numpy_are_numbers() -> None:
     given = {"limit": np.int64(3), "rho_th": np.float32(0.5)}
     assert build_recipe(**given) == build_recipe(limit=3, rho_th=0.5)
+    assert train_recipe(limit=np.int64(3)) == train_recipe(limit=3)
     with pytest.raises(UsageError, match=r"limit is 3\.0; it must be a whole number"):
         build_recipe(limit=np.float64(3))
 
