@@ -14,7 +14,6 @@ from mmpref.api.build import run_build
 from mmpref.api.chain import Chain
 from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
 from mmpref.api.evaluate import run_evaluate
-from mmpref.api.made_of import refuse_changed
 from mmpref.api.row_checks import check_rows
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
@@ -97,6 +96,7 @@ def run_chain(
     Raises:
         MmprefError: as the steps; a folder of another chain.
     """
+    from mmpref.api.made_of import refuse_changed
     from mmpref.bench.answer_cache import share_in
     from mmpref.distributed import num_processes
 
