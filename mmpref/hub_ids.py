@@ -17,6 +17,7 @@ _AT = ("tree", "blob", "resolve", "raw", "commit", "commits")
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_DATA = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@[^/]+)?(?:/(.+))?")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,14 @@ def is_commit(revision: object) -> bool:
 def is_hub_id(name: object) -> bool:
     """Whether `name` has the form of a Hub repository id; a local path or ``pkg:`` reference has not."""
     return isinstance(name, str) and bool(_ID.fullmatch(name)) and ".." not in name and not name.endswith(".git")
+
+
+def dataset_of(table: str) -> tuple[str | None, str]:
+    """The Hub's dataset in a table's name, ``OWNER/NAME`` or ``hf://datasets/OWNER/NAME[@REVISION]/FILE``, and the file
+    in it, or ""; no dataset where it has the form of neither."""
+    if named := _HUB_DATA.fullmatch(table):
+        return named[1], named[2] or ""
+    return (table, "") if is_hub_id(table) else (None, "")
 
 
 def name_for_others(model: str) -> str:

@@ -47,7 +47,7 @@ def publish(
         hub_model_id: ``NAMESPACE/NAME`` where an adapter, or an evaluation's results, go.
         private: make a new repository private.
         create_pr: open a pull request instead of committing to main.
-        base_hub_id: Hub id of a base model that is a local path here.
+        base_hub_id: Hub id of a base model that is a local path here; by default as it was said before.
         merge: of an adapter, publish the base with its weights merged in.
         push_samples: of an evaluation, push the per-sample records too.
         license: of a dataset, licence of a source that states none, by its id on the Hub.
@@ -71,6 +71,7 @@ def publish(
     from mmpref.hub.access import trusted_resource
     from mmpref.hub.companions import Companions
     from mmpref.hub.publish_run import kind_of, publish_run
+    from mmpref.hub.published import said_before
     from mmpref.hub.target import find_target
     from mmpref.run.manifest import read_manifest
     from mmpref.run.scratch import scratch
@@ -80,7 +81,7 @@ def publish(
         raise UsageError(NO_ID.format(run=run), f"Name it: hub_{kind_of(path)}_id='NAMESPACE/NAME'.")
     kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
     kept = _kept(path, kind)
-    base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
+    base_hub_id = repo_id(base_hub_id, "model") if base_hub_id else said_before(kept).get("base_hub_id")
     companions = Companions(
         space,
         collection,

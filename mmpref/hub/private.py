@@ -19,6 +19,7 @@ from mmpref.errors import HubError
 from mmpref.hub.recipe_paths import NAMING, told_paths
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.registry import resolve_path
+from mmpref.run.results import RESULTS
 from mmpref.text_files import lines_of
 
 _NO_PATHS = ("pkg:", "memory:", "http://", "https://")
@@ -36,8 +37,6 @@ _FILE = re.compile(r"/.*\.(?:jsonl?|ndjson|parquet|arrow|csv|tsv|txt|ya?ml|safet
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 _TEXT_FILES = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
-_RUN_FILES = ("run.json", "results.json", "report.json")
-"""Files of runs that stand in the adapter's folder too, such as its evaluation's."""
 
 
 def portable(value: Any) -> Any:
@@ -233,7 +232,7 @@ def clean_json_file(file: Path, folders: re.Pattern[str], manifest: Mapping[str,
         return None if not folders.search(text) else clean_text(text, folders)
     clean = [
         public(value, manifest)
-        if file.name in _RUN_FILES and isinstance(value, dict)
+        if file.name == RESULTS and isinstance(value, dict)
         else clean_json(value, folders, local)
         for value in documents
     ]

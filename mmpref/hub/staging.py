@@ -31,7 +31,7 @@ from mmpref.hub.leaderboards import leaderboards
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
 from mmpref.hub.published import dataset_address
-from mmpref.hub.staged_files import ADAPTER_FILES, RECORDS_OF_WEIGHTS, WEIGHT_FILES, data_files
+from mmpref.hub.staged_files import ADAPTER_FILES, RECORDS_OF_WEIGHTS, WEIGHT_FILES, data_files, is_of_a_training
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import counted, logger
 from mmpref.run.manifest import is_whole_model, read_manifest
@@ -115,10 +115,8 @@ def stage_adapter(
         )
     folders = local_folders(path, base)
     source = merged or path
-    for file in sorted(source.rglob("*")):
-        name = file.relative_to(source).as_posix()
-        if not file.is_file() or name in (CARD, "run.json") or any(fnmatch.fnmatchcase(name, p) for p in IGNORE):
-            continue
+    for name in _files_of(source) if merged else _written_by_training(path, manifest):
+        file = source / name
         if file.name == "adapter_config.json":  # of checkpoints too
             config = json.loads(file.read_text(encoding="utf-8"))
             config |= {"base_model_name_or_path": named, "revision": revision}
@@ -164,6 +162,27 @@ def stage_adapter(
         known_by=WEIGHT_FILES,
         goes_with=(EVAL_FILES, RECORDS_OF_WEIGHTS),
     )
+
+
+def _files_of(folder: Path) -> list[str]:
+    """What may be published of the files of a model's folder, but the card and the manifest."""
+    names = (file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file())
+    own = (CARD, "run.json")
+    return [name for name in names if name not in own and not any(fnmatch.fnmatchcase(name, p) for p in IGNORE)]
+
+
+def _written_by_training(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Those that training wrote; what else somebody put into the run is named, and stays."""
+    names, own_code = _files_of(path), bool(manifest["recipe"].get("trust_remote_code"))
+    written = [name for name in names if is_of_a_training(name, own_code)]
+    if others := [name for name in names if name not in set(written)]:
+        shown = dict.fromkeys(f"{name.split('/')[0]}/" if "/" in name else name for name in others)
+        logger.warning(
+            "Warning: training did not write %s in %s: not published. Upload by other means what belongs to the model.",
+            ", ".join(shown),
+            path,
+        )
+    return written
 
 
 def stage_evaluation(

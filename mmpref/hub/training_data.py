@@ -12,7 +12,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from mmpref.hub._calls import CALL_ERRORS
 from mmpref.hub.published import published_dataset
-from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.hub_ids import dataset_of, is_commit
 from mmpref.licence import join_sources
 from mmpref.log import logger
 
@@ -23,8 +23,8 @@ def trained_on(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _of_hub(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    at_commit = [entry["id"] for entry in entries if is_commit(entry.get("revision"))]
-    return list(dict.fromkeys(name for name in at_commit if is_hub_id(name)))
+    at_commit = [dataset_of(entry["id"])[0] for entry in entries if is_commit(entry.get("revision"))]
+    return list(dict.fromkeys(name for name in at_commit if name))
 
 
 def _read_by(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -48,8 +48,11 @@ def open_hub(spec: str, split: str, config: str | None, revision: str | None, or
     return Table(spec, split, repo_info.commit, repo_info.commit, repo_info.licence, lambda: undecoded(loaded, roots))
 
 
-def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
-    """Open one file of a Hub dataset: ``hf://datasets/OWNER/NAME[@REVISION]/PATH``, as huggingface_hub writes it.
+def open_hub_file(
+    spec: str, split: str, config: str | None, revision: str | None, origin: Origin | None = None
+) -> Table:
+    """Open one file of a Hub dataset: ``hf://datasets/OWNER/NAME[@REVISION]/PATH``, as huggingface_hub writes it; or
+    without a path the dataset, as `open_hub` does.
 
     Raises:
         InputError: not of that form, no such file or dataset, or no data file that mmpref reads.
@@ -65,7 +68,7 @@ def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
         )
     repo = f"{owner}/{name}"
     if not path:
-        return open_hub(repo, split, None, revision or at)
+        return open_hub(repo, split, config, revision or at, origin)
     repo_info = repository(repo, revision or at)
     if path not in repo_info.files:
         raise InputError(f"The dataset {repo} has no file {path}.", _naming(repo_info.files))

@@ -47,7 +47,7 @@ def open_table(
     if spec.startswith(HUB_FILE):
         from mmpref.tables._hub import open_hub_file
 
-        return open_hub_file(spec, split, revision)
+        return open_hub_file(spec, split, config, revision, origin)
     path = Path(resolve_path(spec)).expanduser()
     if path.exists():
         from mmpref.tables._local import open_local

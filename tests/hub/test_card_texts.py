@@ -15,7 +15,7 @@ from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.cards.render import method_title
 from mmpref.run.results import Results
 from tests.hub.card_parts import dataset_card
-from tests.hub.runs import adapter_manifest, dataset_run, evaluation
+from tests.hub.runs import COMMIT, adapter_manifest, dataset_run, evaluation
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,23 @@ def test_a_reward_models_title_says_what_it_is() -> None:
     assert "# llava-v1.6-vicuna-7b-hf as a reward model\n" in card
     assert "better than the base is better than chance" in card
     assert "Plain clients" not in card, "which cannot load it"
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_loading_code_runs_a_models_own_code_where_the_run_did(trusted: bool) -> None:
+    manifest = adapter_manifest()
+    manifest["recipe"]["trust_remote_code"] = trusted
+    in_full = {**manifest, "recipe": {**manifest["recipe"], "tuning": "full"}}
+    reward_model = {**manifest, "held_out": {}}
+    for card, loads in (
+        (model_card(manifest), 2),
+        (model_card(manifest, merged=True), 2),
+        (model_card(in_full), 2),
+        (model_card(reward_model), 1),
+    ):
+        code = card.split("```python\n")[1].split("```")[0]
+        assert code.count(", trust_remote_code=True)") == (loads if trusted else 0)
+    assert f'ModelRef("llava-hf/llava-v1.6-vicuna-7b-hf", "{COMMIT}", adapter=' in code
 
 
 def test_a_union_is_called_by_all_its_sets_and_says_what_made_its_pairs(tmp_path: Path) -> None:

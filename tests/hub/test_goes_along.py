@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from mmpref.hub.publish_run import write_run
 from mmpref.run.training_images import write_training_images
 from tests.hub.pushed import pairs_run, published_files, push
-from tests.hub.runs import COMMIT, adapter_run
+from tests.hub.runs import COMMIT, adapter_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 from tests.test_image_metadata import photo
 
@@ -36,6 +37,29 @@ def test_what_goes_along_is_said_before_anything_is_sent(
     caplog.clear()
     push(hub, adapter, "other")
     assert "training_images" not in caplog.text + published_files(hub, "model", "other")["README.md"].decode()
+
+
+def test_what_training_did_not_write_stays_and_is_named(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = tmp_path / "adapter"
+    manifest = adapter_run(adapter, BASE, COMMIT)
+    evaluation_run(adapter / "eval")
+    own = {"NOTICE", "additional_chat_templates/tools.jinja", "checkpoints/checkpoint-2/adapter_model.safetensors"}
+    for name in (*own, "eval.html", "modeling_vlm.py", "train.log"):
+        (adapter / name).parent.mkdir(parents=True, exist_ok=True)
+        (adapter / name).write_text(f"of {tmp_path}/client")
+    push(hub, adapter)
+    assert "training did not write eval/, eval.html, modeling_vlm.py, train.log in" in caplog.text
+    files = published_files(hub, "model")
+    written = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    told = {"README.md", "run.json", "log.jsonl", "training.png"}
+    assert files.keys() - {".gitattributes"} == written | told | own
+
+    manifest["recipe"]["trust_remote_code"] = True
+    (adapter / "run.json").write_text(json.dumps(manifest))
+    push(hub, adapter)
+    assert "modeling_vlm.py" in published_files(hub, "model"), "the model's own code is a part of it"
 
 
 def test_where_images_were_taken_is_said_before_anything_is_sent(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from mmpref.errors import HubError, InputError
-from mmpref.hub.cards.add_results import add_results
+from mmpref.hub.cards.add_results import add_results, merge_model_card
 from mmpref.hub.cards.merge import merge_cards
 from mmpref.hub.cards.merge_dataset import merge_dataset_card
 from mmpref.hub.cards.metadata import check_metadata, refuse_broken
+from mmpref.hub.cards.model import model_card
 from mmpref.run.results import Results
-from tests.hub.runs import evaluation
+from tests.hub.card_parts import dataset_card
+from tests.hub.runs import adapter_manifest, dataset_run, evaluation
 
 OURS = "---\nlicense: mit\ntags:\n- dpo\n---\n# Ours\n\n---\nA rule above.\n"
 
 
-def metadata(card: str) -> dict[str, object]:
+def metadata(card: str) -> dict[str, Any]:
     return dict(yaml.safe_load(card.split("---\n")[1]))
 
 
@@ -81,3 +85,19 @@ def test_what_only_python_refuses_is_told_as_yaml_that_is_broken(broken: str, re
 def test_an_anchor_across_keys_is_refused_not_lost() -> None:
     with pytest.raises(HubError, match="cannot be merged with ours"):
         merge_cards("---\nlicense: &a mit\nextra: *a\n---\n", OURS)
+
+
+def test_tags_that_an_owner_adds_stay_as_long_as_the_run_is_the_same(tmp_path: Path) -> None:
+    pairs = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run"))
+    adapter = model_card(adapter_manifest())
+    evaluated = model_card(adapter_manifest(), Results.from_dict(evaluation()))
+    for merge, remote, ours in (
+        (merge_dataset_card, pairs, pairs),
+        (merge_model_card, adapter, adapter),
+        (merge_model_card, adapter, evaluated),
+    ):
+        edited = remote.replace("\ntags:\n", "\ntags:\n- medical\n")
+        merged = merge(edited, ours)
+        assert sorted(metadata(merged)["tags"]) == sorted([*metadata(ours)["tags"], "medical"])
+        assert merge(merged, ours) == merged
+        assert metadata(merge(edited, ours.replace("begin run=ab", "begin run=cd")))["tags"] == metadata(ours)["tags"]

@@ -12,7 +12,7 @@ from mmpref.hub.cards.metadata import check_metadata, licence_fields, refuse_bro
 from mmpref.hub.cards.model import model_card
 from mmpref.run.results import Results
 from tests.hub.card_parts import dataset_card, metadata
-from tests.hub.runs import adapter_manifest, dataset_run, evaluation
+from tests.hub.runs import COMMIT, adapter_manifest, dataset_run, evaluation
 
 LOCAL = {"id": "/home/someone/models/tiny-vlm", "revision": None}
 
@@ -112,6 +112,8 @@ def test_only_hub_datasets_are_named_in_the_metadata() -> None:
     assert metadata(content)["datasets"] == ["me/bdhs-5k"]
     assert "/path/to/more.jsonl" in content
     assert "/home/" not in content
+    files = [{"id": f"hf://datasets/me/raw{name}", "revision": COMMIT} for name in ("/a.jsonl", "@main/b/c.jsonl")]
+    assert metadata(model_card(adapter_manifest(datasets=files)))["datasets"] == ["me/raw"]
 
 
 @pytest.mark.parametrize(

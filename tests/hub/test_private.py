@@ -162,8 +162,6 @@ def test_texts_of_the_files_that_pushing_does_not_write(hub: HubAccount, tmp_pat
     write_model_card(path, manifest)
     with open(path / "README.md", "a") as card:
         card.write(f"\nMade in {path}/client-acme/more of/x, by hand.\n")
-    (path / "check").mkdir()
-    evaluation_run(path / "check/pope", {"id": "client-acme/adapter", "revision": None, "weights": "0"})
     note = f"wrote\u2028{path}/client-acme x/y"
     (path / "log.jsonl").write_text(json.dumps({"step": 1, "note": note}, ensure_ascii=False) + "\n", encoding="utf-8")
     template = "{% for m in messages %}<s>/{{ m }}</s>/a/b\n{% endfor %}"

@@ -60,3 +60,27 @@ def test_the_command_names_the_commit_of_the_embedder(tmp_path: Path) -> None:
     recipe = recipes.as_plain(TrainRecipe("me/vlm", ("me/pairs",), method="online-bdhs", loss=loss))
     got = given_back({"command": "train", "recipe": recipe, "embedders": manifest["embedders"]}, TrainRecipe)
     assert got["loss"]["bdhs"] == {"similarity_model": f"me/embedder@{COMMIT}", "iterations": 3}
+
+
+def test_the_command_names_the_commit_of_every_table(tmp_path: Path) -> None:
+    """Files of a repository, sources of a union, sets whose images are excluded, held-out ones."""
+    file = "hf://datasets/me/raw@main/en.jsonl"
+    facts = {"id": file, "revision": COMMIT}
+    adapter = {"command": "train", "datasets": [facts, {"id": "/some/rows.jsonl", "revision": None}]}
+    adapter["recipe"] = recipes.as_plain(TrainRecipe("me/vlm", (file, "/some/rows.jsonl")))
+    pinned = f"hf://datasets/me/raw@{COMMIT}/en.jsonl"
+    assert f"--dataset {pinned} \\\n  --dataset /path/to/rows.jsonl" in command_of(adapter)
+
+    held_out = {
+        "me/two:dev": {"id": "me/two", "revision": COMMIT},
+        "rows.jsonl": {"id": "rows.jsonl", "revision": None},
+    }
+    adapter["recipe"]["loss"]["held_out"], adapter["held_out"] = list(held_out), held_out
+    assert f'loss.held_out=["hf://datasets/me/two@{COMMIT}:dev", "rows.jsonl"]' in command_of(adapter)
+
+    union = {"id": "raw + sft", "sources": [facts, {"id": "me/sft", "revision": COMMIT}, {"id": "old"}]}
+    pairs = dataset_run(tmp_path / "run", source=union, excluded=[{"id": "me/two", "revision": COMMIT}, {"id": "rows"}])
+    pairs["recipe"] |= {"source": [file, "me/sft", "old"], "exclude_images_of": ["me/two:validation", "rows"]}
+    command = command_of(pairs)
+    assert f"--source {pinned} \\\n  --source hf://datasets/me/sft@{COMMIT} \\\n  --source old" in command
+    assert f'exclude_images_of=["hf://datasets/me/two@{COMMIT}:validation", "rows"]' in command

@@ -64,16 +64,17 @@ def test_a_hub_dataset_is_read_at_a_commit(hub: HubAccount, hub_env: dict[str, s
         (repo, "train", None, first.commit),
         (repo, "dev", None, None),
         (repo, "train", "other", None),
+        (f"hf://datasets/{repo}@{first.commit}", "train", "other", None),
         (repo, "train", None, "nowhere"),
         (f"{hub.name}/none", None, None, None),
         ("a b/c", None, None, None),
     ]
-    newest, old, split, config, revision, missing, odd = printed(HUB, asked, hub_env)
+    newest, old, split, config, at_commit, revision, missing, odd = printed(HUB, asked, hub_env)
     assert (newest[0]["revision"], newest[1:3]) == (second.commit, [3, "r0"])
     assert newest[0]["licence"] == "mit"
     assert (old[0]["revision"], old[1]) == (first.commit, 6)
     assert old[3] == len(png())
-    assert split[0] == config[0] == revision[0] == missing[0] == odd[0] == "InputError"
+    assert split[0] == config[0] == at_commit[0] == revision[0] == missing[0] == odd[0] == "InputError"
     assert "train" in split[1]
     assert "default" in config[1]
     assert "no revision 'nowhere'" in revision[1]

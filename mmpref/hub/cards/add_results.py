@@ -17,12 +17,14 @@ from mmpref.hub.cards.merge import (
     load_metadata,
     merge_own_text,
     metadata_there,
+    owners_tags,
     put_block,
     split_card,
 )
 from mmpref.hub.cards.metadata import KNOWN_OF_A_RUN
 from mmpref.hub.cards.model_index import merged_index, model_index
 from mmpref.hub.cards.results_table import Line, lines_of, measured_on, merged_lines, read_lines, results_block
+from mmpref.hub.cards.verdict import TAGS as DECIDED
 from mmpref.hub.cards.verdict import with_tags, with_verdict
 from mmpref.hub_ids import is_hub_id
 from mmpref.log import warn
@@ -85,9 +87,9 @@ def _name(results: Results) -> str:
 def merge_model_card(remote: str | None, ours: str) -> str:
     """Our adapter card on top of the one on the Hub.
 
-    The owner's text outside of our markers and foreign metadata keys stay. Results stay where the card is of the same
-    run; after another training they would be another adapter's, and are replaced by ours, and so is what its metadata
-    say of base, data and language.
+    The owner's text outside of our markers and foreign metadata keys stay, and further tags where the card is of the
+    same run. Results stay there too; after another training they would be another adapter's, and are replaced by ours,
+    and so is what its metadata say of base, data and language.
 
     Raises:
         HubError: the remote metadata is not valid YAML.
@@ -95,13 +97,17 @@ def merge_model_card(remote: str | None, ours: str) -> str:
     if remote is None:
         return ours
     merged = merge_own_text(remote, ours, keys_of_another_run(remote, ours, KNOWN_OF_A_RUN["model"]))
-    if "model-index" in split_card(ours)[0]:
-        return merged
     front, body = split_card(merged)
     blocks = front_matter_blocks(front)
+    own = metadata_there(ours)
+    tags = [*own.get("tags", ()), *(tag for tag in owners_tags(remote, ours) if tag not in DECIDED)]
+    if tags != own.get("tags", []):
+        blocks["tags"] = yaml.safe_dump({"tags": tags}, sort_keys=False, allow_unicode=True)
+    if "model-index" in own:
+        return join_card(blocks.values(), body)
     results = find_block(split_card(remote)[1])
     if results and is_of_one_run(remote, ours):
         lines = read_lines(results)
-        _set_tags(blocks, metadata_there(merged).get("tags"), lines)
+        _set_tags(blocks, tags, lines)
         return join_card(blocks.values(), put_block(with_verdict(body, lines), results))
     return join_card((block for key, block in blocks.items() if key != "model-index"), body)

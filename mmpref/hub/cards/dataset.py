@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from mmpref.hub.cards.render import (
 )
 from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.private import portable, public
-from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.hub_ids import dataset_of, is_commit
 from mmpref.licence import UNREADABLE
 from mmpref.log import counted
 from mmpref.reasons import REASONS
@@ -289,9 +288,8 @@ def _is_control(method: str) -> bool:
 
 
 def _source_link(source: Mapping[str, Any]) -> str | None:
-    file = re.match(r"hf://datasets/([^/]+/[^/@]+)", source["id"])
-    name = file.group(1) if file else source["id"]
-    return f"https://huggingface.co/datasets/{name}" if is_commit(source.get("revision")) and is_hub_id(name) else None
+    name, _ = dataset_of(source["id"])
+    return f"https://huggingface.co/datasets/{name}" if is_commit(source.get("revision")) and name else None
 
 
 def _source_row(source: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -88,6 +88,19 @@ def keys_of_another_run(remote: str, ours: str, keys: Collection[str]) -> Collec
     return keys if MAIN_BLOCK.search(split_card(remote)[1]) and not is_of_one_run(remote, ours) else ()
 
 
+def owners_tags(remote: str, ours: str) -> list[str]:
+    """Tags of the remote card that ours does not have, where both are of one run: its owner's. Of another run's card
+    nobody could tell whose they are.
+
+    Raises:
+        HubError: the remote metadata is not valid YAML.
+    """
+    own, theirs = metadata_there(ours).get("tags") or (), metadata_there(remote).get("tags")
+    if not is_of_one_run(remote, ours) or not isinstance(theirs, list):
+        return []
+    return [tag for tag in theirs if isinstance(tag, str) and tag not in own]
+
+
 def merge_cards(remote: str | None, local: str, gone: Collection[str] = ()) -> str:
     """Our card, with the remote card's metadata keys that ours does not have.
 

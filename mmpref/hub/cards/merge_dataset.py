@@ -21,6 +21,7 @@ from mmpref.hub.cards.merge import (
     keys_of_another_run,
     merge_own_text,
     metadata_there,
+    owners_tags,
     split_card,
 )
 from mmpref.hub.cards.metadata import KNOWN_OF_A_RUN, SIZES, size_category
@@ -60,6 +61,7 @@ def merge_dataset_card(remote: str | None, ours: str) -> str:
         if len(parts) > len(own):
             all_of["pretty_name"] = " + ".join(_each(parts.values(), "pretty_name")) or new["pretty_name"]
             body = _with_parts(body, all_of, parts, [name for name in splits if name in own])
+    all_of["tags"] = list(dict.fromkeys([*all_of.get("tags", new["tags"]), *owners_tags(remote, ours)]))
     blocks = front_matter_blocks(front)
     if "license_name" in all_of and "license_link" not in all_of:  # of several, none has the link of one
         blocks.pop("license_link", None)

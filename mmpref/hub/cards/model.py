@@ -122,12 +122,13 @@ def model_card(
     paper = paper_of(manifest)
     kept, held_out = kept_text(manifest), _held_out_table(manifest.get("held_out") or {})
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
+    trusted = bool(recipe.get("trust_remote_code"))
     if is_reward_model:
-        load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
+        load = snippets.load_rewards(base_repo, repo, revision, recipe.get("quantization"), trusted)
     elif whole:
-        load = snippets.load_merged(repo)
+        load = snippets.load_merged(repo, trusted)
     else:
-        load = snippets.load_adapter(base_repo, revision, repo, manifest.get("quantization"))
+        load = snippets.load_adapter(base_repo, revision, repo, manifest.get("quantization"), trusted)
     return render_card(
         "model",
         data,

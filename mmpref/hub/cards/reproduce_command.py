@@ -9,7 +9,7 @@ from typing import Any
 
 from mmpref.hub.cards.markdown import printable
 from mmpref.hub.private import portable
-from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.hub_ids import dataset_of, is_commit
 from mmpref.recipes import resolve
 
 _COMMON = ("method", "model", "revision", "limit", "seed")
@@ -30,22 +30,33 @@ def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
         recipe["adapter_revision"] = adapter["revision"]
     source = manifest.get("source") or {}
     if "sources" in source:
-        recipe["source"] = [_pinned(entry) for entry in source["sources"]]
+        recipe["source"] = [_pinned(entry["id"], entry) for entry in source["sources"]]
     elif is_commit(source.get("revision")):
         recipe |= {"source": source["id"], "source_revision": source["revision"]}
-    if recipe.get("dataset"):
-        pins = {entry["id"]: _pinned(entry) for entry in manifest.get("datasets") or ()}
-        recipe["dataset"] = [pins.get(name, name) for name in recipe["dataset"]]
+    for key, tables in (("dataset", "datasets"), ("exclude_images_of", "excluded")):
+        names, entries = recipe.get(key) or (), manifest.get(tables) or ()
+        if names and len(names) == len(entries):
+            recipe[key] = list(map(_pinned, names, entries))
+    loss, held_out = recipe.get("loss") or {}, manifest.get("held_out") or {}
+    if names := loss.get("held_out"):
+        recipe["loss"] = {**loss, "held_out": [_pinned(name, held_out.get(name) or {}) for name in names]}
     commits = {entry["id"]: entry["revision"] for key in ("embedders", "asked") for entry in manifest.get(key) or ()}
     named = ("annotator", "builder", "loss")
     return recipe | {key: _at(recipe[key], commits) for key in named if recipe.get(key)}
 
 
-def _pinned(table: Mapping[str, Any]) -> str:
-    """A table's name, of the Hub's with the commit that was read."""
-    if is_commit(table.get("revision")) and is_hub_id(table["id"]):
-        return f"hf://datasets/{table['id']}@{table['revision']}"
-    return str(table["id"])
+def _pinned(name: str, table: Mapping[str, Any]) -> str:
+    """A table's name in the recipe, ``NAME`` or ``NAME:SPLIT``; of the Hub's with the commit that was read.
+
+    Args:
+        table: its facts.
+    """
+    repo, file = dataset_of(str(table.get("id")))
+    if not is_commit(table.get("revision")) or "/" not in (repo or ""):  # hf:// has no names without an owner
+        return name
+    _, colon, split = name.rpartition(":")
+    at_split = f":{split}" if colon and split.replace("-", "_").isidentifier() else ""
+    return f"hf://datasets/{repo}@{table['revision']}{file and f'/{file}'}{at_split}"
 
 
 def _at(settings: Any, commits: Mapping[str, str]) -> Any:

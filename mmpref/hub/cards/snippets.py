@@ -8,6 +8,9 @@ from typing import Any
 
 from mmpref.hub_ids import is_commit
 
+_TRUSTED = {True: ", trust_remote_code=True", False: ""}
+"""The option of what runs code that comes with the model."""
+
 
 def load_dataset(repo: str, split: str) -> str:
     """The data, with plain `datasets`."""
@@ -18,24 +21,33 @@ def load_dataset(repo: str, split: str) -> str:
     )
 
 
-def load_merged(repo: str) -> str:
+def load_merged(repo: str, trust_remote_code: bool = False) -> str:
     """A whole model, with plain transformers."""
+    trusted = _TRUSTED[trust_remote_code]
     return (
         "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
-        f"model = AutoModelForImageTextToText.from_pretrained({json.dumps(repo)})\n"
-        f"processor = AutoProcessor.from_pretrained({json.dumps(repo)})"
+        f"model = AutoModelForImageTextToText.from_pretrained({json.dumps(repo)}{trusted})\n"
+        f"processor = AutoProcessor.from_pretrained({json.dumps(repo)}{trusted})"
     )
 
 
-def load_rewards(base: str, repo: str, quantization: str | None = None) -> str:
+def load_rewards(
+    base: str,
+    repo: str,
+    revision: str | None = None,
+    quantization: str | None = None,
+    trust_remote_code: bool = False,
+) -> str:
     """A reward model, with mmpref, since its head is no part of transformers."""
+    pin = f", {json.dumps(revision)}" if is_commit(revision) else ""
     option = f", quantization={json.dumps(quantization)}" if quantization else ""
+    option += _TRUSTED[trust_remote_code]
     return (
         "from PIL import Image\n\n"
         "from mmpref.types import Message, ModelRef\n"
         "from mmpref.vlm.reward_model import RewardModel\n\n"
         'image = Image.open("photo.jpg")  # one of yours\n'
-        f"model = RewardModel.load(ModelRef({json.dumps(base)}, adapter={json.dumps(repo)}){option})\n"
+        f"model = RewardModel.load(ModelRef({json.dumps(base)}{pin}, adapter={json.dumps(repo)}){option})\n"
         'values = model.score([image], [Message("user", "Describe the image.")], ["A cat.", "A dog."])'
     )
 
@@ -87,14 +99,20 @@ def train_with_trl(repo: str, split: str, contexts: bool = False) -> str:
     )
 
 
-def load_adapter(base: str, revision: str | None, adapter: str, quantization: Mapping[str, Any] | None = None) -> str:
+def load_adapter(
+    base: str,
+    revision: str | None,
+    adapter: str,
+    quantization: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> str:
     """An adapter on its base, with plain PEFT.
 
     Args:
         quantization: the arguments of ``BitsAndBytesConfig`` that the base was loaded with for training.
     """
     pin = f", revision={json.dumps(revision)}" if is_commit(revision) else ""
-    imports, config, option = "", "", ""
+    imports, config, option, trusted = "", "", "", _TRUSTED[trust_remote_code]
     merge = "\nmodel = model.merge_and_unload()  # optional: one ordinary model, without the adapter's cost"
     if quantization:
         lines = "".join(f"    {name}={value!r},\n" for name, value in quantization.items())
@@ -104,8 +122,8 @@ def load_adapter(base: str, revision: str | None, adapter: str, quantization: Ma
         "from peft import PeftModel\n"
         f"from transformers import AutoModelForImageTextToText, AutoProcessor{imports}\n\n"
         f"{config}"
-        f"base = AutoModelForImageTextToText.from_pretrained({json.dumps(base)}{pin}{option})\n"
+        f"base = AutoModelForImageTextToText.from_pretrained({json.dumps(base)}{pin}{option}{trusted})\n"
         f"model = PeftModel.from_pretrained(base, {json.dumps(adapter)})\n"
-        f"processor = AutoProcessor.from_pretrained({json.dumps(adapter)})"
+        f"processor = AutoProcessor.from_pretrained({json.dumps(adapter)}{trusted})"
         f"{merge}"
     )
