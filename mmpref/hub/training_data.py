@@ -1,5 +1,4 @@
-"""The data that an adapter was trained on, or pairs were made of, as others find them: where their run was published,
-and who sees that."""
+"""The data that an adapter was trained on, or pairs were made of, by the names that they were published under."""
 
 from __future__ import annotations
 
@@ -7,27 +6,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
-
-from mmpref.hub._calls import CALL_ERRORS
 from mmpref.hub.published import published_dataset
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import join_sources
-from mmpref.log import logger
+from mmpref.tables.table import HUB_FILE
 
 
 def trained_on(manifest: Mapping[str, Any]) -> list[str]:
     """The Hub's datasets that a training read, each once."""
-    return _of_hub(manifest.get("datasets", ()))
+    return hub_datasets(manifest.get("datasets", ()))
 
 
-def _of_hub(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    at_commit = [entry["id"] for entry in entries if is_commit(entry.get("revision"))]
-    return list(dict.fromkeys(name for name in at_commit if is_hub_id(name)))
+def hub_datasets(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The Hub's datasets among tables, by what a manifest says of each; of a file on the Hub the dataset that it is of.
+    Each once."""
+    names = [_repository(str(entry["id"])) for entry in entries if is_commit(entry.get("revision"))]
+    return list(dict.fromkeys(name for name in names if is_hub_id(name)))
 
 
-def _read_by(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _repository(name: str) -> str:
+    """``OWNER/NAME`` of a table's name, which for a file is ``hf://datasets/OWNER/NAME[@REVISION]/PATH``."""
+    if not name.startswith(HUB_FILE):
+        return name
+    return "/".join(name.removeprefix(HUB_FILE).split("/")[:2]).partition("@")[0]
+
+
+def read_by(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The facts of each table that a training or build read."""
     source = manifest.get("source")
     entries: Sequence[Mapping[str, Any]] = (
@@ -44,7 +48,7 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     Args:
         endpoint: of the Hub.
     """
-    source, read = manifest.get("source"), _read_by(manifest)
+    source, read = manifest.get("source"), read_by(manifest)
     known: dict[str, dict[str, str]] = {}
     for entry in read:
         if is_commit(entry.get("revision")):
@@ -65,21 +69,3 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     # The joined name is no path, so that nothing later would take folders out of it.
     of_all = " + ".join(entry["id"] if entry.get("revision") else Path(entry["id"]).name for entry in entries)
     return {**manifest, "source": join_sources({**source, "id": of_all}, entries), "recipe": recipe}
-
-
-def warn_of_private(manifest: Mapping[str, Any], api: HfApi) -> None:
-    """Say which data the card of a public model or dataset names that others cannot see."""
-    use, made = ("train on it", "model") if manifest.get("source") is None else ("read it", "dataset")
-    for name in _of_hub(_read_by(manifest)):
-        try:
-            api.dataset_info(name, token=False)
-        except RepositoryNotFoundError:
-            logger.warning(
-                "Warning: the card names the dataset %s, which is private or gone: others read its name, and cannot "
-                "%s. Make it public, or the %s private.",
-                name,
-                use,
-                made,
-            )
-        except CALL_ERRORS:
-            return
