@@ -33,6 +33,7 @@ from mmpref.log import logger
 from mmpref.run.files import content_address, disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.run.scratch import scratch
+from mmpref.vlm.earlier_data import EARLIER, earlier_data
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -124,10 +125,10 @@ def publish_run(
     repo_id = target.repo_id
     if not target.private:
         records = samples_only or (is_evaluation and push_samples)
-        content = content_of(manifest, base_hub_id, records, merged is not None)
-        refuse_content(content, repo_id, api, accept_private)
-        named = [source for source in sources_of(manifest, base_hub_id) if source not in content]
-        warn_of_names(manifest, named, kind, api)
+        held = content_of(manifest, base_hub_id, records, merged is not None)
+        refuse_content(held, repo_id, api, accept_private)
+        shown = [source for source in sources_of(manifest, base_hub_id) if source not in held]
+        warn_of_names(manifest, shown, kind, api)
     with scratch("publish") as stage:
         with disk_errors(stage):
             if is_evaluation:
@@ -234,13 +235,18 @@ def _checked_manifest(
 ) -> tuple[dict[str, Any], list[str]]:
     """What a run says of itself, with where its data were published and their licence, and the licences that somebody
     accepted."""
-    manifest = as_published(read_manifest(path), endpoint or constants.ENDPOINT)
+    manifest = read_manifest(path)
+    if earlier := earlier_data(manifest):
+        manifest[EARLIER] = earlier
+    manifest = as_published(manifest, endpoint or constants.ENDPOINT)
     if "source" in manifest:
         source = manifest["source"] = with_licence(manifest["source"], license, before)
-    elif trained_on := manifest.get("datasets"):
-        named = " + ".join(entry["id"] for entry in trained_on)
+    elif trained_on := [*(manifest.get("datasets") or ()), *manifest.get(EARLIER, ())]:
+        named, own = " + ".join(entry["id"] for entry in trained_on), len(manifest.get("datasets") or ())
         source = with_licence({"id": named, "licence": None, "sources": trained_on}, license, before)
-        manifest["datasets"] = source["sources"]
+        manifest["datasets"] = source["sources"][:own]
+        if earlier:
+            manifest[EARLIER] = source["sources"][own:]
     elif license is not None:
         raise UsageError(f"{path} was made of no data that could have a licence.", "Leave --license out.")
     else:

@@ -16,6 +16,7 @@ from mmpref.hub.training_data import hub_datasets, read_by
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import logger
 from mmpref.run.manifest import is_whole_model
+from mmpref.vlm.earlier_data import EARLIER
 
 PRIVATE = "private or gone"
 GATED = "gated"
@@ -38,7 +39,7 @@ def sources_of(manifest: Mapping[str, Any], base_hub_id: str | None = None) -> l
     """
     models = [base_hub_id] if base_hub_id else []
     models += [entry["id"] for key in _MODELS for entry in _entries(manifest.get(key)) if _of_hub(entry)]
-    tables = [*read_by(manifest), *_benchmarks(manifest)]
+    tables = [*read_by(manifest), *(manifest.get(EARLIER) or ()), *_benchmarks(manifest)]
     tables += [entry for key in ("held_out", "excluded") for entry in _entries(manifest.get(key))]
     tables += _entries([asked.get("data") for asked in (manifest.get("watched") or {}).values()])
     found = [Source("model", name) for name in models] + [Source("dataset", name) for name in hub_datasets(tables)]

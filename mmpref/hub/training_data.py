@@ -10,17 +10,19 @@ from mmpref.hub.published import published_dataset
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import join_sources
 from mmpref.tables.table import HUB_FILE
+from mmpref.vlm.earlier_data import EARLIER
 
 
 def trained_on(manifest: Mapping[str, Any]) -> list[str]:
-    """The Hub's datasets that a training read, each once."""
-    return hub_datasets(manifest.get("datasets", ()))
+    """The Hub's datasets that a training read, or that the adapter was trained on from which it went on; each once."""
+    return hub_datasets([*manifest.get("datasets", ()), *(manifest.get(EARLIER) or ())])
 
 
 def hub_datasets(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """The Hub's datasets among tables, by what a manifest says of each; of a file on the Hub the dataset that it is of.
     Each once."""
-    names = [_repository(str(entry["id"])) for entry in entries if is_commit(entry.get("revision"))]
+    tables = [entry for entry in entries if is_commit(entry.get("revision")) and not entry.get("adapter")]
+    names = [_repository(str(entry["id"])) for entry in tables]
     return list(dict.fromkeys(name for name in names if is_hub_id(name)))
 
 
@@ -48,14 +50,11 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     Args:
         endpoint: of the Hub.
     """
+    if earlier := manifest.get(EARLIER):
+        names_now = _known(earlier, endpoint)
+        manifest = {**manifest, EARLIER: [{**entry, **names_now.get(entry["id"], {})} for entry in earlier]}
     source, read = manifest.get("source"), read_by(manifest)
-    known: dict[str, dict[str, str]] = {}
-    for entry in read:
-        if is_commit(entry.get("revision")):
-            continue
-        if found := published_dataset(Path(entry["id"]), endpoint, str(entry.get("fingerprint"))):
-            known[entry["id"]] = found
-    if not known:
+    if not (known := _known(read, endpoint)):
         return dict(manifest)
     entries = [{**entry, **known.get(entry["id"], {})} for entry in read]
     key = "dataset" if source is None else "source"
@@ -69,3 +68,14 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     # The joined name is no path, so that nothing later would take folders out of it.
     of_all = " + ".join(entry["id"] if entry.get("revision") else Path(entry["id"]).name for entry in entries)
     return {**manifest, "source": join_sources({**source, "id": of_all}, entries), "recipe": recipe}
+
+
+def _known(entries: Sequence[Mapping[str, Any]], endpoint: str) -> dict[str, dict[str, str]]:
+    """Where those tables of this machine that were published are, by their ids."""
+    known: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        if is_commit(entry.get("revision")):
+            continue
+        if found := published_dataset(Path(entry["id"]), endpoint, str(entry.get("fingerprint"))):
+            known[entry["id"]] = found
+    return known
