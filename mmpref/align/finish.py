@@ -39,6 +39,7 @@ class Trained:
 
 def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     """Verify what was saved, and write plot, card and manifest."""
+    from mmpref.vlm.earlier_data import EARLIER, earlier_data
     from mmpref.vlm.revisions import licence_of, training_images_of
 
     # The trained policy is out of memory by now: this loads the model a second time.
@@ -63,6 +64,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
         "method": run.recipe["method"],
         "datasets": pairs.sources,
+        **({EARLIER: earlier_data(trained.facts)} if began else {}),
         "languages": pairs.languages(),
         "counts": {
             "rows": len(pairs.dataset),

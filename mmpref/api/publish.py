@@ -30,6 +30,7 @@ def publish(
     push_samples: bool = False,
     license: str | None = None,
     accept_license: bool = False,
+    accept_private: bool = False,
     replace: bool = False,
     space: bool = False,
     collection: str | None = None,
@@ -52,6 +53,8 @@ def publish(
         push_samples: of an evaluation, push the per-sample records too.
         license: of a dataset, licence of a source that states none, by its id on the Hub.
         accept_license: publish although the licence of a source may forbid it.
+        accept_private: publish for all what has rows or weights of something private or gated: the records of such a
+            benchmark, or such a base in a merged model.
         replace: replace data of another run that the repository holds.
         space: of an adapter, make a demo Space too, ``<model id>-demo``, where base and adapter answer side by side.
         collection: title of a collection of the same owner; the run goes into it, with the datasets that an adapter was
@@ -65,8 +68,8 @@ def publish(
         UsageError: no repository is named (and the token is no trusted publisher's, which belongs to one), the wrong
             kind of repository, or results of another adapter than the repository's.
         RunError: not a finished run.
-        HubError: data of another run that would be replaced, a licence that may forbid it, no token or access, or the
-            Hub refuses or cannot be reached.
+        HubError: data of another run that would be replaced, a licence that may forbid it, something private that
+            would be public, no token or access, or the Hub refuses or cannot be reached.
     """
     from mmpref.hub.access import trusted_resource
     from mmpref.hub.companions import Companions
@@ -113,6 +116,7 @@ def publish(
             push_samples=push_samples,
             samples_only=samples_only,
             accept_license=accept_license,
+            accept_private=accept_private,
             license=license,
             replace=replace,
             merged=merged,

@@ -55,6 +55,11 @@ from mmpref.errors import UsageError
     help="Only write there what would be published, card and all, and send nothing.",
 )
 @common.accept_license_option
+@click.option(
+    "--accept-private",
+    is_flag=True,
+    help="Publish for all records or merged weights of what is private or gated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(run: Path, as_json: bool, to_folder: Path | None, **options: Any) -> None:
     """Publish a finished run directory: a dataset, an adapter, an evaluation's results, or a chain of rounds.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from mmpref.align.report_to import TRACKERS
 from mmpref.cli import common
 from mmpref.recipes.yaml_text import scalar
 from mmpref.tables.parts import PARTS
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
 
 
 class _Positive(click.ParamType):
@@ -113,7 +117,7 @@ def command(
     from mmpref.hub.licence_check import check_licences
     from mmpref.hub.staged_files import ADAPTER_FILES
     from mmpref.run.manifest import read_manifest
-    from mmpref.tables.open import open_table
+    from mmpref.vlm.earlier_data import earlier_data
 
     name = recipe_name(options["recipe"], options["model"], options["set"])
     recipe = with_watched(train_recipe(**options), name)
@@ -126,8 +130,8 @@ def command(
         replaced = () if replace else ADAPTER_FILES
         target = common.push_target(push, hub_id, "model", plan, private=private, replaced=replaced)
         if target and recipe.dataset:
-            tables = (open_table(spec, recipe.split).facts() for spec in recipe.dataset)
-            data = read_manifest(plan().path)["datasets"] if plan().is_finished else list(tables)
+            finished = read_manifest(plan().path) if plan().is_finished else None
+            data = [*finished["datasets"], *earlier_data(finished)] if finished else _data_of(recipe)
             check_licences({"sources": data}, accept_license)
     trained = run_train(recipe, name, output)
     if not main:
@@ -136,3 +140,21 @@ def command(
         target, trained.path, private, base_hub_id=base_hub_id, accept_license=accept_license, replace=replace
     )
     common.show_run(trained, published, as_json)
+
+
+def _data_of(recipe: TrainRecipe) -> list[Mapping[str, Any]]:
+    """The facts of all tables that what comes of a training will have seen, those of its first adapter too.
+
+    Raises:
+        ModelError: there is no such adapter.
+    """
+    from mmpref.tables.open import open_table
+    from mmpref.vlm.earlier_data import data_of_adapter
+    from mmpref.vlm.load_errors import load_errors
+    from mmpref.vlm.revisions import adapter_facts
+
+    data: list[Mapping[str, Any]] = [open_table(spec, recipe.split).facts() for spec in recipe.dataset]
+    if recipe.adapter:
+        with load_errors(f"adapter {recipe.adapter}", name=recipe.adapter):
+            data += data_of_adapter(adapter_facts(recipe.adapter, recipe.adapter_revision))
+    return data

@@ -24,14 +24,16 @@ from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import RECORD, Published, entries_of, said_before
+from mmpref.hub.seen_by_others import content_of, refuse_content, sources_of, warn_of_names
 from mmpref.hub.staging import show_results, stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.hub.target import find_target
-from mmpref.hub.training_data import as_published, warn_of_private
+from mmpref.hub.training_data import as_published
 from mmpref.licence import licence_of_card, with_licence
 from mmpref.log import logger
 from mmpref.run.files import content_address, disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.run.scratch import scratch
+from mmpref.vlm.earlier_data import EARLIER, earlier_data
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -73,6 +75,7 @@ def publish_run(
     push_samples: bool = False,
     samples_only: bool = False,
     accept_license: bool = False,
+    accept_private: bool = False,
     license: str | None = None,
     replace: bool = False,
     merged: Path | None = None,
@@ -90,6 +93,8 @@ def publish_run(
         create_pr: open a pull request instead of committing.
         base_hub_id: the Hub id that stands for a base model that is local here.
         accept_license: publish although the licence of a source, or of the data of a training, may forbid it.
+        accept_private: publish for all records of a benchmark, or a model with the weights of a base, that is private
+            or gated.
         license: the licence of a dataset's source, or of the data of a training, where they state none themselves.
         replace: replace data of another run that the repository holds.
         merged: of an adapter, the folder of the model that it was merged into, which is published in its place.
@@ -100,8 +105,8 @@ def publish_run(
     Raises:
         UsageError: an id that is not one, or results of another adapter than the repository's.
         RunError: not a finished run.
-        HubError: a licence that may forbid it, no access, a broken card, something of this machine or a token in the
-            files, or the Hub refuses.
+        HubError: a licence that may forbid it, something private that would be public, no access, a broken card,
+            something of this machine or a token in the files, or the Hub refuses.
     """
     kind = "dataset" if samples_only else kind_of(path)
     named, kept = path.resolve().name, kept_run(path)
@@ -119,7 +124,11 @@ def publish_run(
     target = find_target(hub_id, kind, default_name=named, private=private, token=token, endpoint=endpoint)
     repo_id = target.repo_id
     if not target.private:
-        warn_of_private(manifest, api)
+        records = samples_only or (is_evaluation and push_samples)
+        held = content_of(manifest, base_hub_id, records, merged is not None)
+        refuse_content(held, repo_id, api, accept_private)
+        shown = [source for source in sources_of(manifest, base_hub_id) if source not in held]
+        warn_of_names(manifest, shown, kind, api)
     with scratch("publish") as stage:
         with disk_errors(stage):
             if is_evaluation:
@@ -226,13 +235,18 @@ def _checked_manifest(
 ) -> tuple[dict[str, Any], list[str]]:
     """What a run says of itself, with where its data were published and their licence, and the licences that somebody
     accepted."""
-    manifest = as_published(read_manifest(path), endpoint or constants.ENDPOINT)
+    manifest = read_manifest(path)
+    if earlier := earlier_data(manifest):
+        manifest[EARLIER] = earlier
+    manifest = as_published(manifest, endpoint or constants.ENDPOINT)
     if "source" in manifest:
         source = manifest["source"] = with_licence(manifest["source"], license, before)
-    elif trained_on := manifest.get("datasets"):
-        named = " + ".join(entry["id"] for entry in trained_on)
+    elif trained_on := [*(manifest.get("datasets") or ()), *manifest.get(EARLIER, ())]:
+        named, own = " + ".join(entry["id"] for entry in trained_on), len(manifest.get("datasets") or ())
         source = with_licence({"id": named, "licence": None, "sources": trained_on}, license, before)
-        manifest["datasets"] = source["sources"]
+        manifest["datasets"] = source["sources"][:own]
+        if earlier:
+            manifest[EARLIER] = source["sources"][own:]
     elif license is not None:
         raise UsageError(f"{path} was made of no data that could have a licence.", "Leave --license out.")
     else:

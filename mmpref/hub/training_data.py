@@ -1,5 +1,4 @@
-"""The data that an adapter was trained on, or pairs were made of, as others find them: where their run was published,
-and who sees that."""
+"""The data that an adapter was trained on, or pairs were made of, by the names that they were published under."""
 
 from __future__ import annotations
 
@@ -7,27 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
-
-from mmpref.hub._calls import CALL_ERRORS
 from mmpref.hub.published import published_dataset
 from mmpref.hub_ids import dataset_of, is_commit
 from mmpref.licence import join_sources
-from mmpref.log import logger
+from mmpref.vlm.earlier_data import EARLIER
 
 
 def trained_on(manifest: Mapping[str, Any]) -> list[str]:
-    """The Hub's datasets that a training read, each once."""
-    return _of_hub(manifest.get("datasets", ()))
+    """The Hub's datasets that a training read, or that the adapter was trained on from which it went on; each once."""
+    return hub_datasets([*manifest.get("datasets", ()), *(manifest.get(EARLIER) or ())])
 
 
-def _of_hub(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    at_commit = [dataset_of(entry["id"])[0] for entry in entries if is_commit(entry.get("revision"))]
-    return list(dict.fromkeys(name for name in at_commit if name))
+def hub_datasets(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The Hub's datasets among tables, by what a manifest says of each; of a file on the Hub the dataset that it is of.
+    Each once."""
+    tables = [entry for entry in entries if is_commit(entry.get("revision")) and not entry.get("adapter")]
+    named = [dataset_of(str(entry["id"]))[0] for entry in tables]
+    return list(dict.fromkeys(name for name in named if name))
 
 
-def _read_by(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def read_by(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The facts of each table that a training or build read."""
     source = manifest.get("source")
     entries: Sequence[Mapping[str, Any]] = (
@@ -44,14 +42,11 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     Args:
         endpoint: of the Hub.
     """
-    source, read = manifest.get("source"), _read_by(manifest)
-    known: dict[str, dict[str, str]] = {}
-    for entry in read:
-        if is_commit(entry.get("revision")):
-            continue
-        if found := published_dataset(Path(entry["id"]), endpoint, str(entry.get("fingerprint"))):
-            known[entry["id"]] = found
-    if not known:
+    if earlier := manifest.get(EARLIER):
+        names_now = _known(earlier, endpoint)
+        manifest = {**manifest, EARLIER: [{**entry, **names_now.get(entry["id"], {})} for entry in earlier]}
+    source, read = manifest.get("source"), read_by(manifest)
+    if not (known := _known(read, endpoint)):
         return dict(manifest)
     entries = [{**entry, **known.get(entry["id"], {})} for entry in read]
     key = "dataset" if source is None else "source"
@@ -67,19 +62,12 @@ def as_published(manifest: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
     return {**manifest, "source": join_sources({**source, "id": of_all}, entries), "recipe": recipe}
 
 
-def warn_of_private(manifest: Mapping[str, Any], api: HfApi) -> None:
-    """Say which data the card of a public model or dataset names that others cannot see."""
-    use, made = ("train on it", "model") if manifest.get("source") is None else ("read it", "dataset")
-    for name in _of_hub(_read_by(manifest)):
-        try:
-            api.dataset_info(name, token=False)
-        except RepositoryNotFoundError:
-            logger.warning(
-                "Warning: the card names the dataset %s, which is private or gone: others read its name, and cannot "
-                "%s. Make it public, or the %s private.",
-                name,
-                use,
-                made,
-            )
-        except CALL_ERRORS:
-            return
+def _known(entries: Sequence[Mapping[str, Any]], endpoint: str) -> dict[str, dict[str, str]]:
+    """Where those tables of this machine that were published are, by their ids."""
+    known: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        if is_commit(entry.get("revision")):
+            continue
+        if found := published_dataset(Path(entry["id"]), endpoint, str(entry.get("fingerprint"))):
+            known[entry["id"]] = found
+    return known

@@ -68,8 +68,8 @@ def open_hub_file(
         )
     repo = f"{owner}/{name}"
     if not path:
-        return open_hub(repo, split, config, revision or at, origin)
-    repo_info = repository(repo, revision or at)
+        return open_hub(repo, split, config, revision or at or None, origin)
+    repo_info = repository(repo, revision or at or None)
     if path not in repo_info.files:
         raise InputError(f"The dataset {repo} has no file {path}.", _naming(repo_info.files))
     return _of_raw(spec, repo, split, repo_info, [path], [])

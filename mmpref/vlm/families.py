@@ -111,6 +111,7 @@ DECODERS = frozenset(
         "gemma3_text",
         "gemma4_text",
         "glm4v_text",
+        "granite",
         "llama",
         "mistral",
         "paddleocr_vl_text",

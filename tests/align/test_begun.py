@@ -130,6 +130,7 @@ def test_it_begins_as_its_reference_and_survives_a_restart(first: Path, preferen
     assert losses[1] != pytest.approx(math.log(2), abs=1e-5)
     assert again["final"] == whole["final"]
     assert whole["began"]["id"] == str(first)
+    assert whole["earlier_datasets"] == json.loads((first / "run.json").read_text())["datasets"]
     assert training_images_of(str(tmp_path / "whole"), None) == {*images, "of-another-training"}
     assert whole["probe"]["kl"] > whole["probe"]["kl_from_began"] > 0
     assert not whole["remarks"] or "barely" not in whole["remarks"][0]

@@ -151,6 +151,17 @@ def test_data_whose_licence_may_forbid_a_push_are_refused_before_training(
     assert "may be forbidden by the licence" in done.stderr
     assert "cc-by-nd-4.0" in done.stderr
     assert not (tmp_path / "run").exists()
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (first / "adapter_model.safetensors").write_bytes(b"weights")
+    earlier = {"id": "me/earlier", "split": "train", "revision": None, "licence": "cc-by-nc-nd-4.0"}
+    (first / "run.json").write_text(json.dumps({"command": "train", "datasets": [earlier]}))
+    words = [*words[:4], preferences, *words[5:], "--adapter", first]
+    done = mmpref(*words, cwd=tmp_path, env=hub_env)
+    assert done.returncode == 1, done.stderr
+    assert "may be forbidden by the licence of me/earlier: cc-by-nc-nd-4.0" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_a_note_says_whether_it_is_an_adapter_or_a_model(hub: HubAccount, tmp_pa
     assert notes == ["The adapter", "The model", "The adapter, with its results", "The model, with its results"]
     manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
     where = {"token": hub.token, "endpoint": hub.endpoint}
-    push(hub, tmp_path / "adapter", "merged", merged=tmp_path / "adapter")
+    push(hub, tmp_path / "adapter", "merged", merged=tmp_path / "adapter", accept_private=True)
     done = replace(done, repo_id=f"{hub.name}/merged")
     done = Companions(collection=TITLE, merged=True).publish(tmp_path / "adapter", manifest, done, **where)
     assert items(hub, str(done.collection))[-1] == ("model", "merged", "The model")

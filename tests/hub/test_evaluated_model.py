@@ -28,7 +28,7 @@ def _files(hub: HubAccount) -> dict[str, bytes]:
 
 def test_results_of_another_whole_model_are_refused(hub: HubAccount, tmp_path: Path) -> None:
     whole_model_run(tmp_path / "full")
-    pushed = _push(hub, tmp_path / "full")
+    pushed = _push(hub, tmp_path / "full", accept_private=True)
     local = {"id": "runs/full", "revision": None, "files": "sha256:0"}
     own = {"model.safetensors": hashlib.sha256(b"\x00weights").hexdigest()}
     other = {"model.safetensors": "0" * 64}
@@ -54,7 +54,7 @@ def test_results_of_another_whole_model_are_refused(hub: HubAccount, tmp_path: P
     assert _push(hub, tmp_path / "of-its-folder").changed
     assert not _push(hub, tmp_path / "of-the-hub").changed, "the same results"
     whole_model_run(tmp_path / "trained-again", b"\x00others")
-    _push(hub, tmp_path / "trained-again", replace=True)
+    _push(hub, tmp_path / "trained-again", accept_private=True, replace=True)
     with pytest.raises(UsageError, match="other weights"):
         _push(hub, tmp_path / "of-the-hub")
 

@@ -22,7 +22,7 @@ from mmpref.licence import UNREADABLE, join_sources
 from mmpref.run.manifest import read_manifest
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
-from tests.hub.pushed import pairs_run
+from tests.hub.pushed import adapter_facts, metadata, pairs_run
 from tests.hub.runs import COMMIT, adapter_run, dataset_run
 from tests.hub_fixtures import HubAccount
 
@@ -167,6 +167,40 @@ def test_an_adapter_is_published_by_the_rule_of_its_data(
         publish_run(path, f"{hub.name}/dpo", **where)
     publish_run(path, f"{hub.name}/dpo", accept_license=True, **where)
     assert json.loads((path / ".mmpref/published.json").read_text())[0]["accepted_licences"]
+
+
+def test_the_licence_of_what_the_first_adapter_was_trained_on_holds_for_the_next_one(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a run says it, and, of runs of before, as what is beside the first adapter does. One without a record is known
+    by its card."""
+    where: dict[str, Any] = {"token": hub.token, "endpoint": hub.endpoint}
+    earlier = {"id": "me/closed", "split": "train", "revision": COMMIT, "fingerprint": "x", "licence": "cc-by-nd-4.0"}
+    own = {"id": "me/free", "split": "train", "revision": COMMIT, "fingerprint": "y", "licence": "mit"}
+    first, second = tmp_path / "first", tmp_path / "second"
+    (first / "run.json").write_text(json.dumps(adapter_run(first, "me/vlm", COMMIT) | {"datasets": [earlier]}))
+    manifest = adapter_run(second, "me/vlm", COMMIT) | {"datasets": [own], "began": adapter_facts(first)}
+    for more in ({}, {"earlier_datasets": [earlier]}):
+        (second / "run.json").write_text(json.dumps(manifest | more))
+        with pytest.raises(HubError, match=r"me/closed: cc-by-nd-4\.0"):
+            publish_run(second, f"{hub.name}/second", **where)
+        assert ("model", f"{hub.name}/second") not in hub.hub.store.repos
+    publish_run(second, f"{hub.name}/second", accept_license=True, **where)
+    card = hub.hub.read("model", f"{hub.name}/second", "README.md").decode()
+    assert "Data of the trainings before:" in card
+    assert f"| <code>me/closed</code> | <code>{COMMIT}</code> | – | – | <code>cc-by-nd-4.0</code> |" in card
+    assert metadata(card.encode())["datasets"] == ["me/free", "me/closed"]
+    (second / "run.json").write_text(json.dumps(manifest))
+    (first / "run.json").unlink()
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        publish_run(second, f"{hub.name}/untold", **where)
+    assert f"{first} states no licence" in caplog.text
+    card = hub.hub.read("model", f"{hub.name}/untold", "README.md").decode()
+    assert "What <code>/path/to/first</code> (licence: <code>unknown</code>) was trained on is not recorded." in card
+    assert metadata(card.encode())["datasets"] == ["me/free"]
+    (first / "README.md").write_text("---\nlicense: cc-by-nd-4.0\n---\n")
+    with pytest.raises(HubError, match=r"first: cc-by-nd-4\.0"):
+        publish_run(second, f"{hub.name}/untold", **where)
 
 
 def test_what_is_made_of_published_pairs_has_the_licence_that_was_stated_with_them(

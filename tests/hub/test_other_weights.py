@@ -94,8 +94,8 @@ def test_results_of_an_adapter_are_not_those_of_the_model_that_it_was_merged_int
     whole_model_run(tmp_path / "merged", b"\x00merged")
     (tmp_path / "merged/run.json").unlink()
     with pytest.raises(HubError, match="other data of the same recipe"):
-        push(hub, first, merged=tmp_path / "merged")
-    push(hub, first, merged=tmp_path / "merged", replace=True)
+        push(hub, first, merged=tmp_path / "merged", accept_private=True)
+    push(hub, first, merged=tmp_path / "merged", accept_private=True, replace=True)
     files = published_files(hub, "model")
     assert {"model.safetensors"} <= files.keys()
     assert "adapter_model.safetensors" not in files

@@ -99,7 +99,7 @@ def test_the_kept_adapter_goes_up_under_one_card_that_links_its_datasets(hub: Hu
 
 
 def test_a_merged_model_has_the_adapters_results_as_the_adapters_alone(hub: HubAccount, tmp_path: Path) -> None:
-    where = {"token": hub.token, "endpoint": hub.endpoint}
+    where: dict[str, Any] = {"token": hub.token, "endpoint": hub.endpoint, "accept_private": True}
     chain_run(tmp_path / "chain")
     (tmp_path / "chain/README.md").write_text((tmp_path / "chain/README.md").read_text() + "\nOwner's words.\n")
     whole_model_run(tmp_path / "merged")

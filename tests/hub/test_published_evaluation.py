@@ -30,7 +30,9 @@ def _published(hub: HubAccount, run: Path, monkeypatch: pytest.MonkeyPatch) -> s
     template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    done = publish_run(run, f"{hub.name}/records", samples_only=True, token=hub.token, endpoint=hub.endpoint)
+    done = publish_run(
+        run, f"{hub.name}/records", samples_only=True, replace=True, token=hub.token, endpoint=hub.endpoint
+    )
     assert done.commit
     return done.commit
 

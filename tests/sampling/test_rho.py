@@ -95,12 +95,12 @@ def test_the_later_layer_wins_and_one_layer_names_one(tmp_path: Path) -> None:
     (tmp_path / "gist.yaml").write_text("build-dataset: {builder: {visible_tokens: 4}}")
     assert builder(recipe=tmp_path / "gist.yaml") == {"visible_tokens": 4}
     assert builder(recipe=tmp_path / "gist.yaml", rho_th="auto") == {"rho_th": "auto"}
-    assert builder(visible_tokens=4, set={"builder.rho_th": 0.5}) == {"rho_th": 0.5}
     assert builder(recipe=build_recipe(model="m", source="s", visible_tokens=4), rho_th=0.5) == {"rho_th": 0.5}
     (tmp_path / "both.yaml").write_text("build-dataset: {builder: {visible_tokens: 4, rho_th: 0.9}}")
     for both in (
         {"visible_tokens": 4, "rho_th": 0.9},
         {"builder": {"visible_tokens": 4}, "rho_th": 0.9},
+        {"visible_tokens": 4, "set": {"builder.rho_th": 0.5}},
         {"set": {"builder": {"visible_tokens": 4, "rho_th": 0.9}}},
         {"recipe": tmp_path / "both.yaml"},
     ):

@@ -44,6 +44,7 @@ from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
 from mmpref.run.results_text import decimals, fixed
 from mmpref.run.training_images import TRAINING_IMAGES
+from mmpref.vlm.earlier_data import EARLIER
 
 CURVES = "training.png"
 """The picture of a training's curves, which its card shows where it is there."""
@@ -116,7 +117,9 @@ def model_card(
     if results:
         fields["model-index"] = model_index(hub_id or name, results)
     library = "transformers" if whole else "peft"
-    controls = _control_methods(manifest.get("datasets", []))
+    earlier = manifest.get(EARLIER) or []
+    all_data = [*manifest.get("datasets", []), *earlier]
+    controls = _control_methods(all_data)
     tags = [*_tags(manifest, controls, in_full), *verdict_tags(lines)]
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=tags, **fields)
     paper = paper_of(manifest)
@@ -141,12 +144,12 @@ def model_card(
         licence=code(licence.get("license_name", licence["license"])),
         command=fence(command_of(manifest), "bash"),
         datasets=_training_data_table(manifest.get("datasets", [])),
-        data_licence=_data_licence_note(manifest.get("datasets", [])),
+        data_licence=_data_licence_note(all_data),
         weights=_weights_text(manifest.get("weights") or {}),
         modules=_modules_text(manifest),
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
         partners="no_partner" in (manifest.get("drawn") or {}),
-        began=_began_text(manifest.get("began") or {}),
+        began=_began_text(manifest.get("began") or {}, earlier),
         rewards=is_reward_model,
         merged=merged,
         rounds=rounds,
@@ -246,15 +249,28 @@ def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
     return f"The loss is weighted by columns of the data: {'; '.join(parts)}." if parts else ""
 
 
-def _began_text(began: Mapping[str, Any]) -> str:
-    """Which adapter the training went on from."""
+def _began_text(began: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> str:
+    """Which adapter the training went on from, and what that was trained on."""
     if not began:
         return ""
     commit = f" at {code(began['revision'])}" if is_commit(began.get("revision")) else ""
     return (
         f"Training went on from the adapter {code(portable(began['id']))}{commit} (SHA-256 of its weights: "
         f"{code(began['weights'])}). The reference of the loss was the base with that adapter on."
+        f"{_earlier_text(earlier)}"
     )
+
+
+def _earlier_text(earlier: Sequence[Mapping[str, Any]]) -> str:
+    """What an adapter was trained on before; of one that does not tell that nobody knows, and its licence."""
+    tables = [entry for entry in earlier if not entry.get("adapter")]
+    untold = [
+        f"{code(portable(entry['id']))} (licence: {code(entry.get('licence') or 'unknown')})"
+        for entry in earlier
+        if entry.get("adapter")
+    ]
+    unknown = f"\n\nWhat {', '.join(untold)} was trained on is not recorded." if untold else ""
+    return (f"\n\nData of the trainings before:\n\n{_training_data_table(tables)}" if tables else "") + unknown
 
 
 def _modules_text(manifest: Mapping[str, Any]) -> str:

@@ -100,7 +100,7 @@ async def info(request: Request) -> Response:
         "author": repo.id.split("/")[0],
         "sha": commit.id,
         "private": repo.private,
-        "gated": False,
+        "gated": repo.gated or False,
         "disabled": False,
         "downloads": 0,
         "likes": 0,

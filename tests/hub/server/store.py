@@ -88,6 +88,7 @@ class Repo:
     pulls: dict[int, PullRequest] = field(default_factory=dict)
     lfs_objects: set[str] = field(default_factory=set)
     sdk: str | None = None
+    gated: str | None = None
 
     def ref_name(self, revision: str) -> str | None:
         names = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
