@@ -321,8 +321,8 @@ def _warn_of_joined(path: str, lines: Iterable[Sequence[str]]) -> None:
         number, word = joined[0]
         more = f", and {len(joined) - 1:,} more" if len(joined) > 1 else ""
         warn(
-            f"{path}, line {number}: {brief(repr(word), 60)} is taken as one word{more}: words are split at a comma and a space, as "
-            "the original does. Put a space behind each comma."
+            f"{path}, line {number}: {brief(repr(word), 60)} is taken as one word{more}: words are split at a comma "
+            "and a space, as the original does. Put a space behind each comma."
         )
 
 
@@ -336,15 +336,16 @@ def _refuse_longer(path: str, lines: Iterable[Sequence[str]]) -> None:
         long = [word for word in words if is_long(word) and "," not in word]
         if words and long == [*words]:
             raise InputError(
-                f"{path}, line {number}: {brief(repr(words[0]), 60)} has no name of one word or two, and captions are searched for no"
-                " others.",
+                f"{path}, line {number}: {brief(repr(words[0]), 60)} has no name of one word or two, and captions are "
+                "searched for no others.",
                 "Give it a shorter one, behind a comma and a space.",
             )
         told += [(number, word) for word in long]
     if told:
         (number, word), more = told[0], f", and {len(told) - 1:,} more" if len(told) > 1 else ""
         warn(
-            f"{path}, line {number}: {brief(repr(word), 60)} has more than two words{more}: captions are searched for no such names."
+            f"{path}, line {number}: {brief(repr(word), 60)} has more than two words{more}: captions are searched "
+            "for no such names."
         )
 
 
