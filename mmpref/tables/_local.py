@@ -195,8 +195,7 @@ def _listed(spec: str, folder: Path, files: Sequence[Path]) -> str:
 
 def splits_of_file(file: Path) -> list[str]:
     """The splits under which a single file may be asked for: ``train``, and what its name or its folder's says."""
-    folder = file.resolve().parent.name
-    splits = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
+    splits = {_split_of(Path(file.name)), _NAMES.get(file.parent.name.lower(), "train")}
     words = re.split(r"[-_. ]", _stem(file).lower())
     return sorted({"train", *splits, *(word for word in words if _NAMES.get(word) in splits)})
 

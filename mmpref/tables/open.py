@@ -149,7 +149,7 @@ def refuse_split(spec: str, split: str) -> None:
         return
     from mmpref.tables._local import splits_of_file
 
-    if split not in (splits := splits_of_file(path)):
+    if split not in (splits := splits_of_file(path.parent.resolve() / path.name)):
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, splits))
 
 

@@ -206,13 +206,15 @@ def test_refusals(tmp_path: Path, png: bytes) -> None:
         build(tmp_path / "run", source=(source, source), source_revision="main")
 
 
-def test_a_published_set_from_a_folder_of_files(tmp_path: Path) -> None:
-    """A downloaded repository, images in its archive, and nothing on the Hub."""
+def test_a_published_set_from_a_folder_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A downloaded repository, images in its archive, and nothing on the Hub; where one works says no split."""
     from tests.data.published import shapes
 
     folder = tmp_path / "VLFeedback"
     folder.mkdir()
     shapes.vlfeedback_files(folder)
+    (tmp_path / "test").mkdir()
+    monkeypatch.chdir(tmp_path / "test")
     assert build(tmp_path / "run", source=str(folder), method="vlfeedback")[0]["counts"]["rows"] == 2
     one = build(
         tmp_path / "one",
