@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.align import made_of as training
 from mmpref.align.recipe import TrainRecipe
 from mmpref.align.watched import refuse_changed_watched
+from mmpref.api import checks
 from mmpref.api.chain import STEPS
 from mmpref.api.checks import Recipe, is_finished
 from mmpref.api.watching import watcher
 from mmpref.bench import made_of as evaluation
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.data import made_of as building
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError, InputError
 from mmpref.recipes.schema import build
@@ -63,14 +62,12 @@ def _refuse(path: Path) -> None:
     manifest = read_manifest(path)
     command = manifest["command"]
     recipe = build(_RECIPES[command], manifest["recipe"])
-    run = open_run(path, command, recipe)
-    if isinstance(recipe, BuildRecipe):
-        building.refuse_changed(run, recipe)
-    elif isinstance(recipe, TrainRecipe):
-        training.refuse_changed(run, recipe)
-        _refuse_watched(run, recipe)
-    else:
-        evaluation.refuse_changed(run, recipe)
+    if isinstance(recipe, EvaluateRecipe):
+        evaluation.refuse_changed(open_run(path, command, recipe), recipe)
+        return
+    checks.refuse_changed(recipe, path)
+    if isinstance(recipe, TrainRecipe):
+        _refuse_watched(open_run(path, command, recipe), recipe)
 
 
 def _refuse_watched(run: Run, recipe: TrainRecipe) -> None:
