@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, brief
 from mmpref.log import warn
 from mmpref.synonyms import singular
 from mmpref.text_files import read_json, read_text
@@ -97,14 +97,17 @@ def _refuse_longer(path: str, relation: Mapping[str, Sequence[str]]) -> None:
     for name, related in relation.items():
         if not any(map(_WORD.fullmatch, (name, *related))):
             raise InputError(
-                f"{path}: {name!r} has no name of one word of the letters a to z, and captions are searched for no"
-                " others.",
+                f"{path}: {brief(repr(name), 60)} has no name of one word of the letters a to z, and "
+                "captions are searched for no others.",
                 "Give it one among its related words.",
             )
     lost = [word for related in relation.values() for word in related if not _WORD.fullmatch(word)]
     if lost:
         more = f", and {len(lost) - 1:,} more" if len(lost) > 1 else ""
-        warn(f"{path}: {lost[0]!r} is no single word of the letters a to z{more}: captions are searched for no others.")
+        warn(
+            f"{path}: {brief(repr(lost[0]), 60)} is no single word of the letters a to z{more}: captions are searched "
+            "for no others."
+        )
 
 
 def exactly(_first: str, _second: str) -> bool:
