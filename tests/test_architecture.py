@@ -40,6 +40,7 @@ LAYERS = {
     "distributed": 2,
     "run": 2,
     "tables": 2,
+    "origins": 2,
     "vlm": 3,
     "sampling": 4,
     "judges": 4,

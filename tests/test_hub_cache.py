@@ -28,7 +28,7 @@ LOAD = """
 import json, sys
 from mmpref.types import ModelRef
 from mmpref.vlm.load import load_policy
-from mmpref.vlm.revisions import licence_of
+from mmpref.origins.revisions import licence_of
 ref = load_policy(ModelRef(*json.loads(sys.argv[1]))).ref
 from huggingface_hub import constants
 print(json.dumps([ref.revision, ref.adapter_revision, licence_of(ref.model, ref.revision), constants.HF_HUB_OFFLINE]))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.recipe import LoraSettings
 from mmpref.errors import MmprefError, ModelError, RunError, reason_of
 from mmpref.log import logger
+from mmpref.origins.revisions import CONFIG
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE, is_whole_model, read_manifest
 from mmpref.types import ModelRef
 from mmpref.vlm.adapters import HEAD, check_files, load_weights
 from mmpref.vlm.load_errors import load_errors
-from mmpref.vlm.revisions import CONFIG
 
 if TYPE_CHECKING:
     import torch

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.errors import UsageError
+from mmpref.origins.revisions import CONFIG, adapter_facts
 from mmpref.types import ModelRef
 from mmpref.vlm.adapters import check_adapter, load_weights
 from mmpref.vlm.load import identify
 from mmpref.vlm.made_with import refuse_other_adapter
-from mmpref.vlm.revisions import CONFIG, adapter_facts
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -28,7 +28,7 @@ what only a beginning or a step needs. All else decides what the weights do."""
 
 
 def began_facts(path: Path, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What identifies the adapter that training goes on from, as `mmpref.vlm.revisions.adapter_facts` has it.
+    """What identifies the adapter that training goes on from, as `mmpref.origins.revisions.adapter_facts` has it.
 
     Args:
         path: the run directory.

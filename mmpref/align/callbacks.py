@@ -206,6 +206,8 @@ class StopCallback(TrainerCallback):
 
         def handle(number: int, frame: Any) -> None:
             if self.requested:
+                if callable(before := handlers[signal.Signals(number)]):
+                    before(number, frame)  # which may keep that it came
                 raise KeyboardInterrupt
             self.requested = True
 

@@ -39,8 +39,8 @@ class Trained:
 
 def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     """Verify what was saved, and write plot, card and manifest."""
-    from mmpref.vlm.earlier_data import EARLIER, earlier_data
-    from mmpref.vlm.revisions import licence_of, training_images_of
+    from mmpref.origins.earlier_data import EARLIER, earlier_data
+    from mmpref.origins.revisions import licence_of, training_images_of
 
     # The trained policy is out of memory by now: this loads the model a second time.
     verification = trained.verify()

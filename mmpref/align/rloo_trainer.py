@@ -58,7 +58,7 @@ def open_reward(spec: str, model: ModelRef, placement: Placement) -> Reward:
         return reward
     if function := function_of(spec):
         return function
-    from mmpref.vlm.revisions import ref_of
+    from mmpref.origins.revisions import ref_of
     from mmpref.vlm.reward_model import RewardModel
 
     adapter = ref_of(spec)

@@ -24,7 +24,7 @@ from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
 from mmpref.registry import resolve_path, suggest
 from mmpref.run.manifest import MANIFEST
-from mmpref.tables.in_memory import MEMORY
+from mmpref.tables.in_memory import is_in_memory
 from mmpref.types import ModelRef
 
 Recipe = BuildRecipe | TrainRecipe | EvaluateRecipe
@@ -205,7 +205,7 @@ def _is_remote_model(one: Named, name: str) -> bool:
             return False
         name = model
     refuse_page(name)
-    if name.startswith(MEMORY):
+    if is_in_memory(name):
         return False
     if refuse_no_model(name, what):
         return True
@@ -320,12 +320,12 @@ def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
 def _find(one: Named, name: str, recipe: Recipe) -> None:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    from mmpref.origins.revisions import commit_of, ref_of
     from mmpref.sampling.embedders import WITHOUT_NETWORK
     from mmpref.tables._repository import repository
     from mmpref.tables.open import with_split
     from mmpref.tables.table import HUB_FILE
     from mmpref.vlm.load_errors import load_errors
-    from mmpref.vlm.revisions import commit_of, ref_of
 
     if one.kind == "table":
         if not name.startswith(HUB_FILE):
@@ -363,7 +363,7 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
 
 
 def _is_cached(model: str, revision: str | None, file: str) -> bool:
-    from mmpref.vlm.revisions import commit_of
+    from mmpref.origins.revisions import commit_of
 
     try:
         commit_of(model, revision, file)

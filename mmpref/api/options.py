@@ -14,7 +14,7 @@ from mmpref.errors import InputError, UsageError, brief
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import default_recipe, is_given, merge, nested, resolve
 from mmpref.registry import suggest
-from mmpref.tables.in_memory import MEMORY, is_table, spec_of
+from mmpref.tables.in_memory import is_in_memory, is_table, spec_of
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe, WatchSettings
@@ -292,7 +292,7 @@ def _named(
             value = as_specs(value, own_paths)
         settings[keys.get(name, name)] = as_spec(value)
     if excluded := settings.get("exclude_images_of"):  # which may name a split
-        settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
+        settings["exclude_images_of"] = tuple(f"{name}:test" if is_in_memory(name) else name for name in excluded)
     return settings
 
 

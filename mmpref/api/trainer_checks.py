@@ -60,8 +60,8 @@ def refuse_unknown_token(recipe: TrainRecipe) -> None:
 
     from mmpref.align import trainer_factory
     from mmpref.hub_cache import cache_first
+    from mmpref.origins.revisions import commit_of
     from mmpref.vlm.load_errors import load_errors
-    from mmpref.vlm.revisions import commit_of
 
     with load_errors(f"model {recipe.model}"):
         commit = commit_of(recipe.model, recipe.revision)

@@ -10,9 +10,9 @@ from mmpref.bench.benchmark import Sample
 from mmpref.bench.official import same_data
 from mmpref.bench.repeats import question_digest
 from mmpref.log import warn
+from mmpref.origins.revisions import run_of_adapter
 from mmpref.run.asked import Asked
 from mmpref.types import ModelRef
-from mmpref.vlm.revisions import run_of_adapter
 
 _BYTES = 6
 """Of each digest: nine thousand questions and as many others agree by chance in one of three million cases."""

@@ -39,6 +39,7 @@ from mmpref.reasoning import markers
 from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.results import ADAPTER, BASE, Results
+from mmpref.tables.in_memory import is_in_memory
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class _Evaluation:
     def _marked_as_adapted(self, asked: dict[str, Asked]) -> dict[str, Asked]:
         """With a remark where what results call the base is a model in memory that has an adapter on."""
         from mmpref.vlm.adapters import has_adapter_on
-        from mmpref.vlm.loaded_models import is_in_memory, registered_policy
+        from mmpref.vlm.loaded_models import registered_policy
 
         model = self._recipe.model
         policy = registered_policy(ModelRef(model)) if is_in_memory(model) else None

@@ -21,13 +21,13 @@ from mmpref.judges.pinned import annotator_commit
 from mmpref.judges.resolve import endpoint_of
 from mmpref.local_paths import names_file
 from mmpref.log import warn
+from mmpref.origins.model_files import SUFFIXES, digests, joint_digest
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
 from mmpref.run.inputs import refuse_changed_input, warn_unchecked
 from mmpref.run.manifest import WEIGHTS
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef, as_dicts
-from mmpref.vlm.model_files import SUFFIXES, digests, joint_digest
 
 _BEGAN = "began"
 """Name of the facts that a run pins."""
@@ -167,7 +167,7 @@ def _content(facts: Any) -> Any:
 
 def _model(ref: ModelRef) -> tuple[dict[str, Any], dict[str, str]]:
     """What identifies a model, and of a folder the SHA-256 of each file with weights."""
-    from mmpref.vlm.revisions import commit_of
+    from mmpref.origins.revisions import commit_of
 
     if endpoint_of(ref.model):  # which says no more of itself
         return {"id": ref.model, "revision": ref.revision, "files": None}, {}
@@ -183,7 +183,7 @@ def _model(ref: ModelRef) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _adapter(ref: ModelRef) -> dict[str, Any] | None:
-    from mmpref.vlm.revisions import adapter_facts
+    from mmpref.origins.revisions import adapter_facts
 
     if ref.adapter is None:
         return None

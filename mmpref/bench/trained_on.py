@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from mmpref.bench.benchmark import Sample
 from mmpref.image_metadata import without_metadata
 from mmpref.log import counted, warn
+from mmpref.origins.revisions import training_images_of
 from mmpref.run.asked import Asked
 from mmpref.run.training_images import shortened
 from mmpref.types import ImageData, ModelRef
-from mmpref.vlm.revisions import training_images_of
 
 
 def mark_trained_on(
@@ -48,7 +48,7 @@ def shared_images(trained: Collection[str], samples: Sequence[Sample]) -> tuple[
     """How many of the images that are asked about are among those of a training; and how many there are.
 
     Args:
-        trained: digests of the training's (`mmpref.vlm.revisions.training_images_of`).
+        trained: digests of the training's (`mmpref.origins.revisions.training_images_of`).
     """
     images = {image.sha256: image for sample in samples for image in sample.images if image.content}
     return sum(_is_among(trained, image) for image in images.values()), len(images)

@@ -40,6 +40,9 @@ _BETWEEN = 10_000
 """New objects between two looks for garbage. To import torch and its like makes many, and no garbage; at Python's
 own number (700 in 3.11) a sixth of that time goes into looking."""
 
+_SIGNALS: list[int] = []
+"""Those that came to interrupt the command, of this process."""
+
 
 class _Contents(click.Group):
     """Loads a command's module when it is asked for, so that help stays fast."""
@@ -84,7 +87,10 @@ def main(arguments: list[str] | None = None) -> None:
     _quiet_libraries()
     gc.set_threshold(_BETWEEN, 10, 10)
     atexit.register(gc.freeze)  # else the last look for garbage takes seconds after the last word
+    _SIGNALS.clear()
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where whoever started it has it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         with _own_options(sys.argv[1:] if arguments is None else arguments):
             result: Any = program.main(arguments, prog_name="mmpref", standalone_mode=False)
@@ -113,11 +119,12 @@ def _told(error: BaseException) -> tuple[str, int]:
 
 
 def _is_interruption(error: BaseException) -> bool:
-    """Whether it is one, or came of one: libraries that are interrupted may stumble over what they had begun."""
+    """Whether it is one, or came of one: libraries that are interrupted may stumble over what they had begun, and those
+    in C++ may tell of another error in its place."""
     found: BaseException | None = error
     while found and not isinstance(found, KeyboardInterrupt | click.exceptions.Abort):
         found = found.__context__
-    return found is not None
+    return found is not None or bool(_SIGNALS)
 
 
 def _name_as_here(error: click.NoSuchOption) -> None:
@@ -156,7 +163,8 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
+def _interrupt(number: int, _frame: object) -> None:
+    _SIGNALS.append(number)
     raise KeyboardInterrupt
 
 

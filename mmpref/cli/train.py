@@ -116,8 +116,8 @@ def command(
     from mmpref.distributed import process_index
     from mmpref.hub.licence_check import check_licences
     from mmpref.hub.staged_files import ADAPTER_FILES
+    from mmpref.origins.earlier_data import earlier_data
     from mmpref.run.manifest import read_manifest
-    from mmpref.vlm.earlier_data import earlier_data
 
     name = recipe_name(options["recipe"], options["model"], options["set"])
     recipe = with_watched(train_recipe(**options), name)
@@ -148,10 +148,10 @@ def _data_of(recipe: TrainRecipe) -> list[Mapping[str, Any]]:
     Raises:
         ModelError: there is no such adapter.
     """
+    from mmpref.origins.earlier_data import data_of_adapter
+    from mmpref.origins.revisions import adapter_facts
     from mmpref.tables.open import open_table
-    from mmpref.vlm.earlier_data import data_of_adapter
     from mmpref.vlm.load_errors import load_errors
-    from mmpref.vlm.revisions import adapter_facts
 
     data: list[Mapping[str, Any]] = [open_table(spec, recipe.split).facts() for spec in recipe.dataset]
     if recipe.adapter:

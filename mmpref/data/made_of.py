@@ -47,7 +47,7 @@ def refuse_changed_policy(
     """The same of model and adapter alone, also of a run that goes on: where all blocks are done it loads neither.
 
     Args:
-        adapter_before: `mmpref.vlm.revisions.adapter_facts` of then; nothing where the run does not say.
+        adapter_before: `mmpref.origins.revisions.adapter_facts` of then; nothing where the run does not say.
 
     Raises:
         RunError: one has changed.

@@ -47,10 +47,10 @@ class PolicyLoader:
     def _load(self) -> Policy:
         import torch
 
+        from mmpref.origins.revisions import adapter_facts
         from mmpref.vlm.decoding import generation_config_values
         from mmpref.vlm.load import load_policy
         from mmpref.vlm.made_with import model_facts, refuse_other_adapter, refuse_other_model
-        from mmpref.vlm.revisions import adapter_facts
 
         pinned = self._run.pinned("model")
         self._threads = self._threads or torch.get_num_threads()

@@ -30,10 +30,10 @@ from mmpref.hub.target import find_target
 from mmpref.hub.training_data import as_published
 from mmpref.licence import licence_of_card, with_licence
 from mmpref.log import logger
+from mmpref.origins.earlier_data import EARLIER, earlier_data
 from mmpref.run.files import content_address, disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.run.scratch import scratch
-from mmpref.vlm.earlier_data import EARLIER, earlier_data
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""

@@ -15,8 +15,8 @@ from mmpref.hub.access import RepoType
 from mmpref.hub.training_data import hub_datasets, read_by
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import logger
+from mmpref.origins.earlier_data import EARLIER
 from mmpref.run.manifest import is_whole_model
-from mmpref.vlm.earlier_data import EARLIER
 
 PRIVATE = "private or gone"
 GATED = "gated"

@@ -9,7 +9,7 @@ from typing import Any
 from mmpref.hub.published import published_dataset
 from mmpref.hub_ids import dataset_of, is_commit
 from mmpref.licence import join_sources
-from mmpref.vlm.earlier_data import EARLIER
+from mmpref.origins.earlier_data import EARLIER
 
 
 def trained_on(manifest: Mapping[str, Any]) -> list[str]:

@@ -54,9 +54,9 @@ class TransformersDetector:
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         from mmpref.hub_cache import cache_first
+        from mmpref.origins.revisions import commit_of, ref_of
         from mmpref.registry import resolve_path
         from mmpref.vlm.load_errors import load_errors
-        from mmpref.vlm.revisions import commit_of, ref_of
 
         ref = ref_of(self._spec)
         with load_errors(f"detector {self._spec}"):

@@ -12,11 +12,11 @@ from typing import Any
 
 from mmpref.errors import UsageError
 from mmpref.judges.resolve import refuse_nobody
+from mmpref.origins.model_files import SUFFIXES, file_digest
 from mmpref.recipes.names import named_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
 from mmpref.run.inputs import refuse_changed_input, warn_unchecked
-from mmpref.vlm.model_files import SUFFIXES, file_digest
 
 _NAMED = "named-files"
 """Name of the facts that a run pins of them."""

@@ -160,7 +160,7 @@ def function_of(spec: str) -> Callable[..., Any] | None:
 
 
 def _ref(spec: str, commit: str | None) -> ModelRef:
-    from mmpref.vlm.revisions import ref_of
+    from mmpref.origins.revisions import ref_of
 
     ref = ref_of(spec)
     return ModelRef(ref.model, commit or ref.revision)

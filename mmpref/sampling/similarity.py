@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, excerpt, reason_of
 from mmpref.hub_cache import cache_first, not_found_here
+from mmpref.origins.revisions import ref_of
 from mmpref.registry import resolve_path
 from mmpref.sampling.embedders import WITHOUT_NETWORK, embedder_commit
 from mmpref.sampling.sentences import split
-from mmpref.vlm.revisions import ref_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,10 +14,10 @@ from typing import Any
 from mmpref.errors import UsageError
 from mmpref.judges.named_files import local_digest
 from mmpref.local_paths import is_data_file, names_file
+from mmpref.origins.model_files import file_digest
 from mmpref.recipes.names import Kind
 from mmpref.registry import resolve_path
 from mmpref.tables.open import with_split
-from mmpref.vlm.model_files import file_digest
 
 _ROWS = ("source", "dataset", "data", "annotations")
 """Settings that may name a folder of the user's with rows in it."""

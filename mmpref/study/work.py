@@ -23,6 +23,7 @@ from mmpref.bench.records import read_records
 from mmpref.bench.trained_on import shared_images
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import RunError, UsageError
+from mmpref.origins.revisions import training_images_of
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, BASE, Key, Results, Value
 from mmpref.run.results_text import FEW_UNREAD
@@ -32,7 +33,6 @@ from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
 from mmpref.study.plan_types import KlPrompts
 from mmpref.study.steps import Job, Step
 from mmpref.text_files import read_text
-from mmpref.vlm.revisions import training_images_of
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe

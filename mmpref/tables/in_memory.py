@@ -17,9 +17,15 @@ from mmpref.tables.image_cells import is_embedded
 from mmpref.tables.table import Row, Table
 
 MEMORY = "memory:"
-"""What the spec of such a table begins with; 16 hexadecimal digits of its content's hash follow."""
+"""What the spec of such a table begins with, and the name of a model in memory; 16 hexadecimal digits of its
+content's hash follow."""
 _TABLES: dict[str, Table] = {}
 """Those of this process, as long as it lives: a recipe is plain text, and names its tables."""
+
+
+def is_in_memory(name: str) -> bool:
+    """Whether it names a table or a model in memory, which has no files and no commit."""
+    return name.startswith(MEMORY)
 
 
 def is_table(value: Any) -> bool:

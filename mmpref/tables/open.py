@@ -8,7 +8,7 @@ from mmpref.errors import InputError
 from mmpref.hub_ids import hub_page, refuse_revision_here
 from mmpref.local_paths import check_hint, is_data_file, is_path
 from mmpref.registry import resolve_path, suggest
-from mmpref.tables.in_memory import MEMORY, open_memory
+from mmpref.tables.in_memory import MEMORY, is_in_memory, open_memory
 from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table
 from mmpref.version import __version__
 
@@ -42,7 +42,7 @@ def open_table(
         refuse_revision_here(spec, revision)
     if spec in TABLES.names():
         return _registered(spec, split)
-    if spec.startswith(MEMORY):
+    if is_in_memory(spec):
         return open_memory(spec, split)
     if spec.startswith(HUB_FILE):
         from mmpref.tables._hub import open_hub_file
@@ -61,7 +61,7 @@ def open_table(
 
 def _is_remote(spec: str) -> bool:
     """Whether a table can only be on the Hub."""
-    if spec in TABLES.names() or spec.startswith(MEMORY):
+    if spec in TABLES.names() or is_in_memory(spec):
         return False
     return spec.startswith(HUB_FILE) or not Path(resolve_path(spec)).expanduser().exists()
 

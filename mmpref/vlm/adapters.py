@@ -13,12 +13,12 @@ from mmpref.errors import InputError, ModelError, UsageError, reason_of
 from mmpref.hub_cache import cache_first, commit_at
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
+from mmpref.origins.revisions import CONFIG
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_json
 from mmpref.types import ModelRef
 from mmpref.vlm.base_weights import refuse_other_weights
 from mmpref.vlm.load_errors import first_few, load_errors
-from mmpref.vlm.revisions import CONFIG
 
 if TYPE_CHECKING:
     import torch

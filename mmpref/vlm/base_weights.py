@@ -10,11 +10,11 @@ from mmpref.errors import ModelError
 from mmpref.hub_cache import snapshot_of
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
+from mmpref.origins.model_files import digests, file_digest
+from mmpref.origins.revisions import run_of_adapter
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import WEIGHTS
 from mmpref.types import ModelRef
-from mmpref.vlm.model_files import digests, file_digest
-from mmpref.vlm.revisions import run_of_adapter
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

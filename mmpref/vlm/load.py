@@ -13,6 +13,7 @@ from mmpref.errors import ModelError
 from mmpref.hub_cache import cache_first
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
+from mmpref.origins.revisions import commit_of
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.adapters import load_adapter, refuse_adapter
@@ -23,7 +24,6 @@ from mmpref.vlm.load_errors import load_errors, needs_own_code
 from mmpref.vlm.loaded_models import registered_policy
 from mmpref.vlm.policy import Policy, eos_ids_of
 from mmpref.vlm.quantization import Placement
-from mmpref.vlm.revisions import commit_of
 from mmpref.vlm.smoke_test import adapter_changes_nothing, run_smoke_test
 from mmpref.vlm.verify import verify_family
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mmpref.errors import ModelError
-from mmpref.tables.in_memory import MEMORY
+from mmpref.tables.in_memory import is_in_memory
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -41,8 +41,3 @@ def registered_policy(ref: ModelRef) -> Policy | None:
             "Give mmpref the same model again in this one, or save it and name its folder.",
         )
     return None
-
-
-def is_in_memory(model: str) -> bool:
-    """Whether a name is that of a model in memory, which has no files and no commit."""
-    return model.startswith(MEMORY)

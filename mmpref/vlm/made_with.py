@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpref.origins.model_files import folder_files
+from mmpref.origins.revisions import adapter_facts
 from mmpref.run.inputs import refuse_changed_input, warn_unchecked
+from mmpref.tables.in_memory import is_in_memory
 from mmpref.vlm.base_weights import folder_weights
-from mmpref.vlm.loaded_models import is_in_memory
-from mmpref.vlm.model_files import folder_files
-from mmpref.vlm.revisions import adapter_facts
 
 
 def model_facts(model: str) -> dict[str, dict[str, str]]:
     """By what a model in a folder is known: the SHA-256 of its ``weights`` (`mmpref.vlm.base_weights.folder_weights`)
-    and of its other ``files`` (`mmpref.vlm.model_files.folder_files`); both are empty of a model of the Hub."""
+    and of its other ``files`` (`mmpref.origins.model_files.folder_files`); both are empty of a model of the Hub."""
     return {"weights": folder_weights(model), "files": folder_files(model)}
 
 
@@ -45,7 +45,7 @@ def refuse_other_adapter(run: Path, before: Mapping[str, Any], now: Mapping[str,
     """The same of an adapter.
 
     Args:
-        before: `mmpref.vlm.revisions.adapter_facts` of then; what it lacks is not compared.
+        before: `mmpref.origins.revisions.adapter_facts` of then; what it lacks is not compared.
         now: those of now.
 
     Raises:

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmpref.origins.revisions import commit_of, ref_of
 from mmpref.run.directory import Run
-from mmpref.vlm.revisions import commit_of, ref_of
 
 
 def commit_now(spec: str, files: Sequence[str]) -> str | None:

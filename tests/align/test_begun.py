@@ -25,8 +25,8 @@ from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import ModelError, RunError, UsageError
+from mmpref.origins.revisions import training_images_of
 from mmpref.run.training_images import write_training_images
-from mmpref.vlm.revisions import training_images_of
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 

@@ -19,6 +19,7 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import spelled_out, train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 from mmpref.log import logger
+from mmpref.origins.revisions import training_images_of
 from mmpref.recipes.schema import as_plain, fingerprint
 from mmpref.registry import resolve_path
 from mmpref.run.training_images import shortened
@@ -26,7 +27,6 @@ from mmpref.tables.open import open_table
 from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.types import ImageData
 from mmpref.vlm.load import load_policy
-from mmpref.vlm.revisions import training_images_of
 from tests.forked import Forked
 
 from .conftest import MODEL

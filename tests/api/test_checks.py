@@ -30,7 +30,7 @@ def test_an_adapter_of_the_hub_is_looked_up_at_its_own_revision(
     recipe: Any, revision: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr("mmpref.vlm.revisions.commit_of", lambda *words: asked.append(words))
+    monkeypatch.setattr("mmpref.origins.revisions.commit_of", lambda *words: asked.append(words))
     look_up(recipe, ("source", "dataset"))
     assert ("me/lora", revision, "adapter_config.json") in asked
 

@@ -159,7 +159,7 @@ def test_a_folder_that_is_gone_is_no_name_on_the_hub(
         asked.append(name)
         return "0" * 40
 
-    monkeypatch.setattr("mmpref.vlm.revisions.commit_at", somebody_elses)
+    monkeypatch.setattr("mmpref.origins.revisions.commit_at", somebody_elses)
     assert evaluate(recipe, world / "run")["results"] == first["results"]
     assert not asked
     for name in ("model", "adapter"):

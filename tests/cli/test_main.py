@@ -121,6 +121,30 @@ main.main([])
     assert done.returncode == 130
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_error_in_the_place_of_the_interruption_is_one(name: str) -> None:
+    """matplotlib's C++, for one, asks a transform for its extent and tells of an invalid bounding box if that fails."""
+    program = f"""
+import os, signal
+import numpy as np
+from matplotlib.path import Path
+from matplotlib.transforms import Affine2D
+from matplotlib import _path
+from mmpref.cli import main
+class Box:
+    def __array__(self, *_, **__):
+        os.kill(os.getpid(), signal.{name})
+        return np.zeros((2, 2))
+def command(*_, **__):
+    _path.clip_path_to_rect(Path([[0, 0], [1, 1]]), Box(), True)
+main.program.main = command
+main.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr == "Error: Interrupted. Finished work is kept: the same command goes on from there.\n"
+    assert done.returncode == 130
+
+
 def test_debug_brings_the_traceback_back() -> None:
     assert "Traceback" in mmpref("compare", "none", MMPREF_DEBUG="1").stderr
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from mmpref.vlm.revisions import licence_of
+from mmpref.origins.revisions import licence_of
 from tests import bare
 from tests.hub.conftest import HubAccount
 
@@ -73,7 +73,7 @@ print(load_policy(ModelRef(sys.argv[1])).ref.revision)
 
 COMMIT = """
 import sys
-from mmpref.vlm.revisions import commit_of
+from mmpref.origins.revisions import commit_of
 print(commit_of(sys.argv[1], None))
 """
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mmpref.origins.revisions import ref_of
 from mmpref.run.directory import open_run
 from mmpref.sampling.embedders import embedder_facts, pin_embedders
 from mmpref.sampling.settings import BdhsSettings
-from mmpref.vlm.revisions import ref_of
 from tests import bare
 from tests.hub_fixtures import HubAccount
 

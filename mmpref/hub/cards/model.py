@@ -39,12 +39,12 @@ from mmpref.hub.training_data import trained_on
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
 from mmpref.log import counted
+from mmpref.origins.earlier_data import EARLIER
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
 from mmpref.run.results_text import decimals, fixed
 from mmpref.run.training_images import TRAINING_IMAGES
-from mmpref.vlm.earlier_data import EARLIER
 
 CURVES = "training.png"
 """The picture of a training's curves, which its card shows where it is there."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.vlm.revisions import licence_of
+from mmpref.origins.revisions import licence_of
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmpref.origins.model_files import folder_files
 from mmpref.registry import resolve_path
-from mmpref.vlm.model_files import folder_files
 
 READ = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),

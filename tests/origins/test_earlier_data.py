@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mmpref.vlm.earlier_data import data_of_adapter, earlier_data
+from mmpref.origins.earlier_data import data_of_adapter, earlier_data
 
 
 def table(name: str, licence: str | None = "mit") -> dict[str, Any]:

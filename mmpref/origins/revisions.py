@@ -11,13 +11,13 @@ from mmpref.errors import InputError
 from mmpref.hub_cache import cache_first, commit_at, file_at, was_silent
 from mmpref.hub_ids import refuse_page, refuse_revision_here
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
+from mmpref.origins.model_files import digests, file_digest, joint_digest
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
 from mmpref.run.training_images import TRAINING_IMAGES, read_training_images
+from mmpref.tables.in_memory import is_in_memory
 from mmpref.text_files import read_json, read_text
 from mmpref.types import ModelRef
-from mmpref.vlm.loaded_models import is_in_memory
-from mmpref.vlm.model_files import digests, file_digest, joint_digest
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 CONFIG = "adapter_config.json"

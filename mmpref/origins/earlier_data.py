@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmpref.errors import MmprefError
-from mmpref.vlm.revisions import adapter_facts, licence_of, run_of_adapter
+from mmpref.origins.revisions import adapter_facts, licence_of, run_of_adapter
 
 EARLIER = "earlier_datasets"
 """In a manifest: facts of the tables that the adapter, from which training went on, was trained on, and the adapters
@@ -27,7 +27,7 @@ def data_of_adapter(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The facts of all tables that an adapter was trained on, the earliest first, each once.
 
     Args:
-        facts: `mmpref.vlm.revisions.adapter_facts` of it.
+        facts: `mmpref.origins.revisions.adapter_facts` of it.
     """
     run = run_of_adapter(facts["id"], facts["revision"])
     tells = "datasets" in run and all(_are_tables(run.get(key, [])) for key in ("datasets", EARLIER))
