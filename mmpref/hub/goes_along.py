@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mmpref.image_metadata import has_position, positions_told
@@ -12,8 +12,8 @@ from mmpref.run.training_images import TRAINING_IMAGES, read_training_images
 
 
 def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Say of a dataset how many of its images say where they were taken, as its files are; of an adapter that digests
-    of the images it was trained on go along.
+    """Say of a dataset how many of its images say where they were taken, as its files are, and how many ids of rows are
+    paths of some machine; of an adapter that digests of the images it was trained on go along.
 
     Args:
         path: of the run, or of the model that its adapter was merged into.
@@ -23,6 +23,14 @@ def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
     images = [has_position(content) for entry in files for content in _images(path / entry["path"])]
     for told in positions_told(sum(images), len(images)):
         logger.warning("Warning: %s", told)
+    paths = [row_id for entry in files for row_id in _ids(path / entry["path"]) if _is_path_of_a_machine(row_id)]
+    if paths:
+        logger.warning(
+            "Warning: the ids of %s are paths of a machine, as %s is, and stand in what is published. Where nobody is "
+            "to see them give the source's rows other ids, and build the dataset again.",
+            counted(len(paths), "row"),
+            paths[0],
+        )
     if digests := read_training_images(path / TRAINING_IMAGES):
         logger.info(
             "%s goes along, with digests of the %s that training saw: who has one of them can tell by it. Delete the "
@@ -30,6 +38,19 @@ def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
             TRAINING_IMAGES,
             counted(len(digests), "image"),
         )
+
+
+def _ids(file: Path) -> list[str]:
+    """The ids of a data file's rows; none of one that is missing."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(file, columns=["id"])["id"].to_pylist() if file.is_file() else []
+
+
+def _is_path_of_a_machine(row_id: str) -> bool:
+    """Whether it begins at the root of a file system; ``/m/01g317`` is a Freebase id, which Open Images has."""
+    on_posix = PurePosixPath(row_id).is_absolute() and row_id.count("/") > 2
+    return on_posix or PureWindowsPath(row_id).is_absolute()
 
 
 def _images(file: Path) -> Iterator[bytes]:

@@ -82,3 +82,29 @@ def test_where_images_were_taken_is_said_before_anything_is_sent(
         assert told in caplog.text
         assert "--strip-metadata" in caplog.text
         assert caplog.text.index("GPS") < (caplog.text + "Publishing").index("Publishing")
+
+
+@pytest.mark.parametrize(
+    ("row_id", "told"),
+    [
+        ("/home/ann/photos/cat.jpg", True),
+        ("C:\\photos\\cat.jpg", True),
+        ("//share/photos/cat.jpg", True),
+        ("/m/01g317", False),
+        ("photos/2024/01/cat.jpg", False),
+        ("a:17", False),
+        ("train-00001", False),
+    ],
+)
+def test_ids_of_rows_that_are_paths_are_said_before_anything_is_sent(
+    row_id: str, told: bool, hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = pairs_run(tmp_path)
+    file = next((dataset / "data").glob("*.parquet"))
+    table = pq.read_table(file)
+    ids = pa.array([row_id, *table["id"].to_pylist()[1:]])
+    pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", ids), file)
+    caplog.clear()
+    write_run(dataset, "me/pairs", tmp_path / "staged")
+    assert (f"the ids of 1 row are paths of a machine, as {row_id} is" in caplog.text) == told
+    assert ("are paths of a machine" in caplog.text) == told
