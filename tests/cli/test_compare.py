@@ -37,8 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("compare")
     base = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL), dtype=torch.float32)
+    torch.manual_seed(0)  # lora_A is drawn too
     model = get_peft_model(base, LoraConfig(r=4, target_modules=r"model\.language_model\..*\.(?:q|v)_proj"))
-    torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)
