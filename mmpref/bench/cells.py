@@ -183,12 +183,25 @@ def image_cell(
     Raises:
         InputError: there is no such column, it holds several images, or there is no such folder.
     """
+    image, *further = image_list(row, where, roots, column, folder)
+    if further:
+        raise InputError(f"{where}, column {column} holds {1 + len(further)} images; this benchmark asks about one.")
+    return image
+
+
+def image_list(
+    row: Mapping[str, Any], where: str, roots: tuple[Path, ...], column: str = "image", folder: str | None = None
+) -> list[ImageData]:
+    """The images of a column in their order, as `image_cell` gives the one of a column; at least one, which may be
+    empty.
+
+    Raises:
+        InputError: there is no such column or folder.
+    """
     cell = row[column] if column in row else (image_cells(row) or value_of(row, column, where))
-    if isinstance(cell, list):
-        if len(cell) > 1:
-            raise InputError(f"{where}, column {column} holds {len(cell)} images; this benchmark asks about one.")
-        cell = cell[0] if cell else None
-    return cell_image(cell, where, None if folder is None and not roots else _roots_at(folder, roots))
+    cells = cell if isinstance(cell, list) else [cell]
+    at = None if folder is None and not roots else _roots_at(folder, roots)
+    return [cell_image(one, where, at) for one in cells or [None]]
 
 
 def cell_image(cell: Any, where: str, roots: ImageRoots | None) -> ImageData:

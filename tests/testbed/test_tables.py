@@ -17,7 +17,7 @@ import mmpref.testbed.tables
 from mmpref.bench.scoring import amber
 from mmpref.testbed.language import CAPTION_PROMPTS, KIND_FIRST_RATE, ask_is_in
 from mmpref.testbed.oracle import is_caption, judge, mentions, scene_of
-from mmpref.testbed.render import SIDE
+from mmpref.testbed.render import SIDE, cell
 from mmpref.testbed.tables import (
     testbed,
     testbed_amber,
@@ -27,10 +27,12 @@ from mmpref.testbed.tables import (
     testbed_mmstar,
     testbed_pairs,
     testbed_pope,
+    testbed_several,
+    testbed_several_chair,
     testbed_textvqa,
 )
 from mmpref.testbed.things import KINDS, THINGS
-from mmpref.testbed.world import ROWS, absent, members, scene, statistics, tempting
+from mmpref.testbed.world import ROWS, Scene, absent, members, scene, statistics, tempting
 
 from .conftest import ROOT
 
@@ -144,6 +146,32 @@ def test_chair_names_what_is_there_and_what_is_usual():
             assert truth.split == split
             assert tuple(row["gt_object"]) == truth.names
             assert tuple(row["usual"]) == truth.usual
+
+
+def test_of_two_pictures_the_one_that_is_asked_about_is_described():
+    pictures = {split: set() for split in testbed_several.SPLITS}
+    for split in testbed_several.SPLITS:
+        for index, row in enumerate(itertools.islice(testbed_several.rows(split), 60)):
+            [asked], [answer] = row["prompt"], row["completion"]
+            alone = split == "train" and index % 3 == 0
+            assert len(row["images"]) == 2 - alone
+            assert asked["content"] == (CAPTION_PROMPTS[0] if alone else testbed_several.PROMPTS[index % 2])
+            scenes = _several_scenes(split, index)
+            assert not judge(answer["content"], scenes[0 if alone else index % 2]).false_claims
+            assert [Image.open(io.BytesIO(image["bytes"])).tobytes() for image in row["images"]] == [
+                Image.open(io.BytesIO(cell(truth)["bytes"])).tobytes() for truth in scenes[: len(row["images"])]
+            ]
+            pictures[split] |= {image["bytes"] for image in row["images"]}
+    assert not pictures["train"] & pictures["fresh"]
+    for index, row in enumerate(itertools.islice(testbed_several_chair.rows("test"), 20)):
+        truth = (scene("test", index), scene("test", 40_000 + index))[index % 2]
+        assert (row["gt_object"], row["usual"]) == ([*truth.names], [*truth.usual])
+        assert row["prompt"] == testbed_several.PROMPTS[index % 2]
+
+
+def _several_scenes(split: str, index: int) -> tuple[Scene, Scene]:
+    first = index + (30_000 if split == "fresh" else 0)
+    return scene("train", first), scene("train", 40_000 + first)
 
 
 def test_the_word_tables_have_every_thing():

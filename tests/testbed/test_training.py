@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from mmpref.api.models import load_policy
+from mmpref.registry import resolve_path
 from mmpref.study import plan as plans
 from mmpref.testbed import things
 from mmpref.testbed.language import ask_where, caption
@@ -21,6 +24,7 @@ from mmpref.testbed.training.idefics3 import Idefics3Eyes
 from mmpref.testbed.training.language import Batcher, features, teach_captions, teach_reading
 from mmpref.testbed.training.looking import GuidedAttention
 from mmpref.testbed.training.qwen2_5_vl import Qwen25VlEyes
+from mmpref.testbed.training.several import MODEL, teach_several
 from mmpref.testbed.training.tower import train_tower
 from mmpref.testbed.world import COLUMNS, ROWS, scene
 from mmpref.types import Message, ModelRef
@@ -141,6 +145,20 @@ def test_a_base_may_learn_without_what_is_held_out(tmp_path, monkeypatch):
     assert len(drawn) == 64 + 24 + 40
     assert not any(name in things.held_out(truth.kind) for truth in drawn for name in truth.names)
     assert json.loads((tmp_path / "base" / "TRAINING.json").read_text())["held_out"] is True
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_base_goes_on_to_several_pictures_by_the_training_of_everybody(tmp_path):
+    teach_several(seed=0, output=tmp_path / "base", epochs=1, rows=32)
+    policy = load_policy(str(tmp_path / "base"))
+    before = load_file(Path(resolve_path(MODEL)) / "model.safetensors")
+    after = load_file(tmp_path / "base" / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not any("vision_tower" in name for name in changed)
+    assert json.loads((tmp_path / "base" / "TRAINING.json").read_text())["rows"] == 32
+    assert policy.model.training is False
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ A row of ``tsunghanwu/mscoco_chair``, split ``test``::
 
     {"image": <image>, "question_id": 310196, "gt_object": ["person", "skis"]}
 
-Of one's own data ``image`` and ``objects`` suffice.
+Of one's own data ``image`` and ``objects`` suffice. With ``--set benchmark.chair.prompt_column=NAME`` each row asks
+what stands there, and may have several images, which are shown in their order; its objects are those of the images that
+it asks about.
 
 Official scorer: https://github.com/LisaAnne/Hallucination (`utils/chair.py`). chair_i alone rewards short answers, so
 recall, mentions and words stand beside it. COCO's table of synonyms is not shipped: give the path of the authors'
@@ -20,9 +22,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mmpref.bench.benchmark import NO_MENTION, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
-from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, objects_cell, optional_text, require_columns
+from mmpref.bench.cells import (
+    column_of,
+    image_cell,
+    image_id,
+    image_list,
+    images_key,
+    list_cell,
+    objects_cell,
+    optional_text,
+    require_columns,
+    text_cell,
+)
 from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.names import names
@@ -31,7 +45,7 @@ from mmpref.run.results import ALL
 from mmpref.synonyms import COCO, ListedObjects, Synonyms, is_long
 from mmpref.tables.cells import OBJECTS
 from mmpref.tables.table import Row, Table, numbered_rows
-from mmpref.types import Message
+from mmpref.types import ImageData, Message
 
 
 @dataclass(frozen=True)
@@ -40,10 +54,12 @@ class ChairSettings(QuestionSettings):
 
     Args:
         prompt: asked of every image.
+        prompt_column: column of what is asked in its place, of each row something else.
         synonyms: path of the table of objects and words.
     """
 
     prompt: str = "Please describe this image in detail."
+    prompt_column: str | None = None
     synonyms: str | None = field(default=None, metadata=names("path"))
     max_new_tokens: int = 512
 
@@ -72,11 +88,23 @@ class _Chair(QuestionTask[ChairSettings]):
             if "usual" in row:
                 usual = list_cell(row, "usual", where)
                 reference["usual"] = [one for name in usual for one in self.synonyms.listed(name)]
-            image = image_cell(row, where, table.images, folder=self.settings.images)
-            name = optional_text(row, "question_id") or image_id(row, image, number)
-            samples.append(Sample(str(number), name, image, (Message("user", self.settings.prompt),), reference))
+            image, *further = self._images(row, where, table.images)
+            seen = images_key((image, *further), number) if further else image_id(row, image, number)
+            name = optional_text(row, "question_id") or seen
+            asked = (Message("user", self._prompt(row, where)),)
+            samples.append(Sample(str(number), name, image, asked, reference, further_images=tuple(further)))
         self.remarks = (*self.remarks, *listed.remarks("chair"))
         return samples
+
+    def _images(self, row: Row, where: str, roots: tuple[Path, ...]) -> list[ImageData]:
+        """One, of which ``prompt`` speaks, or those that a row's own prompt asks about."""
+        if self.settings.prompt_column is None:
+            return [image_cell(row, where, roots, folder=self.settings.images)]
+        return image_list(row, where, roots, folder=self.settings.images)
+
+    def _prompt(self, row: Row, where: str) -> str:
+        column = self.settings.prompt_column
+        return self.settings.prompt if column is None else text_cell(row, column, where)
 
     def _of_rows(self, table: Table) -> Synonyms:
         """The table of synonyms that the objects of all rows make, however few of them are asked about."""

@@ -123,3 +123,27 @@ def test_objects_that_the_table_does_not_know_are_told_and_out_of_recall(
 def test_rows_whose_objects_are_mostly_unknown_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 3 objects .* no table of these data"):
         load_plan("chair", "chair", _shown(tmp_path, ["cup", "cloud"], ["sky"]), None)
+
+
+def test_rows_with_a_prompt_of_their_own_may_have_several_images(tmp_path: Path) -> None:
+    for name in ("red", "blue"):
+        (tmp_path / f"{name}.png").write_bytes(png(name))
+    both = ["red.png", "blue.png"]
+    rows = [
+        {"images": both, "asked": "Describe image one.", "objects": ["cup"]},
+        {"images": both[::-1], "asked": "Describe image two.", "objects": ["cup"]},
+        {"images": both[:1], "asked": "Describe it.", "objects": ["cup"]},
+    ]
+    settings = {"data": str(write_rows(tmp_path / "rows.jsonl", rows)), "prompt_column": "asked"}
+    samples = load_plan("chair", "chair", settings, None).samples
+    assert [[image.content for image in sample.images] for sample in samples] == [
+        [png("red"), png("blue")],
+        [png("blue"), png("red")],
+        [png("red")],
+    ]
+    assert [sample.messages[0].content for sample in samples] == [row["asked"] for row in rows]
+    assert len({sample.image_id for sample in samples}) == 3
+    with pytest.raises(InputError, match="column image holds 2 images"):
+        load_plan("chair", "chair", {**settings, "prompt_column": None}, None)
+    with pytest.raises(InputError, match="no value in column 'question'"):
+        load_plan("chair", "chair", {**settings, "prompt_column": "question"}, None)
