@@ -10,6 +10,7 @@ from typing import Any
 from mmpref.api.build import build_dataset
 from mmpref.api.train import train
 from mmpref.registry import resolve_path
+from mmpref.testbed.tables import testbed_several
 from mmpref.testbed.training.base import train_base
 
 MODEL = "pkg:mmpref.testbed/model"
@@ -33,7 +34,8 @@ def teach_several(*, seed: int, output: Path, epochs: float, rows: int | None = 
             train_base(seed=seed, output=first, **options)
         else:
             first = Path(resolve_path(MODEL))
-        build_dataset(method="mismatched", source="testbed-several", recipe="testbed", limit=rows, output=pairs)
+        count = rows or testbed_several.SIZES["train"]
+        build_dataset(method="mismatched", source="testbed-several", recipe="testbed", limit=count, output=pairs)
         train(
             method="sft",
             model=first,
