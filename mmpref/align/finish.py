@@ -60,6 +60,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     earlier = training_images_of(began["id"], began["revision"]) if began else ()
     pin_named_images(run, pairs.named)
     write_training_images(run.path, pairs.image_digests().union(earlier))
+    over = final_over(rows)
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
         "method": run.recipe["method"],
@@ -76,9 +77,16 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "seeds": {"run": run.recipe["seed"]},
         **trained.facts,
         "final": final,
-        "final_over": final_over(rows),
+        "final_over": over,
         "remarks": remarks_on(
-            final, kl, moving, reference_text(moving, "began" in trained.facts), start, product, first
+            final,
+            kl,
+            moving,
+            reference_text(moving, "began" in trained.facts),
+            start,
+            product,
+            first,
+            before_all=over.get("last") == 1,
         ),
         "probe": verification,
     }

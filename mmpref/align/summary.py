@@ -120,6 +120,7 @@ def remarks_on(
     start: str = "the base",
     product: str = "adapter",
     first_loss: float | None = None,
+    before_all: bool = False,
 ) -> list[str]:
     """What of the end of a training needs to be said in words.
 
@@ -136,9 +137,15 @@ def remarks_on(
         start: what training began with.
         product: what was trained: an ``adapter`` or a ``model``.
         first_loss: `mmpref.align.divergence.first_loss`.
+        before_all: ``final`` is of the first step, as what is logged of each is, before its update.
     """
     told = divergence_remark(first_loss, final.get("loss"))
     remarks = [told] if told else []
+    if before_all:
+        remarks.append(
+            f"Loss, accuracy and margin are of step 1, before its update: they tell nothing of the {product} that came "
+            "of it. More rows or more --epochs=NUMBER make more steps."
+        )
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)
     ratios = (final.get(f"{answer}_log_ratio", 0.0) for answer in ("chosen", "rejected"))

@@ -160,6 +160,8 @@ def stage(
     kind, name, samples_only = _place(path, hub_dataset_id, hub_model_id)
     if not name:
         raise UsageError(NO_ID.format(run=run), f"Name it: --hub-{kind_of(path)}-id=NAMESPACE/NAME")
+    if name.count("/") != 1:  # of whom it would be, only the Hub knows
+        raise UsageError(f"{name!r} names no namespace.", f"Give --hub-{kind}-id=NAMESPACE/NAME, as it will be called.")
     base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
     refuse_folder(path, into)
     manifest, results = read_manifest(path), None

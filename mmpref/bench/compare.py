@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.arms import ArmEffect, arm_effects
-from mmpref.bench.finished_model import FinishedModel, first_with, read_finished
+from mmpref.bench.finished_model import SETTINGS, FinishedModel, first_with, read_finished
 from mmpref.bench.no_worse import ANY, AgainstMargin, against_margins
 from mmpref.bench.significance import paired_difference, with_holm
 from mmpref.run.asked import Marks, every_mark
@@ -186,6 +186,8 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
         for what, names in groups.items():
             if len(names) > 1:
                 between = " and ".join(map(", ".join, names.values()))
+                if what == SETTINGS and (unlike := _unlike_settings(columns, benchmark)):
+                    what = f"{what} ({', '.join(unlike)})"
                 yield f"{benchmark}: the {what} between {between}; do not compare these numbers."
         first = first_with(columns, benchmark)
         for column in columns:
@@ -196,6 +198,17 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
                     )
     for sentences in untested.values():
         yield from sentences
+
+
+def _unlike_settings(columns: Sequence[FinishedModel], benchmark: str) -> list[str]:
+    """Names of the settings that differ, as far as all runs recorded theirs."""
+    changed = [column.asked[benchmark].changed for column in columns if benchmark in column.asked]
+    known = [settings for settings in changed if settings is not None]
+    if len(known) < sum(benchmark in column.benchmarks for column in columns):
+        return []
+    names = sorted({name for settings in known for name in settings})
+    absent = object()  # as published, whatever that is
+    return [name for name in names if any(one.get(name, absent) != known[0].get(name, absent) for one in known)]
 
 
 def _untested(columns: Sequence[FinishedModel], benchmark: str, counts: Sequence[int | None]) -> Iterator[str]:

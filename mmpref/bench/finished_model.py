@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mmpref.bench.benchmark import CountKey, Metric, Score
 
 EVALUATE = "evaluate"
+SETTINGS = "settings differ"
+"""How a warning words that benchmarks were asked or scored otherwise."""
 """The command, and what `reproduce` calls the folder of its run."""
 
 
@@ -67,7 +69,7 @@ class FinishedModel:
         return {
             "data differ": value.data.get("fingerprint"),
             "split of the data differs": value.data.get("split"),
-            "settings differ": value.settings_hash,
+            SETTINGS: value.settings_hash,
             "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
         }
 

@@ -19,6 +19,7 @@ import yaml
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.bench.drawn_together import drawn_together, remarks_on_ids
 from mmpref.bench.repeats import remarks_on_repeats
+from mmpref.bench.yes_no_words import remarks_on_labels
 from mmpref.errors import (
     AbsentColumnError,
     HubError,
@@ -144,7 +145,12 @@ def load_plan(
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    remarks = (*getattr(task, "remarks", ()), *remarks_on_ids(name, asked), *remarks_on_repeats(name, samples))
+    remarks = (
+        *getattr(task, "remarks", ()),
+        *remarks_on_labels(task),
+        *remarks_on_ids(name, asked),
+        *remarks_on_repeats(name, samples),
+    )
     for remark in remarks:
         warn(remark)
     return Plan(name, label, built, task, table, samples, _unread(name, built, table, columns), remarks, cut)

@@ -9,6 +9,7 @@ letters made ``x``: what is a word for no in English, such as Portuguese *no* (i
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -21,6 +22,8 @@ from mmpref.errors import UsageError
 from mmpref.recipes.schema import OPTIONAL, TEXT
 from mmpref.words import folded, is_unspaced
 
+_FEWEST = 10
+"""Labels that are all the same by no accident."""
 _MARKS = str.maketrans({"。": ".", "，": ",", "、": ","})
 """Full stop and commas of scripts without spaces."""
 
@@ -56,6 +59,8 @@ class YesNoTask(QuestionTask[Y]):
         super().__init__(settings)
         self._words = _words(self.name, settings)
         self._pattern = _pattern(self._words) if self._words else None
+        self.labels: Counter[str] = Counter()
+        """How many samples each is the label of."""
 
     def truth(self, row: Mapping[str, Any], column: str, where: str) -> str:
         """``yes`` or ``no``: the label of a row.
@@ -64,7 +69,9 @@ class YesNoTask(QuestionTask[Y]):
             InputError: it says neither.
         """
         hint = "" if self._words else f"In another language? Name its words: {setting_of(self.name)}."
-        return choice_cell(row, column, where, ("yes", "no"), self._words, hint)
+        label = choice_cell(row, column, where, ("yes", "no"), self._words, hint)
+        self.labels[label] += 1
+        return label
 
     def in_english(self, answer: str) -> str:
         """An answer as the benchmark's rule reads it; without own words it is as it was."""
@@ -79,6 +86,17 @@ class YesNoTask(QuestionTask[Y]):
             return "x"
         word = said.capitalize() if match[0][0].isupper() or is_unspaced(match[0]) else said
         return f" {word} " if is_unspaced(match[0]) else word
+
+
+def remarks_on_labels(task: object) -> list[str]:
+    """What must be said where all labels of a benchmark are the same; nothing of few, or of another benchmark."""
+    if not isinstance(task, YesNoTask) or len(task.labels) != 1 or task.labels.total() < _FEWEST:
+        return []
+    [(label, count)] = task.labels.items()
+    return [
+        f"All {count:,} labels of {task.name} are {label!r}: whoever always says so is always right, and no "
+        "metric of these questions tells who looks at the image. Ask as many of the other answer."
+    ]
 
 
 def setting_of(name: str) -> str:

@@ -66,6 +66,8 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     if plan_file.find(name):
         reproduce_study.reproduce(name, only, output, as_json, **study)
         return
+    if name not in resolve.names() and not Path(name).expanduser().is_file():
+        raise resolve.no_such(name, {*resolve.names(), *plan_file.names()}, "recipe or study")
     for option, default in _STUDY_DEFAULTS.items():
         if study[option] != default:
             raise UsageError(

@@ -17,6 +17,7 @@ from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.image_metadata import without_metadata
 from mmpref.images import DEADLY, Looks, open_looks
+from mmpref.log import counted, logger
 from mmpref.tables.columns import read_parts
 from mmpref.tables.headings import unfolded
 from mmpref.tables.image_cells import conversions, find_images, read_image
@@ -116,7 +117,8 @@ class Source:
 
     def _named(self) -> Iterator[tuple[str, Facts]]:
         """Name and facts of every row; keeps the names, checks the columns, and says what is not read."""
-        used: set[str] = set()
+        used: dict[str, tuple[str, int]] = {}  # a name -> the row that has it
+        repeated: list[tuple[int, str, str]] = []
         filled: set[str] = set()
         for index, (part, number, row) in enumerate(self._rows(), self._skip):
             filled.add(part.reader.where)
@@ -124,10 +126,13 @@ class Source:
             is_name = (
                 isinstance(row_id, str | int) and str(row_id).isprintable() and 0 < len(str(row_id)) <= _LONGEST_ID
             )
-            name = str(row_id) if is_name else str(number)
+            name = own = str(row_id) if is_name else str(number)
             while name in used:
                 name = f"{name}#{index}"
-            used.add(name)
+            where = (part.reader.where, number)  # of one row there may be several examples
+            if is_name and own in used and used[own][0] == where[0] and used[own] != where:
+                repeated.append((number, own, name))
+            used[name] = where
             self._names.append(name)
             if isinstance(row, Unusable):
                 yield name, {}
@@ -135,6 +140,13 @@ class Source:
             read = part.reader.read(row, number)
             part.lookup.see(read.images, number)
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
+        if repeated:
+            logger.info(
+                "%s an id that an earlier row has, the first row %d (counted from 0) %r: what is made of it is called "
+                "%r.",
+                f"{counted(len(repeated), 'row')} {'has' if len(repeated) == 1 else 'have'}",
+                *repeated[0],
+            )
         for part in self._parts:
             if part.reader.where not in filled:
                 if self._skip:

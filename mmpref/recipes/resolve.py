@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, UsageError
+from mmpref.local_paths import check_hint, is_path
 from mmpref.recipes.in_words import as_written, expected
 from mmpref.recipes.schema import (
     R,
@@ -55,12 +56,19 @@ def load(name_or_path: str) -> dict[str, Any]:
     return in_layers(*_layers(name_or_path, ()))
 
 
+def no_such(name_or_path: str, known: Iterable[str], what: str = "recipe") -> UsageError:
+    """What is raised where neither a file nor anything else has that name."""
+    if is_path(name_or_path) or Path(name_or_path).suffix in (".yaml", ".yml"):
+        return UsageError(f"There is no file {name_or_path!r}.", check_hint(name_or_path))
+    return UsageError(f"There is no {what} {name_or_path!r}.", suggest(name_or_path, sorted(known)))
+
+
 def _layers(name_or_path: str, extending: tuple[Path, ...]) -> list[dict[str, Any]]:
     """The recipe, behind those that it goes over."""
     known = yaml_files(GROUP)
     path = known.get(name_or_path, Path(name_or_path).expanduser())
     if not path.is_file():
-        raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
+        raise no_such(name_or_path, known)
     content = parsed_file(path)
     content = {} if content is None else content
     if not isinstance(content, dict):

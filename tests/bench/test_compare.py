@@ -12,6 +12,7 @@ from mmpref.api.evaluate import compare as compare_runs
 from mmpref.bench.compare import compare
 from mmpref.bench.finished_model import run_names
 from mmpref.errors import InputError, RunError
+from mmpref.run.asked import Asked
 from tests.bench.finished_runs import finished_run
 
 
@@ -181,3 +182,24 @@ def test_other_numbers_of_samples_are_warned_of(tmp_path: Path) -> None:
 )
 def test_runs_are_named_so_that_readers_tell_them_apart(runs: list[str], names: list[str]) -> None:
     assert run_names([Path(run) for run in runs]) == names
+
+
+def test_settings_that_differ_are_named(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / name) for name in ("one", "two")]
+
+    def warned(*settings: dict[str, object] | None) -> str:
+        for run, digest, changed in zip(runs, "ab", settings, strict=True):
+            content = json.loads((run / "results.json").read_text())
+            content["results"][0]["settings_hash"] = digest
+            asked = {"chair": Asked("chair", "chair", changed=changed).as_dict()}
+            (run / "results.json").write_text(json.dumps({**content, "asked": asked}))
+        return compare(runs).warnings[0]
+
+    both = "between one: base and two: base; do not compare these numbers."
+    assert warned({"synonyms": "a.txt"}, {"max_new_tokens": 64, "synonyms": "a.txt"}) == (
+        f"chair: the settings differ (max_new_tokens) {both}"
+    )
+    assert warned({"prompt": "Describe."}, {"max_new_tokens": 64}).startswith(
+        "chair: the settings differ (max_new_tokens, prompt) between"
+    )
+    assert warned(None, {"max_new_tokens": 64}) == f"chair: the settings differ {both}", "of before they were recorded"

@@ -173,3 +173,18 @@ def test_an_evaluation_in_another_language(tmp_path: Path) -> None:
     assert not recorded["official"]
     _, _, shown = results_block(lines_of(results)).partition("## Results")
     assert re.search("yes.*words: .*ja.*, no.*words: .*nein", shown)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"), [(["yes"] * 12, True), (["yes"] * 11 + ["no"], False), (["no"] * 9, False)]
+)
+def test_labels_that_are_all_the_same_are_told(tmp_path: Path, labels: list[str], told: bool) -> None:
+    (tmp_path / "a.png").write_bytes(png("red"))
+    rows = [
+        {"image": "a.png", "question": f"Is there a thing of number {number}?", "answer": label}
+        for number, label in enumerate(labels)
+    ]
+    plan = load_plan("pope", "pope", {"data": str(write_rows(tmp_path / "rows.jsonl", rows))}, None)
+    [*_, remark] = plan.remarks or ("",)
+    assert ("All 12 labels of pope are 'yes': whoever always says so is always right" in remark) == told
+    assert ("labels of pope" in remark) == told

@@ -206,3 +206,11 @@ def test_text_stands_left_numbers_right_and_neither_is_broken(
     assert first.startswith("pope accuracy random  0.889 [0.864, 0.911]  -0.1 [-0.2, 0.0]  yes")
     assert head.index("what") == first.index("yes") == second.index("[red]word")
     assert second[first.index("]  -")] == "1"
+
+
+def test_a_file_of_reproduce_that_is_not_there_is_looked_for_as_one(said, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yaml").write_text("train: {}\n")
+    assert said("reproduce", "mi.yaml") == (2, "Error: There is no file 'mi.yaml'. Did you mean 'my.yaml'?")
+    assert said("reproduce", "studdy") == (2, "Error: There is no recipe or study 'studdy'. Did you mean 'study'?")
+    assert said("train", "--recipe", "mi.yaml")[1].startswith("Error: There is no file 'mi.yaml'.")

@@ -143,9 +143,16 @@ def test_a_root_must_exist(tmp_path: Path) -> None:
         read(tmp_path, [{"messages": TURNS, "images": ["a.png"]}], tmp_path / "none")
 
 
-def test_ids_are_unique(tmp_path: Path, root: Path) -> None:
+def test_ids_are_unique(tmp_path: Path, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = {"id": "same", "messages": TURNS, "images": ["a.png"]}
-    assert [example.id for example in read(tmp_path, [row, row], root)] == ["same", "same#1"]
+    with caplog.at_level("INFO"):
+        assert [example.id for example in read(tmp_path, [row, row], root)] == ["same", "same#1"]
+    told = "1 row has an id that an earlier row has, the first row 1 (counted from 0) 'same'"
+    assert caplog.text.count(f"{told}: what is made of it is called 'same#1'.") == 1
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        read(tmp_path, [row, {**row, "id": "other"}], root)
+    assert "an id that" not in caplog.text
 
 
 def test_rows_of_several_shapes_are_each_read_by_their_own(tmp_path: Path, root: Path) -> None:

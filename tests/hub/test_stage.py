@@ -109,3 +109,9 @@ def test_a_folder_is_written_whole_or_not_at_all(
     assert not any((tmp_path / "preview").iterdir())
     stage(dataset, tmp_path / "preview", hub_dataset_id="me/thing")
     assert (tmp_path / "preview" / "README.md").is_file()
+
+
+def test_a_name_without_a_namespace_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'mine' names no namespace\. Give --hub-dataset-id=NAMESPACE/NAME"):
+        stage(dataset, tmp_path / "preview", hub_dataset_id="mine")
+    assert not (tmp_path / "preview").exists()

@@ -39,6 +39,7 @@ from mmpref.bench.cells import (
 )
 from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
+from mmpref.log import counted
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
@@ -82,9 +83,11 @@ class _Chair(QuestionTask[ChairSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         if self.synonyms is None:
             self.synonyms = self._of_rows(table)
-        samples, listed = [], ListedObjects(self.synonyms, self.settings.synonyms or table.name)
+        samples, listed, bare = [], ListedObjects(self.synonyms, self.settings.synonyms or table.name), 0
         for number, row, where in numbered_rows(table, limit):
-            reference = {"objects": listed(_objects(row, where), number)}
+            objects = _objects(row, where)
+            bare += not objects
+            reference = {"objects": listed(objects, number)}
             if "usual" in row:
                 usual = list_cell(row, "usual", where)
                 reference["usual"] = [one for name in usual for one in self.synonyms.listed(name)]
@@ -94,6 +97,11 @@ class _Chair(QuestionTask[ChairSettings]):
             asked = (Message("user", self._prompt(row, where)),)
             samples.append(Sample(str(number), name, image, asked, reference, further_images=tuple(further)))
         self.remarks = (*self.remarks, *listed.remarks("chair"))
+        if bare:
+            told = (
+                f"{bare:,} of {counted(len(samples), 'row')} list no objects: whatever is named there counts as false."
+            )
+            self.remarks = (*self.remarks, told)
         return samples
 
     def _images(self, row: Row, where: str, roots: tuple[Path, ...]) -> list[ImageData]:

@@ -120,6 +120,12 @@ def test_objects_that_the_table_does_not_know_are_told_and_out_of_recall(
     assert remark in caplog.text
 
 
+def test_rows_that_list_no_objects_are_told(tmp_path: Path) -> None:
+    plan = load_plan("chair", "chair", _shown(tmp_path, ["cup"], []), None)
+    assert plan.remarks == ("1 of 2 rows list no objects: whatever is named there counts as false.",)
+    assert plan.task.score(plan.samples[1], "A cup.").counts["hallucinated"] == 1
+
+
 def test_rows_whose_objects_are_mostly_unknown_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 3 objects .* no table of these data"):
         load_plan("chair", "chair", _shown(tmp_path, ["cup", "cloud"], ["sky"]), None)
