@@ -46,7 +46,7 @@ def recipe_options(command: F) -> F:
     return click.option(
         "--recipe",
         metavar="NAME|FILE",
-        help="Named recipe or YAML file. [default: testbed without --model, paper with one]",
+        help="Named recipe or YAML file. [default: testbed without --model; with one paper, whose defaults stand here]",
     )(command)
 
 
