@@ -60,7 +60,6 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     earlier = training_images_of(began["id"], began["revision"]) if began else ()
     pin_named_images(run, pairs.named)
     write_training_images(run.path, pairs.image_digests().union(earlier))
-    over = final_over(rows)
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
         "method": run.recipe["method"],
@@ -77,7 +76,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "seeds": {"run": run.recipe["seed"]},
         **trained.facts,
         "final": final,
-        "final_over": over,
+        "final_over": final_over(rows),
         "remarks": remarks_on(
             final,
             kl,
@@ -86,7 +85,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
             start,
             product,
             first,
-            before_all=over.get("last") == 1,
+            only_step=trained.facts["steps"] == 1,
         ),
         "probe": verification,
     }

@@ -120,7 +120,7 @@ def remarks_on(
     start: str = "the base",
     product: str = "adapter",
     first_loss: float | None = None,
-    before_all: bool = False,
+    only_step: bool = False,
 ) -> list[str]:
     """What of the end of a training needs to be said in words.
 
@@ -137,14 +137,14 @@ def remarks_on(
         start: what training began with.
         product: what was trained: an ``adapter`` or a ``model``.
         first_loss: `mmpref.align.divergence.first_loss`.
-        before_all: ``final`` is of the first step, as what is logged of each is, before its update.
+        only_step: there was one; what is logged of a step, and so ``final``, is of before its update.
     """
     told = divergence_remark(first_loss, final.get("loss"))
     remarks = [told] if told else []
-    if before_all:
+    if only_step:
         remarks.append(
-            f"Loss, accuracy and margin are of step 1, before its update: they tell nothing of the {product} that came "
-            "of it. More rows or more --epochs=NUMBER make more steps."
+            "What training logged is of its only step, before the update: it tells nothing of the "
+            f"{product} that came of it. More rows or more --epochs=NUMBER make more steps."
         )
     if moving and (unmoved := unmoved_reference(*moving)):
         remarks.append(unmoved)

@@ -75,7 +75,7 @@ def inspect(
     """Read all rows of a preference dataset and say what is in it and what is wrong with it; ``mmpref inspect``.
 
     Without a dataset, of a model alone: where the hallucinations of its own answers come from. What that says of BDHS
-    was tried on ten models of the testbed (`mmpref.bench.hallucination_sources.TESTED`).
+    was tried on 13 models of the testbed (`mmpref.bench.hallucination_sources.TESTED`).
 
     Args:
         dataset: what `build_dataset` gave, a folder, a file, a Hub id, or rows in memory (``datasets.Dataset``, pandas

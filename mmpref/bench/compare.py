@@ -201,7 +201,7 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
 
 
 def _unlike_settings(columns: Sequence[FinishedModel], benchmark: str) -> list[str]:
-    """Names of the settings that differ, as far as all runs recorded theirs."""
+    """Names of the settings that differ, and of the limit where that does, as far as all runs recorded theirs."""
     changed = [column.asked[benchmark].changed for column in columns if benchmark in column.asked]
     known = [settings for settings in changed if settings is not None]
     if len(known) < sum(benchmark in column.benchmarks for column in columns):

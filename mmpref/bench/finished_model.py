@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from mmpref.bench.benchmark import CountKey, Metric, Score
 
-EVALUATE = "evaluate"
 SETTINGS = "settings differ"
 """How a warning words that benchmarks were asked or scored otherwise."""
+EVALUATE = "evaluate"
 """The command, and what `reproduce` calls the folder of its run."""
 
 

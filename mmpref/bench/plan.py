@@ -147,7 +147,7 @@ def load_plan(
         )
     remarks = (
         *getattr(task, "remarks", ()),
-        *remarks_on_labels(task),
+        *remarks_on_labels(task, cut),
         *remarks_on_ids(name, asked),
         *remarks_on_repeats(name, samples),
     )

@@ -88,14 +88,19 @@ class YesNoTask(QuestionTask[Y]):
         return f" {word} " if is_unspaced(match[0]) else word
 
 
-def remarks_on_labels(task: object) -> list[str]:
-    """What must be said where all labels of a benchmark are the same; nothing of few, or of another benchmark."""
+def remarks_on_labels(task: object, cut: bool) -> list[str]:
+    """What must be said where all labels of a benchmark are the same; nothing of few, or of another benchmark.
+
+    Args:
+        cut: there are more rows than were read.
+    """
     if not isinstance(task, YesNoTask) or len(task.labels) != 1 or task.labels.total() < _FEWEST:
         return []
     [(label, count)] = task.labels.items()
     return [
-        f"All {count:,} labels of {task.name} are {label!r}: whoever always says so is always right, and no "
-        "metric of these questions tells who looks at the image. Ask as many of the other answer."
+        f"All {count:,} labels of {task.name} are {label!r}{' as far as rows were asked' if cut else ''}: whoever "
+        "always says so is always right, and no metric of these questions tells who looks at the image. Ask as many "
+        "of the other answer."
     ]
 
 

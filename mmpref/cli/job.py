@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.cli import interruption
 from mmpref.cli.job_words import KEPT
 from mmpref.cli.main import COMMANDS, main
 from mmpref.errors import HubError, UsageError
@@ -98,6 +99,7 @@ def _work(words: list[str], kept: JobState, folder: Path, seconds: float) -> int
             process.send_signal(signal.SIGTERM)
             code = process.wait()
         except KeyboardInterrupt:  # of SIGTERM too: the machine is taken away
+            interruption.dealt_with()
             stopped = True
             process.send_signal(signal.SIGTERM)
             code = process.wait()

@@ -8,7 +8,6 @@ import gc
 import importlib
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import click
 
+from mmpref.cli import interruption
 from mmpref.errors import MmprefError
 from mmpref.log import each_once, logger, quiet_libraries
 from mmpref.version import __version__
@@ -39,9 +39,6 @@ COMMANDS = {
 _BETWEEN = 10_000
 """New objects between two looks for garbage. To import torch and its like makes many, and no garbage; at Python's
 own number (700 in 3.11) a sixth of that time goes into looking."""
-
-_SIGNALS: list[int] = []
-"""Those that came to interrupt the command, of this process."""
 
 
 class _Contents(click.Group):
@@ -87,10 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     _quiet_libraries()
     gc.set_threshold(_BETWEEN, 10, 10)
     atexit.register(gc.freeze)  # else the last look for garbage takes seconds after the last word
-    _SIGNALS.clear()
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where whoever started it has it ignored
-        signal.signal(signal.SIGINT, _interrupt)
+    interruption.handle_signals()
     try:
         with _own_options(sys.argv[1:] if arguments is None else arguments):
             result: Any = program.main(arguments, prog_name="mmpref", standalone_mode=False)
@@ -124,7 +118,7 @@ def _is_interruption(error: BaseException) -> bool:
     found: BaseException | None = error
     while found and not isinstance(found, KeyboardInterrupt | click.exceptions.Abort):
         found = found.__context__
-    return found is not None or bool(_SIGNALS)
+    return found is not None or interruption.came()
 
 
 def _name_as_here(error: click.NoSuchOption) -> None:
@@ -161,11 +155,6 @@ def _fail(message: str, code: int) -> int:
         traceback.print_exc()
     click.echo(f"Error: {' '.join(message.split())}", err=True)
     return code
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    _SIGNALS.append(number)
-    raise KeyboardInterrupt
 
 
 def _quiet_libraries() -> None:

@@ -117,8 +117,9 @@ class Source:
 
     def _named(self) -> Iterator[tuple[str, Facts]]:
         """Name and facts of every row; keeps the names, checks the columns, and says what is not read."""
-        used: dict[str, tuple[str, int]] = {}  # a name -> the row that has it
-        repeated: list[tuple[int, str, str]] = []
+        used: set[str] = set()
+        firsts: dict[tuple[str, str], int] = {}  # table and id -> the first row that has it
+        repeated: dict[tuple[str, int], tuple[int, str, str]] = {}
         filled: set[str] = set()
         for index, (part, number, row) in enumerate(self._rows(), self._skip):
             filled.add(part.reader.where)
@@ -126,13 +127,15 @@ class Source:
             is_name = (
                 isinstance(row_id, str | int) and str(row_id).isprintable() and 0 < len(str(row_id)) <= _LONGEST_ID
             )
-            name = own = str(row_id) if is_name else str(number)
+            name = str(row_id) if is_name else str(number)
             while name in used:
                 name = f"{name}#{index}"
-            where = (part.reader.where, number)  # of one row there may be several examples
-            if is_name and own in used and used[own][0] == where[0] and used[own] != where:
-                repeated.append((number, own, name))
-            used[name] = where
+            used.add(name)
+            where = part.reader.where
+            if (
+                is_name and firsts.setdefault((where, str(row_id)), number) != number
+            ):  # of one row come several examples
+                repeated.setdefault((where, number), (number, str(row_id), name))
             self._names.append(name)
             if isinstance(row, Unusable):
                 yield name, {}
@@ -142,10 +145,9 @@ class Source:
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
         if repeated:
             logger.info(
-                "%s an id that an earlier row has, the first row %d (counted from 0) %r: what is made of it is called "
-                "%r.",
+                "%s an id that an earlier row has, the first row %d (counted from 0) %r; it goes by %r from here on.",
                 f"{counted(len(repeated), 'row')} {'has' if len(repeated) == 1 else 'have'}",
-                *repeated[0],
+                *next(iter(repeated.values())),
             )
         for part in self._parts:
             if part.reader.where not in filled:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from mmpref.image_metadata import has_position, positions_told
 from mmpref.log import counted, logger
 from mmpref.run.training_images import TRAINING_IMAGES, read_training_images
+
+_FREEBASE = re.compile(r"/[mg]/\w+(?:/|$)")
+"""An id such as ``/m/01g317``, which Open Images has."""
 
 
 def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -26,8 +30,8 @@ def tell_what_goes_along(path: Path, manifest: Mapping[str, Any]) -> None:
     paths = [row_id for entry in files for row_id in _ids(path / entry["path"]) if _is_path_of_a_machine(row_id)]
     if paths:
         logger.warning(
-            "Warning: the ids of %s are paths of a machine, as %s is, and stand in what is published. Where nobody is "
-            "to see them give the source's rows other ids, and build the dataset again.",
+            "Warning: the ids of %s look like paths of a machine, as %s does, and stand in what is published. Where "
+            "nobody is to see them give the source's rows other ids, and build the dataset again.",
             counted(len(paths), "row"),
             paths[0],
         )
@@ -48,8 +52,8 @@ def _ids(file: Path) -> list[str]:
 
 
 def _is_path_of_a_machine(row_id: str) -> bool:
-    """Whether it begins at the root of a file system; ``/m/01g317`` is a Freebase id, which Open Images has."""
-    on_posix = PurePosixPath(row_id).is_absolute() and row_id.count("/") > 2
+    """Whether it begins at the root of a file system, or at somebody's home."""
+    on_posix = row_id.startswith(("/", "~/", "file:/")) and row_id.count("/") > 1 and not _FREEBASE.match(row_id)
     return on_posix or PureWindowsPath(row_id).is_absolute()
 
 

@@ -157,7 +157,8 @@ def test_what_was_learned_is_measured_from_where_it_began(first: Path, preferenc
     slow = {**RECIPE.trainer, "learning_rate": 1e-6, "max_steps": 1}
     slowly = train(replace(begun, trainer=slow, projector_learning_rate=1e-6), tmp_path / "slow")
     assert slowly["probe"]["kl"] > 1e-3
-    [remark] = slowly["remarks"]
+    [only_step, remark] = slowly["remarks"]
+    assert "is of its only step, before the update" in only_step
     assert "barely moved: its KL divergence from the adapter that training went on from" in remark
 
 

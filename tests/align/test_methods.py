@@ -101,9 +101,9 @@ def test_one_pair_that_did_not_move_does_not_speak_for_all(rejected: float, told
 
 
 def test_numbers_of_before_the_only_update_are_told() -> None:
-    remarks = remarks_on({"loss": 0.6931, "accuracy": 0.5, "margin": 0.0}, 0.5, before_all=True)
+    remarks = remarks_on({"loss": 0.6931, "accuracy": 0.5, "margin": 0.0}, 0.5, only_step=True)
     assert remarks == [
-        "Loss, accuracy and margin are of step 1, before its update: they tell nothing of the adapter that came of it. "
+        "What training logged is of its only step, before the update: it tells nothing of the adapter that came of it. "
         "More rows or more --epochs=NUMBER make more steps."
     ]
     assert remarks_on({"loss": 0.6931}, 0.5) == []

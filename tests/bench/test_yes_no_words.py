@@ -185,6 +185,8 @@ def test_labels_that_are_all_the_same_are_told(tmp_path: Path, labels: list[str]
         for number, label in enumerate(labels)
     ]
     plan = load_plan("pope", "pope", {"data": str(write_rows(tmp_path / "rows.jsonl", rows))}, None)
-    [*_, remark] = plan.remarks or ("",)
-    assert ("All 12 labels of pope are 'yes': whoever always says so is always right" in remark) == told
-    assert ("labels of pope" in remark) == told
+    remarks = " ".join(plan.remarks)
+    assert ("All 12 labels of pope are 'yes': whoever always says so is always right" in remarks) == told
+    assert ("labels of pope" in remarks) == told
+    cut = " ".join(load_plan("pope", "pope", {"data": str(tmp_path / "rows.jsonl")}, 10).remarks)
+    assert ("All 10 labels of pope are 'yes' as far as rows were asked: whoever" in cut) == ("no" not in labels[:10])

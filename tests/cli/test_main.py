@@ -131,6 +131,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 from matplotlib import _path
 from mmpref.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run
 class Box:
     def __array__(self, *_, **__):
         os.kill(os.getpid(), signal.{name})
@@ -143,6 +144,25 @@ main.main([])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr == "Error: Interrupted. Finished work is kept: the same command goes on from there.\n"
     assert done.returncode == 130
+
+
+def test_errors_after_an_interruption_that_was_dealt_with_are_errors() -> None:
+    program = """
+import os, signal
+from mmpref.cli import interruption, main
+from mmpref.errors import HubError
+def command(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        interruption.dealt_with()
+    raise HubError("The state could not be kept.")
+main.program.main = command
+main.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr == "Error: The state could not be kept.\n"
+    assert done.returncode == 1
 
 
 def test_debug_brings_the_traceback_back() -> None:

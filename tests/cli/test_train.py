@@ -188,13 +188,14 @@ def test_mistakes_end_in_one_line(
     from mmpref.cli.main import main
 
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     default = [] if "--dataset" in arguments else ["--dataset", str(preferences)]
     try:
         with pytest.raises(SystemExit) as ended:
             main(["train", "--recipe", str(recipe), *default, *arguments])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     said = capsys.readouterr()
     assert ended.value.code == code
     assert [line for line in said.err.splitlines() if line.startswith("Error:") and message in line]

@@ -148,7 +148,7 @@ def test_ids_are_unique(tmp_path: Path, root: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level("INFO"):
         assert [example.id for example in read(tmp_path, [row, row], root)] == ["same", "same#1"]
     told = "1 row has an id that an earlier row has, the first row 1 (counted from 0) 'same'"
-    assert caplog.text.count(f"{told}: what is made of it is called 'same#1'.") == 1
+    assert caplog.text.count(f"{told}; it goes by 'same#1' from here on.") == 1
     caplog.clear()
     with caplog.at_level("INFO"):
         read(tmp_path, [row, {**row, "id": "other"}], root)

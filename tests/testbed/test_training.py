@@ -150,7 +150,7 @@ def test_a_base_may_learn_without_what_is_held_out(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("own_cache")
 def test_a_base_goes_on_to_several_pictures_by_the_training_of_everybody(tmp_path):
     teach_several(seed=0, output=tmp_path / "base", epochs=1, rows=32)
-    policy = load_policy(str(tmp_path / "base"))
+    load_policy(str(tmp_path / "base"))
     before = load_file(Path(resolve_path(MODEL)) / "model.safetensors")
     after = load_file(tmp_path / "base" / "model.safetensors")
     assert before.keys() == after.keys()
@@ -158,7 +158,6 @@ def test_a_base_goes_on_to_several_pictures_by_the_training_of_everybody(tmp_pat
     assert changed
     assert not any("vision_tower" in name for name in changed)
     assert json.loads((tmp_path / "base" / "TRAINING.json").read_text())["rows"] == 32
-    assert policy.model.training is False
 
 
 @torch.no_grad()

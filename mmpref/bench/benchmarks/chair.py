@@ -41,10 +41,12 @@ from mmpref.bench.scoring import chair
 from mmpref.errors import InputError, UsageError
 from mmpref.log import counted
 from mmpref.recipes.names import names
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.synonyms import COCO, ListedObjects, Synonyms, is_long
-from mmpref.tables.cells import OBJECTS
+from mmpref.tables.cells import OBJECTS, is_empty
+from mmpref.tables.messages import unread_media
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import ImageData, Message
 
@@ -60,7 +62,7 @@ class ChairSettings(QuestionSettings):
     """
 
     prompt: str = "Please describe this image in detail."
-    prompt_column: str | None = None
+    prompt_column: str | None = field(default=None, metadata=OPTIONAL)
     synonyms: str | None = field(default=None, metadata=names("path"))
     max_new_tokens: int = 512
 
@@ -108,6 +110,12 @@ class _Chair(QuestionTask[ChairSettings]):
         """One, of which ``prompt`` speaks, or those that a row's own prompt asks about."""
         if self.settings.prompt_column is None:
             return [image_cell(row, where, roots, folder=self.settings.images)]
+        both = ["image", "images"] if not (is_empty(row.get("image")) or is_empty(row.get("images"))) else []
+        if further := unread_media(row) or both:
+            raise InputError(
+                f"{where} has images, or what is no image, in several columns ({', '.join(further)}).",
+                "Put all images that a prompt is about into one list, in the column `images`.",
+            )
         return image_list(row, where, roots, folder=self.settings.images)
 
     def _prompt(self, row: Row, where: str) -> str:

@@ -53,5 +53,5 @@ def teach_several(*, seed: int, output: Path, epochs: float, rows: int | None = 
         for file in sorted(taught.iterdir()):
             if file.suffix in (".safetensors", ".json", ".jinja") and file.name != "run.json":
                 (output / file.name).write_bytes(file.read_bytes())
-    figures = {"seed": seed, "epochs": epochs, "rows": rows, "learning_rate": LEARNING_RATE}
+    figures = {"seed": seed, "epochs": epochs, "rows": count, "learning_rate": LEARNING_RATE}
     (output / "TRAINING.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from mmpref.bench.benchmark import BENCHMARKS, Score
 from mmpref.bench.official import asked_of
 from mmpref.bench.plan import load_plan
 from mmpref.errors import InputError
+from mmpref.recipes.schema import as_plain
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.testbed.oracle import scene_of
@@ -149,6 +150,11 @@ def test_rows_with_a_prompt_of_their_own_may_have_several_images(tmp_path: Path)
     ]
     assert [sample.messages[0].content for sample in samples] == [row["asked"] for row in rows]
     assert len({sample.image_id for sample in samples}) == 3
+    assert "prompt_column" not in as_plain(SETTINGS), "runs of before it keep their hash"
+    for further in ({"image_2": "blue.png"}, {"images": both}):
+        asked = [{"image": "red.png", **further, "asked": "Describe image two.", "objects": ["cup"]}]
+        with pytest.raises(InputError, match="in several columns"):
+            load_plan("chair", "chair", {**settings, "data": str(write_rows(tmp_path / "two.jsonl", asked))}, None)
     with pytest.raises(InputError, match="column image holds 2 images"):
         load_plan("chair", "chair", {**settings, "prompt_column": None}, None)
     with pytest.raises(InputError, match="no value in column 'question'"):
