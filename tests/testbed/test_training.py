@@ -149,7 +149,7 @@ def test_a_base_may_learn_without_what_is_held_out(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_base_goes_on_to_several_pictures_by_the_training_of_everybody(tmp_path):
-    teach_several(seed=0, output=tmp_path / "base", epochs=1, rows=32)
+    teach_several(seed=0, output=tmp_path / "base", epochs=1, rows=32, measured=2)
     load_policy(str(tmp_path / "base"))
     before = load_file(Path(resolve_path(MODEL)) / "model.safetensors")
     after = load_file(tmp_path / "base" / "model.safetensors")
@@ -157,7 +157,9 @@ def test_a_base_goes_on_to_several_pictures_by_the_training_of_everybody(tmp_pat
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert not any("vision_tower" in name for name in changed)
-    assert json.loads((tmp_path / "base" / "TRAINING.json").read_text())["rows"] == 32
+    figures = json.loads((tmp_path / "base" / "TRAINING.json").read_text())
+    assert figures["rows"] == 32
+    assert figures["test"]["captions"]["captions"] == figures["test_of_two"]["captions"]["captions"] == 2
 
 
 @torch.no_grad()

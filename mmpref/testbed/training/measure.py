@@ -10,7 +10,8 @@ import torch
 from mmpref.testbed.language import CAPTION_PROMPTS
 from mmpref.testbed.oracle import is_caption, judge, scene_of
 from mmpref.testbed.render import image
-from mmpref.testbed.tables import testbed_chair, testbed_pope
+from mmpref.testbed.tables import testbed_chair, testbed_pope, testbed_several_chair
+from mmpref.testbed.tables.testbed_several import two
 from mmpref.testbed.things import FAMILY_OF
 from mmpref.testbed.training.eyes import Eyes
 from mmpref.testbed.world import Scene, scene
@@ -22,22 +23,25 @@ _OF_TOKENS = ("input_ids", "attention_mask", "mm_token_type_ids")
 def answers(
     model: Any,
     processor: Any,
-    asked: list[tuple[Scene, str]],
+    asked: list[tuple[Scene | tuple[Scene, ...], str]],
     batch: int = 100,
     tokens: int = 64,
 ) -> list[str]:
-    """Answer (scene, prompt) pairs greedily."""
+    """Answer prompts greedily, each about the picture of a scene, or about those of several in their order."""
     replies: list[str] = []
     for first in range(0, len(asked), batch):
-        part = asked[first : first + batch]
+        part = [
+            (shown if isinstance(shown, tuple) else (shown,), prompt) for shown, prompt in asked[first : first + batch]
+        ]
         texts = [
             processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}],
+                [{"role": "user", "content": [*[{"type": "image"}] * len(shown), {"type": "text", "text": prompt}]}],
                 add_generation_prompt=True,
             )
-            for _, prompt in part
+            for shown, prompt in part
         ]
-        inputs = processor(text=texts, images=[image(truth) for truth, _ in part], return_tensors="pt", padding=True)
+        pictures = [[image(truth) for truth in shown] for shown, _ in part]
+        inputs = processor(text=texts, images=pictures, return_tensors="pt", padding=True)
         output = model.generate(**inputs, do_sample=False, max_new_tokens=tokens)
         tails = output[:, inputs["input_ids"].shape[1] :]
         replies += processor.batch_decode(tails, skip_special_tokens=True)
@@ -51,7 +55,17 @@ def captions(model: Any, processor: Any, split: str, limit: int | None = None) -
     something that is there.
     """
     scenes = [scene(split, index) for index in range(min(limit or 10**9, testbed_chair.SIZES[split]))]
-    texts = answers(model, processor, [(truth, CAPTION_PROMPTS[0]) for truth in scenes])
+    return _figures(answers(model, processor, [(truth, CAPTION_PROMPTS[0]) for truth in scenes]), scenes)
+
+
+def captions_of_two(model: Any, processor: Any, split: str, limit: int | None = None) -> dict[str, float]:
+    """The same of the captions of one of two pictures (``testbed-several-chair``)."""
+    asked = [two(split, index) for index in range(min(limit or 10**9, testbed_several_chair.SIZES[split]))]
+    texts = answers(model, processor, [(one.shown, one.prompt) for one in asked])
+    return _figures(texts, [one.about for one in asked])
+
+
+def _figures(texts: list[str], scenes: list[Scene]) -> dict[str, float]:
     verdicts = [judge(text, truth) for text, truth in zip(texts, scenes, strict=True)]
     mentioned = sum(len(verdict.mentioned) for verdict in verdicts)
     wrong = [(name, truth) for verdict, truth in zip(verdicts, scenes, strict=True) for name in verdict.hallucinated]

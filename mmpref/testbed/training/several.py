@@ -7,17 +7,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
 from mmpref.api.build import build_dataset
 from mmpref.api.train import train
 from mmpref.registry import resolve_path
 from mmpref.testbed.tables import testbed_several
+from mmpref.testbed.training import measure
 from mmpref.testbed.training.base import train_base
 
 MODEL = "pkg:mmpref.testbed/model"
 LEARNING_RATE = 1e-3
 
 
-def teach_several(*, seed: int, output: Path, epochs: float, rows: int | None = None, **options: Any) -> None:
+def teach_several(
+    *, seed: int, output: Path, epochs: float, rows: int | None = None, measured: int | None = None, **options: Any
+) -> None:
     """Train the base of a seed (0: the one that ships) further on ``testbed-several``, into ``output``.
 
     Supervised, all weights but the vision tower's: the captions are the chosen answers of pairs whose rejected ones
@@ -26,6 +32,7 @@ def teach_several(*, seed: int, output: Path, epochs: float, rows: int | None = 
     Args:
         epochs: over the rows.
         rows: how many; None for all.
+        measured: on how many scenes of ``test`` its captions are measured; None for all.
         options: of the model before it (`mmpref.testbed.training.base.train_base`).
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -53,5 +60,14 @@ def teach_several(*, seed: int, output: Path, epochs: float, rows: int | None = 
         for file in sorted(taught.iterdir()):
             if file.suffix in (".safetensors", ".json", ".jinja") and file.name != "run.json":
                 (output / file.name).write_bytes(file.read_bytes())
-    figures = {"seed": seed, "epochs": epochs, "rows": count, "learning_rate": LEARNING_RATE}
+    model = AutoModelForImageTextToText.from_pretrained(output, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(output)
+    figures = {
+        "seed": seed,
+        "epochs": epochs,
+        "rows": count,
+        "learning_rate": LEARNING_RATE,
+        "test": {"captions": measure.captions(model, processor, "test", measured)},
+        "test_of_two": {"captions": measure.captions_of_two(model, processor, "test", measured)},
+    }
     (output / "TRAINING.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
