@@ -128,7 +128,6 @@ def test_an_error_in_the_place_of_the_interruption_is_one(name: str) -> None:
 import os, signal
 import numpy as np
 from matplotlib.path import Path
-from matplotlib.transforms import Affine2D
 from matplotlib import _path
 from mmpref.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run

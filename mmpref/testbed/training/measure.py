@@ -23,16 +23,14 @@ _OF_TOKENS = ("input_ids", "attention_mask", "mm_token_type_ids")
 def answers(
     model: Any,
     processor: Any,
-    asked: list[tuple[Scene | tuple[Scene, ...], str]],
+    asked: list[tuple[tuple[Scene, ...], str]],
     batch: int = 100,
     tokens: int = 64,
 ) -> list[str]:
-    """Answer prompts greedily, each about the picture of a scene, or about those of several in their order."""
+    """Answer (scenes, prompt) pairs greedily, each about the pictures of its scenes in their order."""
     replies: list[str] = []
     for first in range(0, len(asked), batch):
-        part = [
-            (shown if isinstance(shown, tuple) else (shown,), prompt) for shown, prompt in asked[first : first + batch]
-        ]
+        part = asked[first : first + batch]
         texts = [
             processor.apply_chat_template(
                 [{"role": "user", "content": [*[{"type": "image"}] * len(shown), {"type": "text", "text": prompt}]}],
@@ -55,7 +53,7 @@ def captions(model: Any, processor: Any, split: str, limit: int | None = None) -
     something that is there.
     """
     scenes = [scene(split, index) for index in range(min(limit or 10**9, testbed_chair.SIZES[split]))]
-    return _figures(answers(model, processor, [(truth, CAPTION_PROMPTS[0]) for truth in scenes]), scenes)
+    return _figures(answers(model, processor, [((truth,), CAPTION_PROMPTS[0]) for truth in scenes]), scenes)
 
 
 def captions_of_two(model: Any, processor: Any, split: str, limit: int | None = None) -> dict[str, float]:
@@ -92,7 +90,7 @@ def yes_no(model: Any, processor: Any, split: str, images: int | None = None) ->
         asked.setdefault(row["category"], []).append((scene_of(row["image_source"]), row["question"], row["answer"]))
     results = {}
     for category, rows in asked.items():
-        replies = answers(model, processor, [(truth, question) for truth, question, _ in rows], tokens=16)
+        replies = answers(model, processor, [((truth,), question) for truth, question, _ in rows], tokens=16)
         said = ["no" if _says_no(reply) else "yes" for reply in replies]
         right = sum(answer == truth for answer, (_, _, truth) in zip(said, rows, strict=True))
         results[category] = {
