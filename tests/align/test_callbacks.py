@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from mmpref.align import trl_options
-from mmpref.align.callbacks import rows_again, schedule_line
+from mmpref.align.callbacks import StopCallback, rows_again, schedule_line
 from mmpref.align.train import train
 from mmpref.errors import UsageError
 
@@ -92,3 +94,22 @@ def test_a_batch_that_no_step_can_be_made_of_is_refused(preferences: Path, tmp_p
         UsageError, match=r"no step: one takes 4 rows, .* there are 2 rows\. Name a smaller --batch-size"
     ):
         train(recipe(MODEL, str(preferences), limit=2, trainer=trainer), tmp_path / "run")
+
+
+def test_a_second_signal_is_handed_to_whoever_handled_it_before() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    stop = StopCallback()
+
+    def interrupted_twice() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        assert came == []
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        with pytest.raises(KeyboardInterrupt), stop.handling_signals():
+            interrupted_twice()
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
